@@ -1,0 +1,1 @@
+"""The catalogs that ship with tokentill: one TOML file per source document."""

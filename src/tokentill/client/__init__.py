@@ -1,0 +1,1 @@
+"""What a developer imports: the same interface in-process and over HTTP."""

@@ -1,0 +1,1 @@
+"""The policy lab: simulated or replayed customers over the real rules."""

@@ -1,0 +1,1 @@
+"""All SQL: the journal, the lanes that write it, and their two engines."""

@@ -1,0 +1,1 @@
+"""Adapters to payment providers, upstream models, mail and messengers."""

@@ -1,0 +1,1 @@
+"""HTTP: the API, the gateway, customer and operator pages, and webhooks in."""
