@@ -1,0 +1,323 @@
+"""The account: an organization's whole standing as one aggregate, folded from its journal (design idea 2).
+
+`State` is exactly what a snapshot stores; `Account` adds what is derived from it (burn order, sums, timers)
+and is rebuilt on loading. Only `tokentill.rules.evolve` changes either.
+
+Lots. For each: granted = available + held + spent + expired + revoked, none negative (invariant 1). Burn
+order is priority, then expiry (soonest first, never last), then age (R-LED-2). A lapsed lot takes no new
+hold; what is still held in it stays chargeable by that hold, what comes back expires.
+
+Setting aside (R-LIC-1) moves nothing between lots: while `failed_at` is set no token can be spent, plan
+lots go on lapsing with their period, bought lots stop ageing and get the time back on restore.
+
+Times are epoch milliseconds; amounts whole tokens; money minor units.
+
+Requirement ids: R-LED-1, R-LED-2, R-LIC-1, R-PLAN-5, R-PLAN-6, R-ABU-2, R-ABU-3, R-ABU-5, R-ABU-6.
+"""
+
+from __future__ import annotations
+
+import heapq
+from bisect import bisect_left, insort
+
+import msgspec
+from msgspec import Struct, field
+
+from tokentill.rules.entries import Beyond, LotUnit, Moves, Origin, Standing
+
+NEVER = 1 << 62
+"""Sorts after every expiry."""
+
+PLAN_PRIORITY = 0
+BOUGHT_PRIORITY = 10
+
+RANK_HOLD, RANK_LOT, RANK_STAGE, RANK_PERIOD = range(4)
+"""Order of what is due in the same millisecond: holds give back before lots lapse before the reset."""
+
+
+class Lot(Struct, array_like=True):
+    """A grant of tokens with origin, burn priority and expiry; money credit when `unit` says so."""
+
+    id: int
+    origin: Origin
+    priority: int
+    unit: LotUnit
+    at: int
+    expires_at: int | None
+    granted: int
+    available: int
+    held: int = 0
+    spent: int = 0
+    expired: int = 0
+    revoked: int = 0
+    spent_before: int = 0
+    """Spent before the current period began; the view of a period leaves it out."""
+    lapsed: bool = False
+    reference: str | None = None
+
+
+class Hold(Struct, array_like=True, gc=False):
+    """Tokens reserved for a running operation; ends exactly once."""
+
+    tokens: int
+    deadline: int
+    at: int
+    moves: Moves
+    user: str | None = None
+    feature: str | None = None
+    beyond: int = 0
+    beyond_kind: Beyond | None = None
+    price: int = 0
+    output_tokens_max: int | None = None
+    rated: bool = True
+    burned: bool = True
+
+
+class User(Struct, array_like=True):
+    """Abuse counters of one user, all from entries; dropped after an idle hour unless it still blocks.
+
+    `recent`: admitted requests of the last minute as flat pairs time, count. `burn`: tokens charged in the
+    last hour as flat pairs minute, tokens. `attempts`: times of failed attempts. `refused`: the minute in
+    which each refusal code last reached the journal. `alerts`: when each alert last fired.
+    """
+
+    seen: int = 0
+    last: int = -NEVER
+    recent: list[int] = field(default_factory=list)
+    burn: list[int] = field(default_factory=list)
+    attempts: list[int] = field(default_factory=list)
+    blocked_until: int = 0
+    refused: dict[str, int] = field(default_factory=dict)
+    alerts: dict[str, int] = field(default_factory=dict)
+
+
+class Period(Struct, array_like=True, frozen=True):
+    """A period of the plan: `number` counted from the anchor, start inclusive, end exclusive."""
+
+    number: int
+    start: int
+    end: int
+
+
+class State(Struct, omit_defaults=True):
+    """What a snapshot stores. `failed_at` set = payment has failed and everything is set aside."""
+
+    seq: int = 0
+    time: int = 0
+    opened: bool = False
+    anchor: int = 0
+    plan: str | None = None
+    period: Period | None = None
+    unpaid: bool = False
+    """The current period began while payment was failed; its allowance is granted on restore."""
+    scheduled: bool = False
+    scheduled_plan: str | None = None
+    allowance: int = 0
+    """What the low-balance percentage refers to: the plan's allowance, or the newest bought lot without one."""
+    failed_at: int | None = None
+    standing: Standing = "active"
+    stage_at: int | None = None
+    cap: int | None = None
+    overage_tokens: int = 0
+    overage_amount: int = 0
+    overage_held: int = 0
+    grace_used: int = 0
+    unlimited_used: int = 0
+    unlimited_held: int = 0
+    lot_next: int = 1
+    lots: dict[int, Lot] = field(default_factory=dict)
+    holds: dict[str, Hold] = field(default_factory=dict)
+    users: dict[str, User] = field(default_factory=dict)
+    users_pruned_at: int = 0
+    warned: dict[str, int] = field(default_factory=dict)
+    dropped: list[int] = field(default_factory=lambda: [0, 0, 0, 0])
+    """Sums over lots closed too long ago to keep: granted, spent, expired, revoked (tokens)."""
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(State, strict=False)
+
+
+def _burn_key(lot: Lot) -> tuple[int, int, int]:
+    return (lot.priority, NEVER if lot.expires_at is None else lot.expires_at, lot.id)
+
+
+class Account:
+    """The aggregate in memory: `state` and what is derived from it.
+
+    `free`/`held`: tokens free in lots that have not lapsed / reserved, beyond the lots included. `order`:
+    burn keys of token lots with something free. `timers`: heap of (time, rank, id) of what may fall due;
+    entries that no longer hold are skipped when they surface.
+    """
+
+    __slots__ = ("free", "held", "order", "state", "timers")
+
+    def __init__(self, state: State | None = None) -> None:
+        self.state = State() if state is None else state
+        self.free = 0
+        self.held = 0
+        self.order: list[tuple[int, int, int]] = []
+        self.timers: list[tuple[int, int, str | int]] = []
+        if state is not None:
+            self._derive()
+
+    @classmethod
+    def load(cls, snapshot: bytes | str) -> Account:
+        """The account of a stored snapshot; raises `msgspec.DecodeError` if the bytes are none."""
+        return cls(_decoder.decode(snapshot))
+
+    def dump(self) -> bytes:
+        """The snapshot: `state` as JSON, the same bytes for the same fold."""
+        return _encoder.encode(self.state)
+
+    def _derive(self) -> None:
+        state = self.state
+        self.free = sum(lot.available for lot in state.lots.values() if lot.unit == "token")
+        self.held = sum(hold.tokens for hold in state.holds.values())
+        self.order = sorted(
+            _burn_key(lot) for lot in state.lots.values() if lot.available > 0 and lot.unit == "token"
+        )
+        self.rebuild_timers()
+
+    def rebuild_timers(self) -> None:
+        """The heap of everything that may fall due, from the state alone."""
+        state = self.state
+        timers: list[tuple[int, int, str | int]] = [
+            (hold.deadline, RANK_HOLD, key) for key, hold in state.holds.items()
+        ]
+        timers += [
+            (lot.expires_at, RANK_LOT, lot.id)
+            for lot in state.lots.values()
+            if lot.expires_at is not None and not lot.lapsed and lot.priority != PLAN_PRIORITY
+        ]
+        if state.stage_at is not None:
+            timers.append((state.stage_at, RANK_STAGE, 0))
+        if state.period is not None:
+            timers.append((state.period.end, RANK_PERIOD, 0))
+        heapq.heapify(timers)
+        self.timers = timers
+
+    def push(self, time: int, rank: int, ident: str | int) -> None:
+        """Remember that something may fall due at `time`; the heap stays within twice what is live."""
+        timers = self.timers
+        heapq.heappush(timers, (time, rank, ident))
+        size = len(timers)
+        if size > 128 and size > 2 * (len(self.state.holds) + len(self.state.lots) + 2):
+            self.rebuild_timers()
+
+    def next_due(self) -> tuple[int, int, str | int] | None:
+        """The earliest deadline that still holds, as (time, rank, id); None when nothing will happen by itself."""
+        timers = self.timers
+        while timers:
+            time, rank, ident = top = timers[0]
+            if rank == RANK_HOLD:
+                hold = self.state.holds.get(ident)  # type: ignore[arg-type]  # the rank says it is a str
+                if hold is not None and hold.deadline == time:
+                    return top
+            elif self._still_due(time, rank, ident):
+                return top
+            heapq.heappop(timers)
+        return None
+
+    def _still_due(self, time: int, rank: int, ident: str | int) -> bool:
+        state = self.state
+        if rank == RANK_LOT:
+            lot = state.lots.get(ident)  # type: ignore[arg-type]  # the rank says it is an int
+            # While payment is failed bought lots do not age; evolving the restore pushes their new times.
+            return lot is not None and not lot.lapsed and lot.expires_at == time and state.failed_at is None
+        if rank == RANK_STAGE:
+            return state.stage_at == time
+        return state.period is not None and state.period.end == time
+
+    def list_lot(self, lot: Lot) -> None:
+        """Put a token lot with something free into the burn order, once."""
+        key = _burn_key(lot)
+        at = bisect_left(self.order, key)
+        if at == len(self.order) or self.order[at] != key:
+            insort(self.order, key)
+
+    def unlist_lot(self, lot: Lot) -> None:
+        """Take a lot out of the burn order, if it is in it."""
+        key = _burn_key(lot)
+        at = bisect_left(self.order, key)
+        if at < len(self.order) and self.order[at] == key:
+            del self.order[at]
+
+
+class Balance(Struct, frozen=True):
+    """The balance as R-LED-1 lists it; remaining = monthly + additional - used - reserved, always.
+
+    monthly: this period's plan tokens, carried ones included. additional: bought and given tokens as they
+    stood when the period began, plus what came since. used, reserved: of these, in this period. remaining:
+    free to spend now (0 while payment is failed; then `set_aside` says what is kept). `held` also counts
+    holds that outlived their lot or reach beyond it. `credit` is money credit in minor units.
+    `overage_amount` is what this period's overage costs so far.
+    """
+
+    plan: str | None
+    standing: Standing
+    monthly: int
+    additional: int
+    used: int
+    reserved: int
+    remaining: int
+    set_aside: int
+    held: int
+    holds: int
+    credit: int
+    overage_tokens: int
+    overage_amount: int
+    cap: int | None
+    grace_used: int
+    unlimited_used: int
+    period_start: int | None
+    reset_at: int | None
+    scheduled: bool
+    scheduled_plan: str | None
+    seq: int
+    time: int
+
+
+def balance(account: Account) -> Balance:
+    """The balance of an account to which everything due has been applied (R-LED-1)."""
+    state = account.state
+    monthly = additional = used = reserved = credit = 0
+    for lot in state.lots.values():
+        if lot.lapsed:
+            continue
+        if lot.unit == "money":
+            credit += lot.available
+            continue
+        spent = lot.spent - lot.spent_before
+        brought = lot.available + lot.held + spent
+        used += spent
+        reserved += lot.held
+        if lot.priority == PLAN_PRIORITY:
+            monthly += brought
+        else:
+            additional += brought
+    frozen = state.failed_at is not None
+    return Balance(
+        plan=state.plan,
+        standing=state.standing,
+        monthly=monthly,
+        additional=additional,
+        used=used,
+        reserved=reserved,
+        remaining=0 if frozen else account.free,
+        set_aside=account.free if frozen else 0,
+        held=account.held,
+        holds=len(state.holds),
+        credit=credit,
+        overage_tokens=state.overage_tokens,
+        overage_amount=state.overage_amount,
+        cap=state.cap,
+        grace_used=state.grace_used,
+        unlimited_used=state.unlimited_used,
+        period_start=None if state.period is None else state.period.start,
+        reset_at=None if state.period is None else state.period.end,
+        scheduled=state.scheduled,
+        scheduled_plan=state.scheduled_plan,
+        seq=state.seq,
+        time=state.time,
+    )

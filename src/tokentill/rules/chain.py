@@ -1,0 +1,45 @@
+"""The hash chain: tampering with the journal is detectable offline (R-LED-5).
+
+Each entry's link is keyed BLAKE2b over the link before it and the entry's canonical bytes. The first link
+stands on the organization's name, so an entry cannot be moved to another account. Links have a fixed
+length, so link and bytes cannot run into each other. Without the key nobody can recompute a chain; a
+truncated tail shows against a head kept elsewhere.
+
+Requirement ids: R-LED-5.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+LINK_BYTES = 16
+KEY_BYTES = 32
+
+
+def root(key: bytes, organization: str) -> bytes:
+    """The link before the first entry of `organization`. `key` is 32 secret bytes."""
+    return blake2b(organization.encode(), digest_size=LINK_BYTES, key=key, person=b"tokentill root").digest()
+
+
+def link(key: bytes, before: bytes, body: bytes) -> bytes:
+    """The link of the entry whose canonical bytes are `body`, after the link `before`."""
+    return blake2b(before + body, digest_size=LINK_BYTES, key=key).digest()
+
+
+def pseudonym(key: bytes, organization: str, user: str) -> str:
+    """The opaque id under which the journal knows a user (16 characters); keyed, so it cannot be guessed back."""
+    text = f"{len(organization)}:{organization}{user}"
+    return blake2b(text.encode(), digest_size=8, key=key, person=b"tokentill user").hexdigest()
+
+
+def operation_id(key: bytes, text: str) -> str:
+    """The 32 hex digits of an operation named by any text; a UUID keeps its own digits (R-LED-9)."""
+    digits = text.replace("-", "").lower() if len(text) in (32, 36) else ""
+    if len(digits) == 32 and all(c in "0123456789abcdef" for c in digits):
+        return digits
+    return blake2b(text.encode(), digest_size=16, key=key, person=b"tokentill key").hexdigest()
+
+
+def fingerprint(body: bytes) -> str:
+    """Sixteen hex digits of a command's canonical bytes, to notice a key reused with another body (R-LED-9)."""
+    return blake2b(body, digest_size=8).hexdigest()

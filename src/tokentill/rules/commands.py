@@ -1,0 +1,229 @@
+"""Commands: what can be asked of an account. Plain values; deciding is `tokentill.rules.decide`.
+
+A command names no time, no key and no organization: those come with its `Envelope`, so that the fingerprint
+of a command is the same however often it is sent (R-LED-9). None states a balance (R-LED-10).
+
+Amounts are whole tokens. A command built by hand may hold any number at all; deciding refuses what is
+negative, zero or above `catalog.TOKENS_MAX` with a reason, and changes nothing.
+
+Requirement ids: R-LED-3, R-LED-7, R-LED-8, R-LED-9, R-LED-10, R-PLAN-4, R-PLAN-6, R-LIC-1, R-LIC-3, R-ABU-6.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from tokentill.rules.catalog import AbuseLimits
+from tokentill.rules.entries import LotUnit, Origin
+
+
+class Base(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="do", forbid_unknown_fields=True):
+    """A command; `do` is its name on the wire."""
+
+
+class Open(Base, frozen=True, kw_only=True, tag="open"):
+    """Begin an account, on `plan` or the catalog's default (None there = no plan). `anchor` epoch ms, default now."""
+
+    plan: str | None | UnsetType = UNSET
+    anchor: int | None = None
+
+
+class Reserve(Base, frozen=True, kw_only=True, tag="reserve"):
+    """Hold what `quantity` uses of `feature` cost, or `tokens` of a metered feature, for `timeout_ms` (R-LED-3).
+
+    `limits` replaces the catalog's abuse limits; only trusted callers (a key's own limits) may set it.
+    `least`: a metered reservation may be cut down to what is affordable, but not below this many tokens.
+    """
+
+    feature: str
+    user: str | None = None
+    quantity: int = 1
+    tokens: int | None = None
+    least: int | None = None
+    timeout_ms: int | None = None
+    limits: AbuseLimits | None = None
+
+
+class Settle(Base, frozen=True, kw_only=True, tag="settle"):
+    """Charge `tokens` of the hold (None = all of it) and give the rest back. Keyed by the hold itself.
+
+    `output_tokens`: size of the AI's answer, checked against the cap (R-ABU-4).
+    """
+
+    hold: str
+    tokens: int | None = None
+    output_tokens: int | None = None
+
+
+class Release(Base, frozen=True, kw_only=True, tag="release"):
+    """End the hold and charge nothing (R-LED-3). Keyed by the hold itself."""
+
+    hold: str
+    reason: Literal["failed", "timeout", "cancelled"] = "failed"
+
+
+class Extend(Base, frozen=True, kw_only=True, tag="extend"):
+    """Let the hold last until `timeout_ms` from now plus the catalog's margin; never shortens it."""
+
+    hold: str
+    timeout_ms: int
+
+
+class Charge(Base, frozen=True, kw_only=True, tag="charge"):
+    """Reserve and settle in one step (`consumeToken`, R-LED-7)."""
+
+    feature: str
+    user: str | None = None
+    quantity: int = 1
+    tokens: int | None = None
+    limits: AbuseLimits | None = None
+
+
+class Refund(Base, frozen=True, kw_only=True, tag="refund"):
+    """Give back the charge of `operation` whose work failed (`refundToken`, R-LED-7), whole or in part, once."""
+
+    operation: str
+    tokens: int | None = None
+    reason: str = "failed"
+
+
+class Grant(Base, frozen=True, kw_only=True, tag="grant"):
+    """Add a lot of `tokens` (minor units where `unit` is money). `expires_at` epoch ms, None = never."""
+
+    tokens: int
+    origin: Origin = "grant"
+    expires_at: int | None = None
+    unit: LotUnit = "token"
+    reference: str | None = None
+    reason: str | None = None
+    actor: str | None = None
+
+
+class Adjust(Base, frozen=True, kw_only=True, tag="adjust"):
+    """Correct the balance by hand, up or down, with a reason and a name (R-LED-8). Down touches unheld tokens only."""
+
+    tokens: int
+    reason: str
+    actor: str
+
+
+class Revoke(Base, frozen=True, kw_only=True, tag="revoke"):
+    """Take `tokens` back from one lot, unheld ones only (refunds, disputes)."""
+
+    lot: int
+    tokens: int
+    origin: Literal["refund", "dispute"] = "refund"
+    reference: str | None = None
+    reason: str | None = None
+
+
+class Freeze(Base, frozen=True, kw_only=True, tag="freeze"):
+    """Payment failed at `failed_at` (epoch ms, default now): set the tokens aside (R-LIC-1)."""
+
+    failed_at: int | None = None
+    reason: str | None = None
+
+
+class Restore(Base, frozen=True, kw_only=True, tag="restore"):
+    """Payment is fixed: give everything back at once (R-LIC-3)."""
+
+    reason: str | None = None
+
+
+class ChangePlan(Base, frozen=True, kw_only=True, tag="change_plan"):
+    """Move to `plan` (None = cancel). `when` auto: upgrades now, downgrades and cancels at period end."""
+
+    plan: str | None
+    when: Literal["auto", "now", "period_end"] = "auto"
+
+
+class Reset(Base, frozen=True, kw_only=True, tag="reset"):
+    """Begin a new period now, as the payment provider bills it; `end` epoch ms, default by the plan's cycle."""
+
+    end: int | None = None
+    reason: str | None = None
+
+
+class SetCap(Base, frozen=True, kw_only=True, tag="set_cap"):
+    """Set the customer's spending cap for overage in minor units; None = the plan's own cap."""
+
+    cap: int | None
+
+
+class Attempt(Base, frozen=True, kw_only=True, tag="attempt"):
+    """An invalid request of a known user that never became a command (R-ABU-6)."""
+
+    user: str
+    reason: str
+
+
+class Unblock(Base, frozen=True, kw_only=True, tag="unblock"):
+    """Lift a user's block (R-ABU-6)."""
+
+    user: str
+    reason: str
+    actor: str
+
+
+class CountRefusals(Base, frozen=True, kw_only=True, tag="count_refusals"):
+    """Put on the record the refusals of one minute that were counted in memory (user, code, minute, count)."""
+
+    refusals: tuple[tuple[str | None, str, int, int], ...]
+
+
+class Review(Base, frozen=True, kw_only=True, tag="review"):
+    """List a settle that could not be stored in time for a person to look at (R-LED-4)."""
+
+    hold: str
+    tokens: int
+    reason: str
+
+
+class Tick(Base, frozen=True, kw_only=True, tag="tick"):
+    """Apply what is due and nothing else."""
+
+
+Command = (
+    Open
+    | Reserve
+    | Settle
+    | Release
+    | Extend
+    | Charge
+    | Refund
+    | Grant
+    | Adjust
+    | Revoke
+    | Freeze
+    | Restore
+    | ChangePlan
+    | Reset
+    | SetCap
+    | Attempt
+    | Unblock
+    | CountRefusals
+    | Review
+    | Tick
+)
+
+
+class Envelope(Struct, frozen=True, gc=False):
+    """A command on its way to an account.
+
+    `key`: 32 hex digits naming the operation; for a Reserve it becomes the hold's id. `keyed` True: the
+    caller chose the key, so a duplicate is possible and is looked up; False: it was made here for this one
+    envelope. `retry` True: an earlier try of this very envelope may have been stored.
+    """
+
+    organization: str
+    command: Command
+    key: str | None = None
+    keyed: bool = False
+    retry: bool = False
+
+
+encode = msgspec.json.Encoder().encode
+"""Canonical bytes of a command, the body of its fingerprint."""

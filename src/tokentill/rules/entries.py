@@ -1,0 +1,338 @@
+"""Entries: what the journal holds, one immutable struct for each kind of movement (R-LED-5, R-LED-6).
+
+An entry says what happened in numbers that are already resolved: which lots gave how many tokens, until
+when a hold lasts, what an overage token cost. `tokentill.rules.evolve` needs nothing else, so the journal
+alone rebuilds every account, whatever the catalog says today. `catalog` names the version that decided it.
+
+Fields every entry has
+  seq       1, 2, 3 … within its organization, without a gap
+  time      epoch milliseconds; never smaller than the entry before it
+  balance   tokens free to spend after this entry; `held` tokens reserved after it
+  tokens    what this entry moved, always ≥ 0; its kind says which way
+  status    done | prevented | failed | fraud_flagged (R-ABU-7)
+  key       the operation it belongs to (32 hex digits) and `part`, its place in it: 0 the operation itself,
+            1 how its hold ended, 2 its refund, 3 a settle that came too late. (key, part) is unique within
+            an organization; that is what makes every mutation happen once (R-LED-9)
+  body      fingerprint of the command that carried a caller's key; another body under the same key is refused
+
+The canonical bytes of an entry are its JSON as `encode` writes it: fields in declaration order, defaults
+left out. The hash chain covers exactly these bytes (`tokentill.rules.chain`).
+
+`moves` are pairs (lot, tokens). Money is minor units. An entry is never changed or removed; a mistake is
+mended by a further entry (R-LED-8).
+
+Requirement ids: R-LED-5, R-LED-6, R-LED-9, R-ABU-7.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from tokentill.rules.refusals import Code, Refusal, Status
+
+Origin = Literal["plan", "rollover", "pack", "bonus", "credit", "grant", "adjustment", "refund"]
+LotUnit = Literal["token", "money"]
+Beyond = Literal["overage", "grace", "unlimited"]
+Standing = Literal["active", "past_due", "grace", "offline"]
+Moves = tuple[tuple[int, int], ...]
+
+
+class Base(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind", gc=False):
+    """What every entry has; see the module's page."""
+
+    seq: int
+    time: int
+    catalog: str
+    balance: int = 0
+    held: int = 0
+    tokens: int = 0
+    status: Status = "done"
+    user: str | None = None
+    feature: str | None = None
+    key: str | None = None
+    part: int = 0
+    body: str | None = None
+    reason: str | None = None
+    actor: str | None = None
+    """Who did it by hand: the name of the operator key; None for the customer and for the clock."""
+
+
+class Opened(Base, frozen=True, kw_only=True, tag="open"):
+    """The account begins; `anchor` is the moment periods are counted from."""
+
+    anchor: int
+
+
+class Granted(Base, frozen=True, kw_only=True, tag="grant"):
+    """A new lot of `tokens`. Burn order: `priority`, then `expires_at` (None last), then `lot`."""
+
+    lot: int
+    origin: Origin
+    priority: int
+    expires_at: int | None = None
+    unit: LotUnit = "token"
+    reference: str | None = None
+
+
+class Held(Base, frozen=True, kw_only=True, tag="hold"):
+    """`tokens` reserved for a running operation until `deadline`; `key` is the hold's id.
+
+    `beyond` of them come from no lot: overage at `price` each, a grace use, or an unlimited plan.
+    `rated`/`burned` False: this feature has no rate or burn limit, so no counter is kept for the user.
+    """
+
+    moves: Moves
+    deadline: int
+    beyond: int = 0
+    beyond_kind: Beyond | None = None
+    price: int = 0
+    output_tokens_max: int | None = None
+    rated: bool = True
+    burned: bool = True
+
+
+class Extended(Base, frozen=True, kw_only=True, tag="extend"):
+    """The hold `key` now lasts until `deadline`. `part` counts from 16 up and the key column stays empty."""
+
+    hold: str
+    deadline: int
+
+
+class Charged(Base, frozen=True, kw_only=True, tag="charge"):
+    """`tokens` spent: by settling the hold `key` (part 1) or in one shot (part 0).
+
+    `moves` are what the lots gave for good, `returned` what a partial settle gave back to its lots and
+    `lapsed` the part of the rest whose lot had expired meanwhile. `beyond` tokens came from no lot;
+    `amount` is what they cost the customer (0 for grace uses, unlimited plans and while payment fails).
+    """
+
+    moves: Moves
+    returned: Moves = ()
+    lapsed: Moves = ()
+    beyond: int = 0
+    beyond_kind: Beyond | None = None
+    price: int = 0
+    amount: int = 0
+    waived: bool = False
+    output_tokens_max: int | None = None
+    rated: bool = True
+    burned: bool = True
+
+
+class Released(Base, frozen=True, kw_only=True, tag="release"):
+    """The hold `key` ended with nothing charged; `reason` is failed, timeout or cancelled (R-LED-3, R-LED-4)."""
+
+    returned: Moves = ()
+    lapsed: Moves = ()
+    beyond: int = 0
+
+
+class Refunded(Base, frozen=True, kw_only=True, tag="refund"):
+    """`tokens` of the charge `key` given back (R-LED-7): `returned` to their lots, `lapsed` lots that had expired.
+
+    `beyond` tokens and their `amount` are taken off the period's overage.
+    """
+
+    returned: Moves = ()
+    lapsed: Moves = ()
+    beyond: int = 0
+    beyond_kind: Beyond | None = None
+    amount: int = 0
+
+
+class Revoked(Base, frozen=True, kw_only=True, tag="revoke"):
+    """Unheld tokens taken back: by an adjustment of an operator, a refund, a dispute (`origin` says which)."""
+
+    moves: Moves
+    origin: Literal["adjustment", "refund", "dispute"] = "adjustment"
+    unit: LotUnit = "token"
+    reference: str | None = None
+
+
+class Expired(Base, frozen=True, kw_only=True, tag="expiry"):
+    """Lots that lapsed; `moves` is what was free in them, `lots` all that closed for new holds."""
+
+    moves: Moves
+    lots: tuple[int, ...]
+    unit: LotUnit = "token"
+
+
+class PeriodStarted(Base, frozen=True, kw_only=True, tag="reset"):
+    """Period `number` of the plan begins; `tokens` is the allowance (0 while payment is failed)."""
+
+    number: int
+    start: int
+    end: int
+    plan: str | None
+    unpaid: bool = False
+
+
+class OverageBilled(Base, frozen=True, kw_only=True, tag="overage"):
+    """The closed period's overage: `tokens` for `amount` minor units, due with the next invoice (Option B)."""
+
+    amount: int
+    currency: str
+    start: int
+    end: int
+
+
+class PlanChanged(Base, frozen=True, kw_only=True, tag="plan"):
+    """The plan is now `plan` (None = none), from `anchor` on. `credit` is the unused share of the old price."""
+
+    plan: str | None
+    before: str | None
+    anchor: int
+    credit: int = 0
+    due: int = 0
+    currency: str | None = None
+
+
+class PlanScheduled(Base, frozen=True, kw_only=True, tag="plan_scheduled"):
+    """The plan becomes `plan` at period end; `cancelled` withdraws what was scheduled."""
+
+    plan: str | None
+    at: int | None = None
+    cancelled: bool = False
+
+
+class Frozen(Base, frozen=True, kw_only=True, tag="freeze"):
+    """Payment failed at `failed_at`: AI off, `tokens` set aside (R-LIC-1). `again`: it had failed already."""
+
+    failed_at: int
+    stage_at: int | None = None
+    again: bool = False
+
+
+class StandingChanged(Base, frozen=True, kw_only=True, tag="licence"):
+    """The licence reached the next rung of the ladder; `off` lists the groups switched off (R-LIC-2)."""
+
+    standing: Standing
+    off: tuple[str, ...]
+    stage_at: int | None = None
+
+
+class Restored(Base, frozen=True, kw_only=True, tag="restore"):
+    """Payment fixed: everything back, whole (R-LIC-3). `extended`: bought lots get back the time they were set aside."""
+
+    extended: tuple[tuple[int, int], ...] = ()
+
+
+class CapSet(Base, frozen=True, kw_only=True, tag="cap"):
+    """The customer's spending cap for overage is now `cap` minor units (None = the plan's own)."""
+
+    cap: int | None = None
+
+
+class Refused(Base, frozen=True, kw_only=True, tag="refused"):
+    """A command that changed nothing, on the record (R-ABU-7). `count` of them in the minute from `minute`.
+
+    `refusal` is kept whole where it must be given again to a duplicate of the same key.
+    """
+
+    code: Code
+    count: int = 1
+    minute: int | None = None
+    refusal: Refusal | None = None
+    attempt: bool = False
+    """It counts toward the block (R-ABU-6)."""
+    rated: bool = False
+    """It counts as a request of the user, because it is remembered under a key."""
+
+
+class Blocked(Base, frozen=True, kw_only=True, tag="block"):
+    """The user is blocked until `until` after `attempts` failed attempts (R-ABU-6)."""
+
+    until: int
+    attempts: int
+
+
+class Unblocked(Base, frozen=True, kw_only=True, tag="unblock"):
+    """An operator lifted the block (R-ABU-6)."""
+
+
+class Alerted(Base, frozen=True, kw_only=True, tag="alert"):
+    """Something suspicious that blocks nothing: `code` burn, burn_share or output_cap (R-ABU-4, R-ABU-5)."""
+
+    code: Literal["burn", "burn_share", "output_cap"]
+    observed: int
+    limit: int
+
+
+class Warned(Base, frozen=True, kw_only=True, tag="warning"):
+    """The balance crossed `threshold` tokens downward (R-PLAN-8); `code` says which threshold."""
+
+    code: Literal["percent", "tokens", "exhausted"]
+    threshold: int
+
+
+class Late(Base, frozen=True, kw_only=True, tag="late"):
+    """A success arrived after its hold had ended: 0 charged, `lost` tokens are the operator's (readings)."""
+
+    lost: int
+
+
+class Reviewed(Base, frozen=True, kw_only=True, tag="review"):
+    """A settle that could not be stored in time, listed for review by a person (R-LED-4)."""
+
+    lost: int
+
+
+Entry = (
+    Opened
+    | Granted
+    | Held
+    | Extended
+    | Charged
+    | Released
+    | Refunded
+    | Revoked
+    | Expired
+    | PeriodStarted
+    | OverageBilled
+    | PlanChanged
+    | PlanScheduled
+    | Frozen
+    | StandingChanged
+    | Restored
+    | CapSet
+    | Refused
+    | Blocked
+    | Unblocked
+    | Alerted
+    | Warned
+    | Late
+    | Reviewed
+)
+
+KINDS: dict[type[Base], str] = {kind: str(kind.__struct_config__.tag) for kind in Entry.__args__}
+"""The tag of each entry struct, as the journal's `kind` column holds it."""
+
+_GRANT_KINDS: dict[Origin, str] = {
+    "plan": "grant",
+    "grant": "grant",
+    "pack": "purchase",
+    "rollover": "rollover",
+    "bonus": "bonus",
+    "credit": "credit",
+    "adjustment": "adjustment",
+    "refund": "refund",
+}
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Entry)
+encode = _encoder.encode
+"""Canonical bytes of an entry."""
+decode = _decoder.decode
+"""The entry of canonical bytes; raises `msgspec.DecodeError` on anything else."""
+
+
+def movement(entry: Base) -> str:
+    """The kind of transaction in the requirement's words (R-LED-6), for the journal's `kind` column."""
+    if type(entry) is Granted:
+        return _GRANT_KINDS[entry.origin]
+    if type(entry) is Revoked and entry.origin == "adjustment":
+        return "adjustment"
+    return KINDS[type(entry)]

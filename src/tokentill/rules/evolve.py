@@ -1,0 +1,471 @@
+"""Evolve: an entry applied to an account, in place. The other half of decide (design idea 2).
+
+Evolving reads the entry and the account only, never a catalog, a clock or chance, so that replaying a
+journal always arrives at the same state. It does not judge: an entry that does not fit raises
+`Misfit`, which in the engine is a bug and in `verify` a finding.
+
+Requirement ids: R-LED-2, R-LED-3, R-LED-5, R-ABU-2, R-ABU-3, R-ABU-5, R-ABU-6, R-LIC-1, R-LIC-3, R-PLAN-4, R-PLAN-8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tokentill.rules import entries as e
+from tokentill.rules.account import (
+    PLAN_PRIORITY,
+    RANK_HOLD,
+    RANK_LOT,
+    RANK_PERIOD,
+    RANK_STAGE,
+    Account,
+    Hold,
+    Lot,
+    Period,
+    State,
+    User,
+)
+
+MINUTE_MS = 60_000
+HOUR_MS = 3_600_000
+LOT_KEPT_MS = 400 * 86_400_000
+"""A lot with nothing left in it is kept this long after it was granted, for refunds; then only its sums are."""
+
+RECENT_EXACT = 128
+"""Up to this many requests a minute are kept to the millisecond, beyond it in half-second bins, counted late."""
+
+
+class Misfit(Exception):
+    """An entry does not fit the account it is applied to: `what` says why."""
+
+
+def evolve(account: Account, entry: e.Entry) -> None:
+    """Apply `entry` to `account`. Raises `Misfit` when its sequence, time, lots or holds do not fit."""
+    state = account.state
+    if entry.seq != state.seq + 1:
+        raise Misfit(f"sequence {entry.seq} follows {state.seq}")
+    if entry.time < state.time:
+        raise Misfit(f"time {entry.time} is before {state.time}")
+    state.seq = entry.seq
+    state.time = entry.time
+    _APPLY[type(entry)](account, entry)
+    if state.warned:
+        _rearm(account)
+
+
+def _rearm(account: Account) -> None:
+    left = account.free + account.held
+    warned = account.state.warned
+    for code in [code for code, threshold in warned.items() if left > threshold]:
+        del warned[code]
+
+
+def _lot(state: State, number: int) -> Lot:
+    lot = state.lots.get(number)
+    if lot is None:
+        raise Misfit(f"lot {number} is not known")
+    return lot
+
+
+def _take(account: Account, moves: e.Moves) -> None:
+    """Tokens leave `available`; the caller has put them into another column of the lot."""
+    for number, tokens in moves:
+        lot = _lot(account.state, number)
+        if not 0 < tokens <= lot.available:
+            raise Misfit(f"{tokens} tokens of lot {number}, which has {lot.available} free")
+        lot.available -= tokens
+        if lot.unit == "token":
+            account.free -= tokens
+            if lot.available == 0:
+                account.unlist_lot(lot)
+
+
+def _return(account: Account, moves: e.Moves) -> None:
+    """Tokens come back to `available` of lots that have not lapsed."""
+    for number, tokens in moves:
+        lot = _lot(account.state, number)
+        if lot.lapsed:
+            raise Misfit(f"{tokens} tokens returned to lot {number}, which has lapsed")
+        if lot.available == 0:
+            account.list_lot(lot)
+        lot.available += tokens
+        account.free += tokens
+
+
+def _unhold(state: State, moves: e.Moves) -> None:
+    for number, tokens in moves:
+        lot = _lot(state, number)
+        if not 0 < tokens <= lot.held:
+            raise Misfit(f"{tokens} held tokens of lot {number}, which holds {lot.held}")
+        lot.held -= tokens
+
+
+def _end_hold(account: Account, key: str | None) -> Hold:
+    hold = account.state.holds.pop(key, None) if key is not None else None
+    if hold is None:
+        raise Misfit(f"hold {key} is not open")
+    account.held -= hold.tokens
+    if hold.beyond_kind == "overage":
+        account.state.overage_held -= hold.beyond * hold.price
+    elif hold.beyond_kind == "unlimited":
+        account.state.unlimited_held -= hold.beyond
+    return hold
+
+
+def _opened(account: Account, entry: e.Opened) -> None:
+    if account.state.opened:
+        raise Misfit("the account is open already")
+    account.state.opened = True
+    account.state.anchor = entry.anchor
+
+
+def _granted(account: Account, entry: e.Granted) -> None:
+    state = account.state
+    if entry.lot != state.lot_next or entry.tokens <= 0:
+        raise Misfit(f"lot {entry.lot} of {entry.tokens} tokens where lot {state.lot_next} is next")
+    _drop_old_lots(state)
+    lot = Lot(
+        id=entry.lot,
+        origin=entry.origin,
+        priority=entry.priority,
+        unit=entry.unit,
+        at=entry.time,
+        expires_at=entry.expires_at,
+        granted=entry.tokens,
+        available=entry.tokens,
+        reference=entry.reference,
+    )
+    state.lots[entry.lot] = lot
+    state.lot_next = entry.lot + 1
+    if entry.unit == "token":
+        account.free += entry.tokens
+        account.list_lot(lot)
+        if entry.origin == "plan" or (state.plan is None and entry.origin != "refund"):
+            state.allowance = entry.tokens
+    if entry.origin == "plan":
+        state.unpaid = False
+    if entry.expires_at is not None and entry.priority != PLAN_PRIORITY:
+        account.push(entry.expires_at, RANK_LOT, entry.lot)
+
+
+def _drop_old_lots(state: State) -> None:
+    old = [
+        lot
+        for lot in state.lots.values()
+        if lot.available == 0 and lot.held == 0 and lot.at + LOT_KEPT_MS < state.time
+    ]
+    for lot in old:
+        if lot.unit == "token":
+            sums = (lot.granted, lot.spent, lot.expired, lot.revoked)
+            state.dropped = [a + b for a, b in zip(state.dropped, sums, strict=True)]
+        del state.lots[lot.id]
+
+
+def _held(account: Account, entry: e.Held) -> None:
+    state = account.state
+    key = entry.key
+    if key is None or key in state.holds:
+        raise Misfit(f"hold {key} is open already")
+    _take(account, entry.moves)
+    for number, tokens in entry.moves:
+        state.lots[number].held += tokens
+    account.held += entry.tokens
+    if entry.beyond_kind is not None:
+        if entry.beyond_kind == "overage":
+            state.overage_held += entry.beyond * entry.price
+        elif entry.beyond_kind == "unlimited":
+            state.unlimited_held += entry.beyond
+        else:
+            state.grace_used += 1
+    state.holds[key] = Hold(
+        tokens=entry.tokens,
+        deadline=entry.deadline,
+        at=entry.time,
+        moves=entry.moves,
+        user=entry.user,
+        feature=entry.feature,
+        beyond=entry.beyond,
+        beyond_kind=entry.beyond_kind,
+        price=entry.price,
+        output_tokens_max=entry.output_tokens_max,
+        rated=entry.rated,
+        burned=entry.burned,
+    )
+    account.push(entry.deadline, RANK_HOLD, key)
+    if entry.rated and entry.user is not None:
+        _admitted(state, entry.user, entry.time)
+
+
+def _extended(account: Account, entry: e.Extended) -> None:
+    hold = account.state.holds.get(entry.hold)
+    if hold is None or entry.deadline < hold.deadline:
+        raise Misfit(f"hold {entry.hold} cannot be extended to {entry.deadline}")
+    hold.deadline = entry.deadline
+    account.push(entry.deadline, RANK_HOLD, entry.hold)
+
+
+def _charged(account: Account, entry: e.Charged) -> None:
+    state = account.state
+    if entry.part == 0:
+        _take(account, entry.moves)
+        if entry.beyond_kind == "grace":
+            state.grace_used += 1
+        if entry.rated and entry.user is not None:
+            _admitted(state, entry.user, entry.time)
+    else:
+        _end_hold(account, entry.key)
+        _unhold(state, entry.moves)
+        _unhold(state, entry.returned)
+        _return(account, entry.returned)
+        _lapse(state, entry.lapsed)
+    for number, tokens in entry.moves:
+        state.lots[number].spent += tokens
+    if entry.beyond_kind == "overage":
+        state.overage_tokens += entry.beyond
+        state.overage_amount += entry.amount
+    elif entry.beyond_kind == "unlimited":
+        state.unlimited_used += entry.beyond
+    if entry.burned and entry.user is not None and entry.tokens:
+        _burned(state, entry.user, entry.time, entry.tokens)
+
+
+def _lapse(state: State, moves: e.Moves) -> None:
+    """Held tokens of lapsed lots that come back expire instead."""
+    _unhold(state, moves)
+    for number, tokens in moves:
+        lot = state.lots[number]
+        if not lot.lapsed:
+            raise Misfit(f"{tokens} tokens of lot {number} expired, which has not lapsed")
+        lot.expired += tokens
+
+
+def _released(account: Account, entry: e.Released) -> None:
+    state = account.state
+    hold = _end_hold(account, entry.key)
+    _unhold(state, entry.returned)
+    _return(account, entry.returned)
+    _lapse(state, entry.lapsed)
+    in_period = state.period is None or hold.at >= state.period.start
+    if hold.beyond_kind == "grace" and in_period and state.grace_used:
+        state.grace_used -= 1
+
+
+def _refunded(account: Account, entry: e.Refunded) -> None:
+    state = account.state
+    for number, tokens in entry.returned + entry.lapsed:
+        lot = _lot(state, number)
+        if tokens > lot.spent:
+            raise Misfit(f"{tokens} tokens refunded of lot {number}, which spent {lot.spent}")
+        lot.spent -= tokens
+        lot.spent_before = min(lot.spent_before, lot.spent)
+    _return(account, entry.returned)
+    for number, tokens in entry.lapsed:
+        state.lots[number].expired += tokens
+    if entry.beyond_kind == "overage":
+        state.overage_tokens = max(0, state.overage_tokens - entry.beyond)
+        state.overage_amount = max(0, state.overage_amount - entry.amount)
+    elif entry.beyond_kind == "unlimited":
+        state.unlimited_used = max(0, state.unlimited_used - entry.beyond)
+
+
+def _revoked(account: Account, entry: e.Revoked) -> None:
+    _take(account, entry.moves)
+    for number, tokens in entry.moves:
+        account.state.lots[number].revoked += tokens
+
+
+def _expired(account: Account, entry: e.Expired) -> None:
+    _take(account, entry.moves)
+    for number, tokens in entry.moves:
+        account.state.lots[number].expired += tokens
+    for number in entry.lots:
+        _lot(account.state, number).lapsed = True
+
+
+def _period_started(account: Account, entry: e.PeriodStarted) -> None:
+    state = account.state
+    state.period = Period(entry.number, entry.start, entry.end)
+    if entry.number == 0:
+        state.anchor = entry.start
+    state.unpaid = entry.unpaid
+    state.overage_tokens = state.overage_amount = state.grace_used = state.unlimited_used = 0
+    for lot in state.lots.values():
+        lot.spent_before = lot.spent
+    account.push(entry.end, RANK_PERIOD, 0)
+
+
+def _overage_billed(account: Account, entry: e.OverageBilled) -> None:
+    state = account.state
+    state.overage_tokens -= entry.tokens
+    state.overage_amount -= entry.amount
+
+
+def _plan_changed(account: Account, entry: e.PlanChanged) -> None:
+    state = account.state
+    state.plan = entry.plan
+    state.anchor = entry.anchor
+    state.scheduled = False
+    state.scheduled_plan = None
+    if entry.plan is None:
+        state.period = None
+        state.unpaid = False
+        state.overage_tokens = state.overage_amount = state.grace_used = state.unlimited_used = 0
+
+
+def _plan_scheduled(account: Account, entry: e.PlanScheduled) -> None:
+    account.state.scheduled = not entry.cancelled
+    account.state.scheduled_plan = None if entry.cancelled else entry.plan
+
+
+def _frozen(account: Account, entry: e.Frozen) -> None:
+    state = account.state
+    if entry.again:
+        return
+    state.failed_at = entry.failed_at
+    state.standing = "past_due"
+    _stage(account, entry.stage_at)
+
+
+def _stage(account: Account, stage_at: int | None) -> None:
+    account.state.stage_at = stage_at
+    if stage_at is not None:
+        account.push(stage_at, RANK_STAGE, 0)
+
+
+def _standing_changed(account: Account, entry: e.StandingChanged) -> None:
+    account.state.standing = entry.standing
+    _stage(account, entry.stage_at)
+
+
+def _restored(account: Account, entry: e.Restored) -> None:
+    state = account.state
+    state.failed_at = None
+    state.standing = "active"
+    state.stage_at = None
+    for number, expires_at in entry.extended:
+        lot = _lot(state, number)
+        listed = lot.available > 0
+        if listed:
+            account.unlist_lot(lot)
+        lot.expires_at = expires_at
+        if listed:
+            account.list_lot(lot)
+        account.push(expires_at, RANK_LOT, number)
+
+
+def _cap_set(account: Account, entry: e.CapSet) -> None:
+    account.state.cap = entry.cap
+
+
+def user(state: State, name: str | None, time: int) -> User:
+    """The user's counters, made on first sight; idle users of the last hour go once a minute."""
+    if state.users_pruned_at + MINUTE_MS < time:
+        state.users_pruned_at = time
+        idle = [
+            key
+            for key, counters in state.users.items()
+            if counters.seen + HOUR_MS < time and counters.blocked_until <= time
+            and not (counters.attempts and counters.attempts[-1] + 24 * HOUR_MS > time)
+        ]
+        for key in idle:
+            del state.users[key]
+    counters = state.users.get(name or "")
+    if counters is None:
+        counters = state.users[name or ""] = User()
+    counters.seen = time
+    return counters
+
+
+def _admitted(state: State, name: str, time: int) -> None:
+    counters = user(state, name, time)
+    counters.last = time
+    recent = counters.recent
+    gone = 0
+    while gone < len(recent) and recent[gone] <= time - MINUTE_MS:
+        gone += 2
+    if gone:
+        del recent[:gone]
+    if recent and (recent[-2] == time or (len(recent) > 2 * RECENT_EXACT and recent[-2] // 500 == time // 500)):
+        recent[-2] = time
+        recent[-1] += 1
+    else:
+        recent += (time, 1)
+
+
+def _burned(state: State, name: str, time: int, tokens: int) -> None:
+    counters = user(state, name, time)
+    burn = counters.burn
+    minute = time // MINUTE_MS
+    gone = 0
+    while gone < len(burn) and burn[gone] <= minute - 60:
+        gone += 2
+    if gone:
+        del burn[:gone]
+    if burn and burn[-2] == minute:
+        burn[-1] += tokens
+    else:
+        burn += (minute, tokens)
+
+
+def _refused(account: Account, entry: e.Refused) -> None:
+    if entry.rated and entry.user is not None:
+        _admitted(account.state, entry.user, entry.time)
+    counters = user(account.state, entry.user, entry.time)
+    if entry.minute is None:
+        counters.refused[entry.code] = entry.time // MINUTE_MS
+    if entry.attempt:
+        counters.attempts.append(entry.time)
+        del counters.attempts[:-100]
+
+
+def _blocked(account: Account, entry: e.Blocked) -> None:
+    counters = user(account.state, entry.user, entry.time)
+    counters.blocked_until = entry.until
+    counters.attempts.clear()
+
+
+def _unblocked(account: Account, entry: e.Unblocked) -> None:
+    counters = user(account.state, entry.user, entry.time)
+    counters.blocked_until = 0
+    counters.attempts.clear()
+
+
+def _alerted(account: Account, entry: e.Alerted) -> None:
+    user(account.state, entry.user, entry.time).alerts[entry.code] = entry.time
+
+
+def _warned(account: Account, entry: e.Warned) -> None:
+    account.state.warned[entry.code] = entry.threshold
+
+
+def _noted(account: Account, entry: e.Late | e.Reviewed) -> None:
+    """On the record only."""
+
+
+_APPLY: dict[type[e.Base], Callable[[Account, Any], None]] = {
+    e.Opened: _opened,
+    e.Granted: _granted,
+    e.Held: _held,
+    e.Extended: _extended,
+    e.Charged: _charged,
+    e.Released: _released,
+    e.Refunded: _refunded,
+    e.Revoked: _revoked,
+    e.Expired: _expired,
+    e.PeriodStarted: _period_started,
+    e.OverageBilled: _overage_billed,
+    e.PlanChanged: _plan_changed,
+    e.PlanScheduled: _plan_scheduled,
+    e.Frozen: _frozen,
+    e.StandingChanged: _standing_changed,
+    e.Restored: _restored,
+    e.CapSet: _cap_set,
+    e.Refused: _refused,
+    e.Blocked: _blocked,
+    e.Unblocked: _unblocked,
+    e.Alerted: _alerted,
+    e.Warned: _warned,
+    e.Late: _noted,
+    e.Reviewed: _noted,
+}

@@ -1,0 +1,198 @@
+"""Exhaustion: what happens when the balance is below the cost of an operation (R-PLAN-6, R-PLAN-7).
+
+A use is covered from the lots first. What the lots cannot cover may come from beyond them, in this order:
+an unlimited plan (metered, up to its fair use), a grace use (as many a period as the plan gives), overage
+(up to the spending cap). An unlimited plan covers the whole use, so that packs are not spent under it.
+
+Where nothing covers it the refusal says what stands in the way: only holds of running operations (wait,
+never pay), the spending cap (raise it), or exhaustion, with every way out and its price. Ways that bring
+enough come first, cheapest first; waiting for the reset last.
+
+Requirement ids: R-PLAN-6, R-PLAN-7, R-PLAN-9, R-LIC-5.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from tokentill.rules.account import Account, State
+from tokentill.rules.catalog import DAY_MS, Catalog, Plan
+from tokentill.rules.entries import Beyond, Moves
+from tokentill.rules.money import format_amount, per_token
+from tokentill.rules.refusals import Code, Refusal, WayOut
+
+
+class Cover(Struct, frozen=True, gc=False):
+    """Where the tokens of a use come from: `moves` out of lots, `beyond` of them out of no lot."""
+
+    tokens: int
+    moves: Moves
+    beyond: int = 0
+    beyond_kind: Beyond | None = None
+    price: int = 0
+
+
+def draw(account: Account, tokens: int) -> Moves:
+    """Take `tokens` out of the lots in burn order; the caller has seen that so many are free (R-LED-2)."""
+    lots = account.state.lots
+    order = account.order
+    if not tokens:
+        return ()
+    first = lots[order[0][2]]
+    if first.available >= tokens:
+        return ((first.id, tokens),)
+    moves = []
+    for _, _, number in order:
+        take = min(tokens, lots[number].available)
+        moves.append((number, take))
+        tokens -= take
+        if not tokens:
+            break
+    return tuple(moves)
+
+
+def cover(account: Account, plan: Plan | None, tokens: int, least: int | None) -> Cover | None:
+    """How `tokens` can be covered now, None if they cannot.
+
+    `least`: where the whole is not affordable, as much as is free, if that is at least so many.
+    """
+    if plan is not None and plan.unlimited and _within_fair_use(account.state, plan, tokens):
+        return Cover(tokens, (), tokens, "unlimited")
+    free = account.free
+    if free >= tokens:
+        return Cover(tokens, draw(account, tokens))
+    if plan is not None:
+        reached = _beyond(account.state, plan, tokens - free)
+        if reached is not None:
+            kind, price = reached
+            return Cover(tokens, draw(account, free), tokens - free, kind, price)
+    if least is not None and free >= least:
+        return Cover(free, draw(account, free))
+    return None
+
+
+def _within_fair_use(state: State, plan: Plan, tokens: int) -> bool:
+    return plan.fair_use is None or state.unlimited_used + state.unlimited_held + tokens <= plan.fair_use
+
+
+def _beyond(state: State, plan: Plan, tokens: int) -> tuple[Beyond, int] | None:
+    policy = plan.exhaustion
+    if policy.grace_uses > state.grace_used:
+        return "grace", 0
+    if policy.overage is None:
+        return None
+    room = room_under_cap(state, plan)
+    if room is not None and tokens * policy.overage.price > room:
+        return None
+    return "overage", policy.overage.price
+
+
+def room_under_cap(state: State, plan: Plan) -> int | None:
+    """Minor units of overage still allowed this period, None without a cap. Running holds count."""
+    overage = plan.exhaustion.overage
+    cap = state.cap if state.cap is not None or overage is None else overage.cap
+    return None if cap is None else max(0, cap - state.overage_amount - state.overage_held)
+
+
+def refuse(account: Account, catalog: Catalog, plan: Plan | None, tokens: int, now: int) -> Refusal:
+    """Why `tokens` cannot be covered, and every way out (R-PLAN-7)."""
+    state = account.state
+    texts = catalog.texts
+    returning = sum(
+        n for hold in state.holds.values() for lot, n in hold.moves if not state.lots[lot].lapsed
+    ) if len(state.holds) <= 1000 else account.held
+    end = None if state.period is None else state.period.end
+    if account.free + returning >= tokens and state.holds:
+        soonest = min(hold.deadline for hold in state.holds.values())
+        return Refusal(
+            Code.HELD,
+            "The tokens for this are held by operations that are still running. They come back or are "
+            "spent when those end; send it again then.",
+            retry_after_ms=max(1, min(1000, soonest - now)),
+            balance=account.free,
+            needed=tokens,
+            held=account.held,
+            reset_at=end,
+        )
+    capped = plan is not None and plan.exhaustion.overage is not None
+    return Refusal(
+        Code.SPENDING_CAP if capped else Code.EXHAUSTED,
+        texts.exhausted,
+        headline=texts.headline,
+        balance=account.free,
+        needed=tokens,
+        held=account.held,
+        reset_at=end,
+        purchase_link=texts.purchase_link,
+        ways_out=ways_out(account, catalog, plan, tokens, now),
+    )
+
+
+def ways_out(
+    account: Account, catalog: Catalog, plan: Plan | None, needed: int, now: int
+) -> tuple[WayOut, ...]:
+    """Every way to get `needed` tokens, with its price: those that suffice first, then by price, waiting last."""
+    state = account.state
+    short = needed - account.free
+    ways = [*_upgrades(catalog, plan), *_packs(catalog, plan)]
+    ways.sort(key=lambda way: (way.tokens is not None and way.tokens < short, way.price or 0))
+    if plan is not None and plan.exhaustion.overage is not None:
+        ways.append(WayOut("raise_cap", "Raise your spending cap", link=catalog.texts.purchase_link))
+    waits = plan is not None and plan.exhaustion.wait and (plan.tokens > 0 or plan.unlimited)
+    if waits and state.period is not None:
+        days = -((now - state.period.end) // DAY_MS)
+        label = f"Wait {days} day{'' if days == 1 else 's'} for the reset"
+        ways.append(WayOut("wait", label, days=days, at=state.period.end))
+    return tuple(ways)
+
+
+def next_plan_up(catalog: Catalog, plan: Plan | None) -> Plan | None:
+    """The plan one rank above, or the lowest that runs anything for who has none; None at the top."""
+    rank = -1 if plan is None else plan.rank
+    above = [p for p in catalog.plans.values() if p.rank > rank and (p.tokens or p.unlimited)]
+    return min(above, key=lambda p: p.rank, default=None)
+
+
+def _upgrades(catalog: Catalog, plan: Plan | None) -> list[WayOut]:
+    if plan is not None and not plan.exhaustion.upgrade:
+        return []
+    up = next_plan_up(catalog, plan)
+    if up is None:
+        return []
+    link = catalog.texts.purchase_link
+    if up.price is None:
+        return [WayOut("upgrade", f"Ask for {up.title}", id=up.id, link=link)]
+    price = format_amount(up.price, catalog.currency, short=True)
+    every = "yr" if up.periods_per_payment == 12 else "mo"
+    return [
+        WayOut(
+            "upgrade",
+            f"Upgrade to {up.title} ({price}/{every})",
+            id=up.id,
+            tokens=None if up.unlimited else up.tokens,
+            price=up.price,
+            currency=catalog.currency,
+            per_token=None if up.unlimited else per_token(up.price, up.tokens * up.periods_per_payment, catalog.currency),
+            link=link,
+        )
+    ]
+
+
+def _packs(catalog: Catalog, plan: Plan | None) -> list[WayOut]:
+    if plan is not None and not plan.exhaustion.packs:
+        return []
+    name = None if plan is None else plan.id
+    return [
+        WayOut(
+            "pack",
+            f"Buy {pack.tokens} {catalog.unit.many} ({format_amount(pack.price, catalog.currency, short=True)})",
+            id=pack.id,
+            tokens=pack.tokens,
+            price=pack.price,
+            currency=catalog.currency,
+            per_token=per_token(pack.price, pack.tokens, catalog.currency),
+            link=catalog.texts.purchase_link,
+        )
+        for pack in catalog.packs.values()
+        if pack.enabled and (not pack.plans or name in pack.plans)
+    ]
