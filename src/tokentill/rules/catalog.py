@@ -91,7 +91,7 @@ class Cycle(Struct, frozen=True):
 
 
 class Plan(Struct, frozen=True):
-    """A subscription. `rank` orders the plans, lowest first and without gaps: the next plan up has the next rank.
+    """A subscription. `rank` orders plans, lowest first, without gaps: the next plan up has the next rank.
 
     Two plans of one rank are the same level paid in another rhythm (monthly and annual).
 
@@ -177,7 +177,7 @@ class Licence(Struct, frozen=True):
 
 
 class Costs(Struct, frozen=True):
-    """What the operator pays (R-FIN-1): minor units for 1,000,000 tokens; card fee in basis points plus fixed.
+    """What the operator pays (R-FIN-1): minor units a million tokens; card fee in basis points plus fixed.
 
     A million, because a model token costs far less than a cent: $0.15 for a million is 15.
     """
@@ -199,9 +199,7 @@ class Texts(Struct, frozen=True):
 
     headline: str = "You've used all your tokens"
     exhausted: str = "You've reached your limit. Upgrade or purchase credits."
-    low_balance: str = (
-        "You're running low on tokens. Purchase more tokens or wait {days} days for reset."
-    )
+    low_balance: str = "You're running low on tokens. Purchase more tokens or wait {days} days for reset."
     payment_failed: str = "Update payment to restore AI"
     offline: str = "Your licence is offline. Contact support."
     purchase_link: str = "/account/buy-credits"

@@ -1,0 +1,342 @@
+"""What a well-formed catalog may still get wrong: the impossible, which is refused, and the dubious.
+
+Impossible is only what can never have been meant: a feature in a plan whose every single use is larger than
+the size cap. Everything else is legal, because an operator may know better, and is said once, with its
+arithmetic: limits that can never bind, prices that defeat one another, things nobody can buy or run, settings
+without effect. Two prices per token are compared exactly, as fractions.
+
+Each warning has a `code`, the name of its check. A policy that several plans share is reported once, at the
+place where it is written.
+
+What it does not decide: anything. A catalog with warnings works as it says.
+
+Requirement ids: R-PLAN-9, R-ABU-1, R-ABU-2, R-ABU-3, R-ABU-5, R-FIN-1, R-PLAN-5, R-PLAN-6, R-PACK-1, R-LIC-2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import pairwise
+from typing import Any
+
+from msgspec import Struct
+
+from tokentill.rules.catalog import MINUTE_MS, AbuseLimits, Catalog, Feature, Pack, Plan
+from tokentill.rules.catalog_reader import Findings
+from tokentill.rules.money import format_amount, per_token
+from tokentill.rules.pricing import plan_margin
+
+Says = tuple[str, str, str, str]
+"""What a check yields: code, path, what is dubious, what to do."""
+
+
+class Source(Struct, frozen=True):
+    """A catalog beside the file's own values, which show where each thing is written."""
+
+    catalog: Catalog
+    data: dict[str, Any]
+
+    def runnable(self) -> Iterator[tuple[Plan | None, Feature, AbuseLimits]]:
+        """Each feature that can be run, on each plan and without one, with its limits there."""
+        catalog = self.catalog
+        for id_ in sorted(catalog.no_plan_features):
+            yield None, catalog.features[id_], catalog.no_plan_abuse[id_]
+        for plan in catalog.plans.values():
+            for id_ in sorted(plan.features):
+                yield plan, catalog.features[id_], plan.abuse[id_]
+
+    def written(self, path: str) -> bool:
+        """Whether the file says something at a path. Ids that contain points are not followed."""
+        here: Any = self.data
+        for key in path.split("."):
+            if not isinstance(here, dict) or key not in here:
+                return False
+            here = here[key]
+        return True
+
+    def limit(self, plan: Plan | None, feature: Feature, limit: str) -> str:
+        """The path at which the limit that holds is written."""
+        owner = f"plans.{plan.id}" if plan else "no_plan"
+        paths = (f"features.{feature.id}.abuse.{limit}", f"{owner}.abuse.{limit}")
+        return next((path for path in paths if self.written(path)), f"abuse.{limit}")
+
+    def policy(self, plan: Plan, policy: str) -> str:
+        """The path at which a policy of the plan is written: its own, else the one for all plans."""
+        own = f"plans.{plan.id}.{policy}"
+        return policy if self.written(policy) and not self.written(own) else own
+
+    def price(self, item: Plan | Pack) -> str:
+        """The price of one token of a plan or a pack, as text."""
+        return per_token(item.price or 0, _tokens(item), self.catalog.currency)
+
+    def amount(self, amount: int) -> str:
+        """An amount as text."""
+        return format_amount(amount, self.catalog.currency)
+
+
+def impossible(catalog: Catalog, data: dict[str, Any], findings: Findings) -> None:
+    """Record the mistakes that show only when sections are seen together."""
+    source = Source(catalog, data)
+    said = set()
+    for plan, feature, limits in source.runnable():
+        cap = limits.tokens_per_request_max
+        if cap is not None and feature.tokens > cap and feature.id not in said:
+            said.add(feature.id)
+            findings.add(
+                source.limit(plan, feature, "tokens_per_request_max"),
+                f"{cap} is below the price of {feature.id} ({feature.tokens}), which could never run",
+                f"write {feature.tokens} or more",
+            )
+
+
+def dubious(catalog: Catalog, data: dict[str, Any], findings: Findings) -> None:
+    """Record the warnings, each check in turn, each place once."""
+    source = Source(catalog, data)
+    said = set()
+    for check in (_limits, _plans, _ranks, _policies, _plan_prices, _packs, _pack_sizes, _features, _licence):
+        for code, path, wrong, allowed in check(source):
+            if (code, path) not in said:
+                said.add((code, path))
+                findings.add(path, wrong, allowed, code)
+
+
+def buyable(catalog: Catalog, plan: Plan | None) -> list[Pack]:
+    """The packs that an organization on `plan` (None = without one) may buy and could use."""
+    if plan is None:
+        usable = bool(catalog.no_plan_features)
+        return [pack for pack in catalog.packs.values() if pack.enabled and usable and not pack.plans]
+    usable = plan.exhaustion.packs and bool(plan.features)
+    return [
+        pack
+        for pack in catalog.packs.values()
+        if pack.enabled and usable and (not pack.plans or plan.id in pack.plans)
+    ]
+
+
+def _limits(source: Source) -> Iterator[Says]:
+    """Limits that can never bind, and alerts that can never be raised (R-ABU-2, R-ABU-3, R-ABU-5)."""
+    for plan, feature, limits in source.runnable():
+        rate, spacing = limits.requests_per_minute_max, limits.spacing_ms_min
+        if rate is not None and spacing is not None and rate >= (most := -(-MINUTE_MS // spacing)):
+            yield (
+                "limit-never-binds",
+                source.limit(plan, feature, "requests_per_minute_max"),
+                f"{rate} a minute can never bind, since {spacing} ms between requests allow only {most}",
+                f"write less than {most}, or a shorter spacing",
+            )
+        alert, share = limits.burn_alert_tokens_per_hour, limits.burn_alert_percent_of_allowance
+        bounded = plan and not (plan.unlimited or plan.exhaustion.overage or buyable(source.catalog, plan))
+        if plan and bounded and alert and share is None and 0 < (most := _most_in_a_period(plan)) <= alert:
+            yield (
+                "alert-never-raised",
+                source.limit(plan, feature, "burn_alert_tokens_per_hour"),
+                f"more than {alert} tokens can never burn on plan {plan.id}, which has at most {most}",
+                "write less, or add burn_alert_percent_of_allowance",
+            )
+
+
+def _plans(source: Source) -> Iterator[Says]:
+    """Plans that sell nothing, or warn from the first moment (R-PLAN-8)."""
+    low = source.catalog.low_balance.tokens
+    for plan in source.catalog.plans.values():
+        path = f"plans.{plan.id}"
+        granted = plan.tokens or plan.unlimited
+        if plan.features and not (granted or plan.exhaustion.overage or buyable(source.catalog, plan)):
+            wrong = "the plan has features but no way to get tokens"
+            yield "plan-without-tokens", f"{path}.tokens", wrong, "grant tokens or sell it packs"
+        if not plan.features and granted:
+            wrong = "the plan has tokens but nothing to spend them on"
+            yield "plan-without-features", f"{path}.features", wrong, "name its features"
+        if plan.exhaustion.wait and not granted:
+            wrong = "waiting for the reset is offered, but the reset brings no tokens"
+            yield "wait-for-nothing", source.policy(plan, "exhaustion.wait"), wrong, "write wait = false"
+        if low is not None and 0 < plan.tokens <= low:
+            wrong = f"an allowance of {plan.tokens} is low from the start, since the warning comes at {low}"
+            yield "always-low", f"{path}.tokens", wrong, "write a smaller low_balance.tokens"
+
+
+def _ranks(source: Source) -> Iterator[Says]:
+    """A next plan up that costs less (R-PLAN-7)."""
+    for lower, upper in pairwise(source.catalog.plans.values()):
+        alike = upper.rank > lower.rank and lower.periods_per_payment == upper.periods_per_payment
+        if alike and lower.price and upper.price is not None and upper.price < lower.price:
+            wrong = f"the next plan up from {lower.id} costs less than it does"
+            yield "upgrade-cheaper", f"plans.{upper.id}.price", wrong, "write the lowest plan first"
+
+
+def _policies(source: Source) -> Iterator[Says]:
+    """Settings without effect (R-PLAN-4, R-PLAN-5, R-PLAN-6)."""
+    for plan in source.catalog.plans.values():
+        mode, cap = plan.rollover.mode, plan.rollover.cap
+        policies = (
+            (
+                cap is not None and mode != "capped",
+                "rollover.cap",
+                f'a cap has no effect while the mode is "{mode}"',
+                'write mode = "capped"',
+            ),
+            (
+                mode == "capped" and cap == 0,
+                "rollover.cap",
+                "a cap of 0 keeps nothing",
+                'write mode = "none"',
+            ),
+            (
+                plan.cycle.kind == "month" and source.written(source.policy(plan, "cycle.days")),
+                "cycle.days",
+                "days have no effect on a cycle of months",
+                'write kind = "days"',
+            ),
+            (
+                plan.cycle.kind == "days" and plan.cycle.zone != "UTC",
+                "cycle.zone",
+                "a zone has no effect on a cycle of days, which are 24 hours each",
+                "remove it",
+            ),
+            (
+                plan.fair_use is not None and not plan.unlimited,
+                "fair_use",
+                "a fair-use cap has no effect on a plan with a token limit",
+                "remove it",
+            ),
+            (
+                plan.unlimited and plan.fair_use is None and bool(plan.exhaustion.overage),
+                "exhaustion.overage",
+                "an unlimited plan without a fair-use cap is never exhausted",
+                "remove it",
+            ),
+            (
+                bool(plan.exhaustion.overage) and plan.exhaustion.grace_uses > 0,
+                "exhaustion.grace_uses",
+                "overage and grace uses both let an operation through",
+                "keep one of them",
+            ),
+        )
+        for holds, policy, wrong, allowed in policies:
+            if holds:
+                yield "no-effect", source.policy(plan, policy), wrong, allowed
+
+
+def _plan_prices(source: Source) -> Iterator[Says]:
+    """Overage that undercuts packs, and plans that do not earn what they must (R-PLAN-6, R-FIN-1)."""
+    for plan in source.catalog.plans.values():
+        overage = plan.exhaustion.overage
+        cheapest = min(buyable(source.catalog, plan), key=_rate, default=None)
+        if overage and cheapest and overage.price < _rate(cheapest):
+            yield (
+                "overage-cheaper",
+                source.policy(plan, "exhaustion.overage.price"),
+                (
+                    f"{source.amount(overage.price)} is less than a token of any pack "
+                    f"({cheapest.id}: {source.price(cheapest)})"
+                ),
+                "raise it, or nobody on this plan buys packs",
+            )
+        if overage and overage.price == 0:
+            path = source.policy(plan, "exhaustion.overage.price")
+            yield "overage-free", path, "tokens beyond the plan cost nothing", "raise it"
+        margin = plan_margin(plan, source.catalog.costs)
+        if margin and plan.margin_min is not None and margin.gross <= plan.margin_min:
+            yield (
+                "margin-low",
+                f"plans.{plan.id}.margin_min",
+                (
+                    f"the plan leaves {source.amount(margin.gross)} when every token is used, "
+                    f"which is not more than {source.amount(plan.margin_min)}"
+                ),
+                "raise the price or grant fewer tokens",
+            )
+
+
+def _packs(source: Source) -> Iterator[Says]:
+    """Packs that nobody may buy or that undercut the plans (R-PACK-1)."""
+    catalog = source.catalog
+    owners: list[Plan | None] = [None, *catalog.plans.values()]
+    for pack in catalog.packs.values():
+        path = f"packs.{pack.id}"
+        buyers = [owner for owner in owners if pack in buyable(catalog, owner)]
+        if pack.enabled and not buyers:
+            allowed = "name plans that have features and sell packs"
+            yield "pack-unsellable", path, "nobody may buy this pack", allowed
+        if pack.list_price is not None and pack.list_price <= pack.price:
+            wrong = "the list price is not above the price, so there is no saving to show"
+            yield "no-saving", f"{path}.list_price", wrong, "raise or remove it"
+        rated = [plan for plan in buyers if plan and plan.price and plan.tokens]
+        best = min(rated, key=_rate, default=None)
+        if best and _rate(pack) < _rate(best):
+            yield (
+                "price-inversion",
+                f"{path}.price",
+                (
+                    f"{source.price(pack)} a token is less than on any plan that may buy it "
+                    f"({best.id}: {source.price(best)})"
+                ),
+                "raise it, or make sure that packs need a plan",
+            )
+
+
+def _pack_sizes(source: Source) -> Iterator[Says]:
+    """Larger packs that cost more for each token (R-PACK-1)."""
+    packs = [pack for pack in source.catalog.packs.values() if pack.enabled]
+    for group in dict.fromkeys((pack.model, pack.plans) for pack in packs):
+        alike = sorted((p for p in packs if (p.model, p.plans) == group), key=lambda pack: pack.tokens)
+        for smaller, larger in pairwise(alike):
+            if larger.tokens > smaller.tokens and _rate(larger) > _rate(smaller):
+                yield (
+                    "larger-pack-dearer",
+                    f"packs.{larger.id}.price",
+                    (
+                        f"{source.price(larger)} a token is more than in the smaller {smaller.id} "
+                        f"({source.price(smaller)})"
+                    ),
+                    "lower it",
+                )
+
+
+def _features(source: Source) -> Iterator[Says]:
+    """Features that nobody can run, that cost nothing, or that no debt switches off (R-LIC-2)."""
+    catalog = source.catalog
+    reachable = catalog.no_plan_features.union(*(plan.features for plan in catalog.plans.values()))
+    groups = {step.group for step in catalog.licence.steps}
+    for feature in catalog.features.values():
+        path = f"features.{feature.id}"
+        if feature.id not in reachable:
+            allowed = "name it in a plan or in no_plan.features"
+            yield "feature-unreachable", path, "no plan runs this feature", allowed
+        if not (feature.tokens or feature.input_per_1000 or feature.output_per_1000):
+            yield "feature-free", path, "the feature costs nothing", "write its price"
+        if feature.group not in groups:
+            wrong = f'group "{feature.group}" is no step of the licence, so it runs on when payment fails'
+            yield "group-never-off", f"{path}.group", wrong, "add it to licence.steps"
+    if catalog.no_plan_features and not buyable(catalog, None):
+        wrong = "an organization without a plan may run features but buy no pack"
+        yield "no-plan-without-packs", "no_plan.features", wrong, "sell a pack that needs no plan"
+
+
+def _licence(source: Source) -> Iterator[Says]:
+    """Steps inside the days of grace, other than at once (R-LIC-2)."""
+    grace = source.catalog.licence.grace_days
+    for number, step in enumerate(source.catalog.licence.steps, 1):
+        if 0 < step.after_days <= grace:
+            wrong = f'"{step.group}" goes off on day {step.after_days}, within the {grace} days of grace'
+            path = f"licence.steps[{number}].after_days"
+            yield "step-in-grace", path, wrong, f"write 0, or {grace + 1} or more"
+
+
+def _most_in_a_period(plan: Plan) -> int:
+    """The most plan tokens that can be there at once; 0 where unused tokens pile up without end."""
+    if plan.rollover.mode == "unlimited":
+        return 0
+    carried = plan.tokens if plan.rollover.cap is None else plan.rollover.cap
+    return plan.tokens + (carried if plan.rollover.mode == "capped" else 0)
+
+
+def _tokens(item: Plan | Pack) -> int:
+    """The tokens that one payment brings."""
+    return item.tokens * (item.periods_per_payment if isinstance(item, Plan) else 1)
+
+
+def _rate(item: Plan | Pack) -> Fraction:
+    """The price of one token in minor units."""
+    return Fraction(item.price or 0, _tokens(item))

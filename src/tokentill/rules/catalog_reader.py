@@ -1,0 +1,311 @@
+"""Reading a TOML document so that every mistake in it is reported at once, each in a sentence.
+
+A `Table` hands out values by key and kind. What is missing or wrong becomes a `Finding` (file, line where
+found, path of the key, what is wrong, what is allowed) and a harmless stand-in is returned, so that reading
+goes on; `end` reports the keys that nobody asked for, with the nearest known key. Nothing here knows what a
+catalog is; `tokentill.rules.catalog_file` does.
+
+Amounts are decimal strings, durations are whole numbers of the unit in the key's name (`timeout_seconds`),
+limits are whole numbers or "off". A number with a decimal point is refused wherever it stands.
+
+Requirement ids: R-PLAN-9.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
+from typing import Any, TypeVar
+
+from msgspec import Struct, field
+
+from tokentill.rules.money import MoneyError, parse_amount
+
+T = TypeVar("T")
+
+TEXT_MAX = 500
+SHOWN_MAX = 40
+DURATION_MS_MAX = 10 * 366 * 86_400_000
+OFF = "off"
+ID_ALLOWED = "write 1 to 64 of a-z 0-9 . _ -, beginning with a letter or digit"
+
+_UNITS_MS = {"ms": 1, "seconds": 1_000, "minutes": 60_000, "hours": 3_600_000}
+_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_HEADER = re.compile(r"\s*\[(\[?)([^\[\]]+)\]")
+_KEY = re.compile(r"""\s*((?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[\w-]+|"[^"]*"|'[^']*'))*)\s*=(.*)""")
+_PART = re.compile(r"""[\w-]+|"[^"]*"|'[^']*'""")
+
+
+class Finding(Struct, frozen=True):
+    """One thing wrong or dubious at `path` of `file`; `line` is None where it was not found cheaply.
+
+    `code` names the check that found something dubious; it is empty for a mistake.
+    """
+
+    file: str
+    path: str
+    line: int | None
+    wrong: str
+    allowed: str = ""
+    code: str = ""
+
+    def as_text(self) -> str:
+        """The finding on one line, as compilers write: file:line: path: what is wrong; what is allowed."""
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        return f"{place}: {self.path + ': ' if self.path else ''}{self.wrong}" + (
+            f"; {self.allowed}" if self.allowed else ""
+        )
+
+
+class Findings(Struct):
+    """What has been found so far in one file. `lines` maps the path of a key to its line."""
+
+    file: str
+    lines: dict[str, int] = field(default_factory=dict)
+    found: list[Finding] = field(default_factory=list)
+
+    def add(self, path: str, wrong: str, allowed: str = "", code: str = "") -> None:
+        """Record one finding, at the line of the key or of the nearest table around it."""
+        line, around = self.lines.get(path), path
+        while line is None and "." in around:
+            around = around.rpartition(".")[0]
+            line = self.lines.get(around)
+        self.found.append(Finding(self.file, path, line, wrong, allowed, code))
+
+
+def parse(text: str, findings: Findings) -> dict[str, Any] | None:
+    """The document's values, or None with the syntax error recorded."""
+    try:
+        data = tomllib.loads(text, parse_float=Decimal)
+    except (ValueError, RecursionError) as error:
+        line = re.search(r"at line (\d+)", str(error))
+        wrong = "nested too deeply" if isinstance(error, RecursionError) else f"not TOML: {error}"
+        findings.found.append(Finding(findings.file, "", int(line[1]) if line else None, wrong))
+        return None
+    findings.lines.update(_lines(text))
+    return data
+
+
+def _lines(text: str) -> Iterator[tuple[str, int]]:
+    """Each key's path and line, found by looking at line beginnings: good enough to point at."""
+    table, quote = "", ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if quote:
+            quote = "" if line.count(quote) % 2 else quote
+            continue
+        if header := _HEADER.match(line):
+            table = _path(header[2])
+            yield table, number
+        elif key := _KEY.match(line):
+            yield _join(table, _path(key[1])), number
+            quote = next((mark for mark in ('"""', "'''") if key[2].count(mark) % 2), "")
+
+
+def _path(dotted: str) -> str:
+    return ".".join(part.strip("\"'") for part in _PART.findall(dotted))
+
+
+def _join(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key
+
+
+def _kind(value: object) -> str:
+    """How a TOML value is shown in a message."""
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return json.dumps(
+                value if len(value) <= SHOWN_MAX else value[:SHOWN_MAX] + "...", ensure_ascii=False
+            )
+        case dict():
+            return "a table"
+        case list():
+            return "a list"
+        case int():
+            return f"{value}" if abs(value) < 10**SHOWN_MAX else "a huge number"
+        case _:
+            return str(value)[:SHOWN_MAX]
+
+
+def nearest(key: str, known: Iterable[str]) -> str:
+    """What is allowed instead of an unknown name: the nearest known one, else all of them."""
+    names = sorted(known)
+    close = difflib.get_close_matches(key, names, 1)
+    if close:
+        return f'did you mean "{close[0]}"?'
+    return f"allowed here: {', '.join(names)}" if names else "nothing is allowed here"
+
+
+class Table:
+    """One table of the document: values by key and kind, with every mistake recorded in `findings`."""
+
+    def __init__(self, data: dict[str, Any], path: str, findings: Findings) -> None:
+        self.data = data
+        self.path = path
+        self.findings = findings
+        self.known: set[str] = set()
+        self.written = set(data)
+
+    def bad(self, key: str, wrong: str, allowed: str = "") -> None:
+        """Record a mistake at a key of this table."""
+        self.findings.add(_join(self.path, key), wrong, allowed)
+
+    def has(self, key: str) -> bool:
+        """Whether the key is written in the file."""
+        return key in self.data
+
+    def is_word(self, key: str, word: str) -> bool:
+        """Whether the key is written and is this very word, which stands for "none" or "no limit"."""
+        self.known.add(key)
+        return self.data.get(key) == word
+
+    def id(self, key: str, default: str | None = None) -> str:
+        """An id; required when there is no default."""
+        value = self.text(key, default)
+        if not _ID.fullmatch(value) and key in self.data:
+            return self._wrong(key, value, ID_ALLOWED, default or "")
+        return value
+
+    def text(self, key: str, default: str | None = None, most: int = TEXT_MAX) -> str:
+        """A text on one line of at most `most` characters; required when there is no default."""
+        value = self._value(key, default, "a text in quotes")
+        if not isinstance(value, str):
+            return self._wrong(key, value, "write a text in quotes", default or "")
+        if not value.isprintable() or len(value) > most or value != value.strip():
+            return self._wrong(key, value, f"write at most {most} printable characters on one line", "")
+        return value
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """A list of texts, empty by default."""
+        value = self._value(key, [], "")
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            return self._wrong(key, value, "write a list of texts", ())
+        if not all(item.isprintable() and 0 < len(item) <= TEXT_MAX for item in value):
+            return self._wrong(key, value, f"write texts of 1 to {TEXT_MAX} printable characters", ())
+        return tuple(value)
+
+    def whole(self, key: str, default: int | None, least: int, most: int) -> int:
+        """A whole number from `least` to `most`; required when the default is None."""
+        value = self._value(key, default, "a whole number")
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            return self._wrong(key, value, f"write a whole number from {least} to {most}", least)
+        return value
+
+    def limit(self, key: str, default: int | None, least: int, most: int) -> int | None:
+        """A whole number from `least` to `most`, or "off", which is None."""
+        value = self._value(key, OFF if default is None else default, "")
+        if value == OFF:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            return self._wrong(key, value, f'write a whole number from {least} to {most}, or "off"', None)
+        return value
+
+    def flag(self, key: str, *, default: bool) -> bool:
+        """True or false."""
+        value = self._value(key, default, "")
+        return value if isinstance(value, bool) else self._wrong(key, value, "write true or false", default)
+
+    def choice(self, key: str, default: str, allowed: Iterable[str]) -> str:
+        """One of the allowed words."""
+        value = self._value(key, default, "")
+        if isinstance(value, str) and value in allowed:
+            return value
+        names = tuple(allowed)
+        hint = nearest(value, names) if isinstance(value, str) else f"allowed: {', '.join(names)}"
+        return self._wrong(key, value, hint, default)
+
+    def money(self, key: str, currency: str, default: int | None = None) -> int:
+        """Minor units of a decimal text such as "149.00"; required when the default is None."""
+        value = self._value(key, default, 'an amount such as "149.00"')
+        if key not in self.data:
+            return default or 0
+        if not isinstance(value, str):
+            return self._wrong(key, value, 'write an amount as text, such as "149.00"', 0)
+        try:
+            return parse_amount(value, currency)
+        except MoneyError as error:
+            self.bad(key, str(error), f'write an amount in {currency} as text, such as "149.00"')
+            return 0
+
+    def duration_ms(self, stem: str, default: int | None, *, end: str = "", least: int = 1) -> int | None:
+        """Milliseconds of whichever key is written: `stem_ms`, `stem_seconds`, `stem_minutes`, `stem_hours`.
+
+        `end` follows the unit (`spacing_seconds_min`). Where `least` is 0, both 0 and "off" are None.
+        """
+        keys = {f"{stem}_{unit}{end}": size for unit, size in _UNITS_MS.items()}
+        self.known |= keys.keys()
+        written = [key for key in keys if key in self.data]
+        if not written:
+            return default
+        if len(written) > 1:
+            self.bad(written[1], f"says the same as {written[0]}", "keep one of them")
+        key = written[0]
+        self.written.add(f"{stem}_ms{end}")
+        most = DURATION_MS_MAX // keys[key]
+        found = self.limit(key, None, least, most) if least == 0 else self.whole(key, None, least, most)
+        return found * keys[key] if found else None
+
+    def names(self, key: str, known: Iterable[str]) -> frozenset[str]:
+        """A list of names that must all be known, or "all" of them; none by default."""
+        allowed = frozenset(known)
+        value = self._value(key, [], "")
+        if value == "all":
+            return allowed
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            return self._wrong(key, value, 'write a list of names, or "all"', frozenset())
+        for unknown in (item for item in value if item not in allowed):
+            self.bad(key, f"{_kind(unknown)} is not known", nearest(unknown, allowed))
+        return frozenset(value) & allowed
+
+    def inner(self, key: str, value: object, index: str = "") -> Table:
+        """The table that a value is; what is no table is a mistake and reads as an empty one."""
+        if not isinstance(value, dict):
+            self._wrong(key, value, "write a table", None)
+            value = {}
+        return Table(value, _join(self.path, key) + index, self.findings)
+
+    def table(self, key: str) -> Table:
+        """The table at a key, empty when it is missing."""
+        return self.inner(key, self._value(key, {}, ""))
+
+    def tables(self, key: str) -> dict[str, Table]:
+        """The tables at a key by their ids, in the order of the file."""
+        outer = self.table(key)
+        inner = {}
+        for name, value in outer.data.items():
+            if _ID.fullmatch(name):
+                inner[name] = outer.inner(name, value)
+            else:
+                outer.bad(name, "is not an id", ID_ALLOWED)
+        return inner
+
+    def rows(self, key: str) -> list[Table]:
+        """The list of tables at a key, empty when it is missing."""
+        value = self._value(key, [], "")
+        if not isinstance(value, list):
+            return self._wrong(key, value, "write a list of tables", [])
+        return [self.inner(key, row, f"[{number}]") for number, row in enumerate(value, 1)]
+
+    def end(self) -> None:
+        """Report every key that is written but that nobody asked for."""
+        for key in self.data:
+            if key not in self.known:
+                self.bad(key, "unknown key", nearest(key, self.known))
+
+    def _value(self, key: str, default: object, missing: str) -> object:
+        self.known.add(key)
+        if key in self.data:
+            return self.data[key]
+        if default is None:
+            self.bad(key, "missing", f"write {missing}")
+        return default
+
+    def _wrong(self, key: str, value: object, allowed: str, stand_in: T) -> T:
+        if key in self.data:
+            self.bad(key, f"{_kind(value)} does not fit here", allowed)
+        return stand_in
