@@ -1,5 +1,6 @@
 """What every test may ask for, and how a run is made repeatable."""
 
+import os
 import random
 import subprocess
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ import hypothesis
 import pytest
 
 from tests.support import postgres, run
+
+SEED_VARIABLE = "TOKENTILL_TEST_SEED"
 
 hypothesis.settings.register_profile(
     "ci",
@@ -31,13 +34,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    # Set before Hypothesis reads it and before xdist copies the options to its workers.
+    controller = not hasattr(config, "workerinput")
+    # Set before Hypothesis reads it. The workers of xdist inherit the environment, not this option.
     if config.getoption("--hypothesis-seed") is None:
-        config.option.hypothesis_seed = random.SystemRandom().getrandbits(32)
+        drawn = random.SystemRandom().getrandbits(32) if controller else int(os.environ[SEED_VARIABLE])
+        config.option.hypothesis_seed = drawn
+        os.environ[SEED_VARIABLE] = str(drawn)
     if config.getoption("--hypothesis-profile") is None:
         profile = "nightly" if config.getoption("--nightly") else "ci"
         config.option.hypothesis_profile = profile
-    run.join(controller=not hasattr(config, "workerinput"))
+    run.join(controller=controller)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
