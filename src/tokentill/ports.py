@@ -161,8 +161,8 @@ class Intent(Struct, frozen=True):
     deadline: int | None = None
 
 
-IntentOutcome = Literal["settled", "late", "reviewed"]
-"""How an intent ended: charged after all; too late, so charged 0; or listed for a person to look at."""
+IntentOutcome = Literal["settled", "reviewed"]
+"""How an intent ended: charged after all, or, its hold having ended, charged 0 and listed for a person."""
 
 
 class IntentState(Struct, frozen=True):

@@ -1,0 +1,325 @@
+"""Execute-then-charge: reserve the tokens, run the operation, charge on success, nothing otherwise (R-LED-3).
+
+    operation succeeds       exactly what it used is charged, at most what was reserved
+    operation fails          0
+    operation times out      0, and a success that still comes is counted as the operator's loss
+    caller goes away         0 if the operation had not succeeded; if it had, it is charged all the same
+    books away at the end    the charge is kept as an intent and stored later, once (R-LED-4)
+
+Settling never depends on the caller still being there: it runs in a task of its own. A process that dies
+while an operation runs leaves a hold, whose deadline gives the tokens back.
+
+A key names one run. A second call under the same key never runs the operation again; it raises `AlreadyRan`.
+
+What it does not do: run an operation again that failed, or keep its result.
+
+Requirement ids: R-LED-3, R-LED-4, R-LED-7, R-LED-9, R-ABU-4.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from typing import Any, Generic, Literal, TypeVar
+
+from msgspec import Struct
+
+from tokentill.flows.recover import Recovery
+from tokentill.flows.send import Books, Retry, send
+from tokentill.ports import Clock, Ids, Intent, Intents, StoreDown
+from tokentill.rules import entries as e
+from tokentill.rules.commands import Envelope, Extend, Release, Reserve, Settle
+from tokentill.rules.receipts import Receipt
+from tokentill.rules.refusals import Refusal
+
+T = TypeVar("T")
+Reason = Literal["failed", "timeout", "cancelled"]
+RunState = Literal["running", "charged", "released"]
+
+log = logging.getLogger(__name__)
+
+
+class TimedOut(TimeoutError):
+    """The operation did not end in time, so nothing was charged (R-LED-3)."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"The operation did not end within {seconds:g} s, so nothing was charged.")
+
+
+class AlreadyRan(Exception):
+    """An operation under this key has run or is running, so it was not run again (R-LED-9).
+
+    `state` says how far it got; `receipt` is the answer to its reservation.
+    """
+
+    def __init__(self, state: RunState, receipt: Receipt) -> None:
+        self.state = state
+        self.receipt = receipt
+        words = {
+            "running": "is still running, or its caller has gone and its hold has not ended yet",
+            "charged": "has run and was charged",
+            "released": "has run and was not charged",
+        }
+        super().__init__(f"An operation under this key {words[state]}. Use a new key to run another.")
+
+
+class Charge(Struct, frozen=True):
+    """What became of the charge of an operation that succeeded.
+
+    settled: stored, `receipt` is its receipt. pending: the books are away; it is kept and stored later.
+    uncharged: the hold had ended before, so nothing was charged; `refusal` says why. `tokens` is what was
+    or will be charged, `uncollected` what the operation used beyond its hold.
+    """
+
+    state: Literal["settled", "pending", "uncharged"]
+    tokens: int
+    receipt: Receipt | None = None
+    refusal: Refusal | None = None
+    uncollected: int = 0
+
+
+class Done(Struct, Generic[T], frozen=True):
+    """An operation that succeeded: its result, and what became of its charge."""
+
+    result: T
+    charge: Charge
+
+
+class Hold:
+    """Tokens reserved for a running operation, and what it says it used.
+
+    id: the operation's id. tokens: reserved, the most that can be charged. deadline: until when, epoch ms.
+    output_tokens_max: the cap to ask of the model (R-ABU-4). ends_at: when the operation times out, seconds
+    of the event loop's clock.
+    """
+
+    def __init__(self, organization: str, receipt: Receipt, ends_at: float) -> None:
+        self.organization = organization
+        self.id = receipt.operation
+        self.tokens = receipt.tokens
+        self.output_tokens_max = receipt.output_tokens_max
+        self.deadline = receipt.deadline
+        self.receipt = receipt
+        self.ends_at = ends_at
+        self.used: int | None = None
+        self.output_tokens: int | None = None
+        self.outcome: Charge | None = None
+
+    def charge(self, tokens: int, output_tokens: int | None = None) -> None:
+        """Say what the operation used in all, to be charged when it succeeds; the last word counts.
+
+        Without a word all that was reserved is charged. `output_tokens` is the size of the model's answer.
+        """
+        if tokens < 0:
+            raise ValueError("tokens must be 0 or more")
+        self.used = tokens
+        self.output_tokens = output_tokens
+
+    def settle(self) -> tuple[Settle, int, int]:
+        """The command that charges it, the tokens it charges, and those used beyond the hold."""
+        used = self.tokens if self.used is None else self.used
+        tokens = min(used, self.tokens)
+        return Settle(hold=self.id, tokens=tokens, output_tokens=self.output_tokens), tokens, used - tokens
+
+
+class Charging:
+    """Runs operations and charges them. `keep_running` seconds are how long `close` waits for them."""
+
+    def __init__(
+        self, books: Books, intents: Intents, clock: Clock, ids: Ids, retry: Retry | None = None
+    ) -> None:
+        self._books = books
+        self._ids = ids
+        self._clock = clock
+        self._retry = retry or Retry()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self.recovery = Recovery(books, intents, clock)
+
+    async def run(
+        self,
+        organization: str,
+        reserve: Reserve,
+        operation: Callable[[Hold], Awaitable[T]],
+        timeout_ms: int,
+        key: str | None = None,
+    ) -> Done[T] | Refusal:
+        """Reserve, run `operation`, charge.
+
+        Raises what the operation raises, `TimedOut`, `AlreadyRan`, or `StoreDown` if it was not run at all.
+        """
+        hold = await self.begin(organization, reserve, timeout_ms, key)
+        if isinstance(hold, Refusal):
+            return hold
+        task = self._spawn(_awaited(operation, hold))
+        try:
+            await self._until_done(task, hold)
+        except asyncio.CancelledError:
+            self._detach(self._give_up(task, hold, "cancelled"))
+            raise
+        if not task.done():
+            await asyncio.shield(self._spawn(self._give_up(task, hold, "timeout")))
+            raise TimedOut(timeout_ms / 1000)
+        if task.cancelled():
+            await self.abandon(hold, "cancelled")
+            raise asyncio.CancelledError
+        error = task.exception()
+        if error is not None:
+            await self.abandon(hold, "failed")
+            raise error
+        return Done(task.result(), await self.finish(hold))
+
+    async def begin(
+        self, organization: str, reserve: Reserve, timeout_ms: int, key: str | None = None
+    ) -> Hold | Refusal:
+        """Reserve the tokens. A caller that is cancelled meanwhile leaves no hold behind."""
+        task = self._spawn(self._reserve(organization, reserve, key))
+        try:
+            answer = await asyncio.shield(task)
+        except asyncio.CancelledError:
+            self._detach(self._release_unwanted(organization, task))
+            raise
+        if isinstance(answer, Refusal):
+            return answer
+        return Hold(organization, answer, asyncio.get_running_loop().time() + timeout_ms / 1000)
+
+    async def finish(self, hold: Hold) -> Charge:
+        """The operation succeeded: charge it. Goes on to the end even if the caller is cancelled."""
+        return await asyncio.shield(self._spawn(self._settle(hold)))
+
+    async def abandon(self, hold: Hold, reason: Reason) -> None:
+        """The operation did not succeed: give everything back. Goes on even if the caller is cancelled."""
+        await asyncio.shield(self._spawn(self._release(hold.organization, hold.id, reason)))
+
+    async def late(self, hold: Hold) -> None:
+        """The operation succeeded after it had timed out: charge 0, count the operator's loss (readings)."""
+        settle, _, _ = hold.settle()
+        with suppress(StoreDown):
+            await send(self._books, Envelope(hold.organization, settle), self._retry)
+
+    async def extend(self, hold: Hold, timeout_ms: int) -> Receipt | Refusal:
+        """Let the operation run for `timeout_ms` more from now on."""
+        answer = await send(
+            self._books, Envelope(hold.organization, Extend(hold=hold.id, timeout_ms=timeout_ms)), self._retry
+        )
+        if isinstance(answer, Receipt):
+            hold.deadline = answer.deadline
+            hold.ends_at = max(hold.ends_at, asyncio.get_running_loop().time() + timeout_ms / 1000)
+        return answer
+
+    async def submit(self, envelope: Envelope) -> Receipt | Refusal:
+        """Send one command until it is answered. Raises `StoreDown`."""
+        return await send(self._books, envelope, self._retry)
+
+    async def close(self, seconds: float = 10.0) -> None:
+        """Let what is running end for up to `seconds`; what still runs then is cancelled and charged 0."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        while self._tasks and loop.time() < end:
+            await asyncio.wait(set(self._tasks), timeout=end - loop.time())
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(set(self._tasks))
+        await self.recovery.close()
+
+    def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run `work` in a task of its own, kept until it is done."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _detach(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` to its end, whoever goes away meanwhile."""
+        self._spawn(work).add_done_callback(_log_failure)
+
+    async def _until_done(self, task: asyncio.Task[Any], hold: Hold) -> None:
+        """Wait for the operation or its time, which it may have extended meanwhile."""
+        loop = asyncio.get_running_loop()
+        while not task.done() and (left := hold.ends_at - loop.time()) > 0:
+            await asyncio.wait({task}, timeout=left)
+
+    async def _reserve(self, organization: str, reserve: Reserve, key: str | None) -> Receipt | Refusal:
+        envelope = Envelope(organization, reserve, key or self._ids.operation(), keyed=key is not None)
+        answer = await send(self._books, envelope, self._retry)
+        # Under a key made here a replay is our own earlier try; under the caller's it may be another's run.
+        if isinstance(answer, Receipt) and answer.replayed and key is not None:
+            raise AlreadyRan(await self._state(organization, answer.operation), answer)
+        return answer
+
+    async def _state(self, organization: str, hold: str) -> RunState:
+        for row in await self._books.operation(organization, hold) or ():
+            if isinstance(row.entry, e.Charged):
+                return "charged"
+            if isinstance(row.entry, e.Released):
+                return "released"
+        return "running"
+
+    async def _release_unwanted(self, organization: str, reserving: asyncio.Task[Receipt | Refusal]) -> None:
+        with suppress(AlreadyRan, StoreDown):
+            answer = await reserving
+            if isinstance(answer, Receipt):
+                await self._release(organization, answer.operation, "cancelled")
+
+    async def _give_up(self, task: asyncio.Task[Any], hold: Hold, reason: Reason) -> None:
+        """Stop the operation and give its tokens back now; it may take its time to stop."""
+        task.cancel()
+        await self._release(hold.organization, hold.id, reason)
+        self._detach(self._watch(task, hold))
+
+    async def _watch(self, task: asyncio.Task[Any], hold: Hold) -> None:
+        await asyncio.wait({task})
+        if not task.cancelled() and task.exception() is None:
+            await self.late(hold)
+
+    async def _release(self, organization: str, hold: str, reason: Reason) -> None:
+        try:
+            await send(self._books, Envelope(organization, Release(hold=hold, reason=reason)), self._retry)
+        except StoreDown:
+            log.warning("hold %s of %s could not be released; its deadline will", hold, organization)
+
+    async def _settle(self, hold: Hold) -> Charge:
+        settle, tokens, beyond = hold.settle()
+        if beyond:
+            log.warning("operation %s used %d tokens beyond its hold, which are not charged", hold.id, beyond)
+        intent = Intent(hold.organization, settle, tokens, self._clock.now(), hold.deadline)
+        hold.outcome = charge = await self._store(intent, beyond)
+        return charge
+
+    async def _store(self, intent: Intent, beyond: int) -> Charge:
+        envelope = Envelope(intent.organization, intent.settle)
+        kept = False
+
+        async def keep(_lost: Exception) -> None:
+            nonlocal kept
+            kept = True
+            await self.recovery.keep(intent)
+
+        try:
+            answer = await send(self._books, envelope, self._retry, keep)
+        except (
+            BaseException
+        ) as error:  # whatever happened, the operation succeeded: its charge must not be lost
+            if not kept:
+                await self.recovery.keep(intent)
+            self.recovery.wake()
+            if not isinstance(error, Exception):
+                raise
+            log.warning("the charge of operation %s is kept for later: %r", intent.settle.hold, error)
+            return Charge("pending", intent.tokens, uncollected=beyond)
+        if kept:
+            await self.recovery.conclude(intent, answer)
+        if isinstance(answer, Refusal):
+            return Charge("uncharged", 0, refusal=answer, uncollected=intent.tokens + beyond)
+        return Charge("settled", answer.tokens, answer, uncollected=beyond)
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.error("a task of the till failed", exc_info=task.exception())
+
+
+async def _awaited(operation: Callable[[Hold], Awaitable[T]], hold: Hold) -> T:
+    return await operation(hold)

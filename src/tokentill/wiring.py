@@ -1,0 +1,185 @@
+"""Wiring: the only place that draws time, ids and secrets, and the only place that builds things.
+
+Everything else is handed what it needs. What a command does not need is not imported, so that a small
+command stays quick.
+
+Requirement ids: R-PLAT-5.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from hashlib import blake2b
+from pathlib import Path
+
+import uuid_utils
+
+from tokentill import catalogs
+from tokentill.ports import Clock, Ids, Ledger
+from tokentill.rules import catalog_file
+from tokentill.rules.catalog import Catalog
+from tokentill.settings import Settings, SettingsError
+
+SECRET_BYTES = 32
+SECRET_VARIETY_MIN = 8
+"""A secret with fewer different bytes than this is a placeholder that somebody forgot to replace."""
+
+MEMORY = ":memory:"
+
+log = logging.getLogger(__name__)
+
+
+class SystemClock:
+    """The clock of this machine."""
+
+    def now(self) -> int:
+        """Epoch milliseconds."""
+        return time.time_ns() // 1_000_000
+
+
+class SystemIds:
+    """Ids from this machine: version 7, so that they sort by time."""
+
+    def operation(self) -> str:
+        """A new operation id, 32 hex digits."""
+        return uuid_utils.uuid7().hex
+
+    def secret(self) -> str:
+        """256 random bits as URL-safe text."""
+        return secrets.token_urlsafe(32)
+
+
+def secret_of(settings: Settings) -> bytes:
+    """The 32 bytes that seal the journal; raises `SettingsError` where there is none or it is not one.
+
+    For an SQLite database without a secret, the file `<database>.key` is made beside it at first start,
+    readable by its owner alone. A database whose key file has gone is refused, not given a new key.
+    """
+    if settings.secret is not None:
+        return _secret(settings.secret, "TOKENTILL_SECRET")
+    if settings.secret_file is not None:
+        return _read_secret(Path(settings.secret_file))
+    if settings.postgres:
+        raise SettingsError(
+            "A PostgreSQL database needs a secret, which seals the journal. Make one with "
+            '`python3 -c "import secrets; print(secrets.token_hex(32))"` and give it as TOKENTILL_SECRET, '
+            "or as a file named by TOKENTILL_SECRET_FILE. Keep a copy: without it the journal cannot be "
+            "verified."
+        )
+    if settings.database == MEMORY:
+        return secrets.token_bytes(SECRET_BYTES)
+    path = key_file(settings)
+    if not path.exists():
+        if Path(settings.database).exists():
+            raise SettingsError(
+                f"The database {settings.database} exists, but its key file {path} does not. The key seals "
+                "the journal, so a new one cannot stand in for it. Put the file back from your backup, or "
+                "give the secret as TOKENTILL_SECRET."
+            )
+        _make_secret(path)
+    return _read_secret(path)
+
+
+def key_file(settings: Settings) -> Path:
+    """Where the secret of an SQLite database is kept."""
+    return Path(f"{settings.database}.key")
+
+
+def _make_secret(path: Path) -> None:
+    """Write a new secret to `path` unless somebody else just did; whole or not at all."""
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        with os.fdopen(handle, "w") as file:
+            file.write(secrets.token_hex(SECRET_BYTES) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            return
+        finally:
+            draft.unlink()
+    except OSError as error:
+        raise SettingsError(
+            f"The key file {path} cannot be made ({error.strerror}). Choose a folder that can be written "
+            "with TOKENTILL_DATABASE, or give the secret as TOKENTILL_SECRET."
+        ) from error
+    log.warning("made the key file %s, which seals the journal: keep a copy of it with your backups", path)
+
+
+def _read_secret(path: Path) -> bytes:
+    try:
+        text = path.read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"The secret file {path} cannot be read: {error}.") from error
+    return _secret(text, str(path))
+
+
+def _secret(text: str, source: str) -> bytes:
+    try:
+        raw = bytes.fromhex(text.strip())
+    except ValueError as error:
+        raise SettingsError(f"The secret in {source} is not written in hex digits.") from error
+    if len(raw) < SECRET_BYTES:
+        raise SettingsError(f"The secret in {source} has {len(raw)} bytes; it needs {SECRET_BYTES} or more.")
+    if len(set(raw)) < SECRET_VARIETY_MIN:
+        raise SettingsError(f"The secret in {source} looks like a placeholder. Use random digits.")
+    if len(raw) == SECRET_BYTES:
+        return raw
+    return blake2b(raw, digest_size=SECRET_BYTES, person=b"tokentill secret").digest()
+
+
+def catalog_of(settings: Settings) -> Catalog:
+    """The catalog that is sold; its warnings are logged. Raises `CatalogError` or `SettingsError`."""
+    catalog, warnings = read_catalog(settings.catalog)
+    for warning in warnings:
+        log.warning("catalog: %s", warning)
+    return catalog
+
+
+def read_catalog(name: str) -> tuple[Catalog, tuple[object, ...]]:
+    """The catalog `name`, a preset or a file, and the warnings about it."""
+    path = Path(name)
+    if path.suffix == ".toml" or path.is_file():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"The catalog file {path} cannot be read: {error}.") from error
+        return catalog_file.load(text, str(path))
+    if name not in catalogs.PRESETS:
+        known = ", ".join(catalogs.PRESETS)
+        raise SettingsError(
+            f"There is no catalog {name!r}. The ones that come with tokentill are {known}; "
+            "your own is named by the path of its file, which ends in .toml."
+        )
+    return catalog_file.load(catalogs.preset_text(name), f"{name}.toml")
+
+
+@asynccontextmanager
+async def open_ledger(
+    settings: Settings, *, clock: Clock | None = None, ids: Ids | None = None
+) -> AsyncIterator[Ledger]:
+    """The store of the settings' database, closed at the end."""
+    catalog = catalog_of(settings)
+    secret = secret_of(settings)
+    clock = clock or SystemClock()
+    ids = ids or SystemIds()
+    if settings.postgres:
+        from tokentill.store.postgres import PostgresLedger  # noqa: PLC0415 an SQLite user need not load it
+
+        ledger: Ledger = await PostgresLedger.open(settings.database, catalog, secret, clock, ids)
+    else:
+        from tokentill.store.sqlite import SqliteLedger  # noqa: PLC0415 a PostgreSQL user need not load it
+
+        ledger = await SqliteLedger.open(settings.database, catalog, secret, clock, ids)
+    try:
+        yield ledger
+    finally:
+        await ledger.close()
