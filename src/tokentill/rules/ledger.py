@@ -122,7 +122,7 @@ def _admit(
     if refusal is None and state.failed_at is not None:
         refusal = licence.refuse(state, catalog, command.feature, tokens, turn.now)
     if refusal is None:
-        refusal = _outside_plan(turn, plan, command.feature, tokens)
+        refusal = outside_plan(turn, plan, command.feature, tokens)
     if refusal is None and len(state.holds) >= catalog.holds_max and type(command) is c.Reserve:
         refusal = _holds_max(turn)
     if refusal is not None:
@@ -174,7 +174,8 @@ def _bad_terms(command: c.Reserve | c.Charge) -> Refusal | None:
     return None
 
 
-def _outside_plan(turn: Turn, plan: Plan | None, feature: str, tokens: int) -> Refusal | None:
+def outside_plan(turn: Turn, plan: Plan | None, feature: str, tokens: int) -> Refusal | None:
+    """Why `plan` does not cover the feature, None if it does; without a plan some features run on packs alone."""
     catalog = turn.catalog
     if plan is None:
         if feature in catalog.no_plan_features:
