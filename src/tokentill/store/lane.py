@@ -1,0 +1,316 @@
+"""The lane: how a batch of commands becomes rows, whatever the engine (design idea 3).
+
+A lane's engine opens a transaction, locks the batch's accounts, tells the `Book` what it read, lets it
+decide, writes what it decided, commits, and only then delivers the replies. The book holds the cache of
+accounts; it is exact only while the engine says so, and any failure forgets the batch's accounts.
+
+Nothing here speaks to a database and nothing waits.
+
+Requirement ids: R-LED-3, R-LED-5, R-LED-9.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from tokentill.rules import chain
+from tokentill.rules import commands as c
+from tokentill.rules import entries as e
+from tokentill.rules.account import Account
+from tokentill.rules.catalog import Catalog
+from tokentill.rules.decide import execute, lookup_key
+from tokentill.rules.evolve import evolve
+from tokentill.rules.receipts import Receipt
+from tokentill.rules.refusals import Code, Refusal
+
+CACHE_ACCOUNTS_MAX = 20_000
+SNAPSHOT_BYTES_MIN = 16_384
+"""A snapshot is written when the entries since the last one outweigh it, and not before so many bytes."""
+
+_encode = e.encode
+_movement = e.movement
+_link = chain.link
+
+
+class Cached:
+    """An account in memory and where it stands in the database."""
+
+    __slots__ = (
+        "account",
+        "due_at",
+        "head",
+        "last_row",
+        "name",
+        "number",
+        "snapshot_bytes",
+        "tail_bytes",
+        "version",
+    )
+
+    def __init__(self, name: str, number: int, account: Account, head: bytes, last_row: int) -> None:
+        self.name = name
+        self.number = number
+        self.account = account
+        self.head = head
+        self.last_row = last_row
+        self.due_at: int | None = None
+        self.snapshot_bytes = 0
+        self.tail_bytes = 0
+        self.version = -1
+        """The engine's mark of the database state in which this was seen to be exact."""
+
+
+class Job:
+    """A command waiting in a lane, and whom to tell."""
+
+    __slots__ = ("envelope", "future", "loop", "person", "reply", "trouble")
+
+    def __init__(
+        self, envelope: c.Envelope, future: asyncio.Future[Receipt | Refusal], person: tuple[str, str] | None
+    ) -> None:
+        self.envelope = envelope
+        self.future = future
+        self.loop = future.get_loop()
+        self.person = person
+        self.reply: Receipt | Refusal | None = None
+        self.trouble: BaseException | None = None
+
+
+class Writes(Struct):
+    """What a batch stores. Tuples are in the order of the statements' parameters.
+
+    entries: id, organization, previous, seq, time, kind, status, user, feature, tokens, balance, reference,
+    key, part, link, body. accounts: seq, head, last_row, due_at, number, seq before. snapshots: number, seq,
+    last_row, state. persons: number, user, name.
+    """
+
+    entries: list[tuple[Any, ...]]
+    accounts: list[tuple[Any, ...]]
+    snapshots: list[tuple[Any, ...]]
+    persons: list[tuple[Any, ...]]
+    unopened: list[int]
+
+
+class Book:
+    """The accounts a lane knows, and the one way to change them."""
+
+    def __init__(self, catalog: Catalog, secret: bytes) -> None:
+        self.catalog = catalog
+        self.key = secret[: chain.KEY_BYTES]
+        self.cache: OrderedDict[str, Cached] = OrderedDict()
+        self.counted: dict[tuple[str, str | None, Code, int], int] = {}
+        self._opaque: dict[tuple[str, str], str] = {}
+        self._known: set[tuple[str, str]] = set()
+
+    # ---- what comes in -------------------------------------------------------------------------------
+
+    def opaque(self, organization: str, user: str) -> str:
+        """The id under which journal and account know the host's user."""
+        found = self._opaque.get((organization, user))
+        if found is None:
+            if len(self._opaque) > 100_000:
+                self._opaque.clear()
+            found = self._opaque[organization, user] = chain.pseudonym(self.key, organization, user)
+        return found
+
+    def job(self, envelope: c.Envelope, future: asyncio.Future[Receipt | Refusal]) -> Job:
+        """The envelope as a job, its user under the opaque id."""
+        command = envelope.command
+        name = getattr(command, "user", None)
+        if name is None:
+            return Job(envelope, future, None)
+        user = self.opaque(envelope.organization, name)
+        changed: Any = replace(command, user=user)  # type: ignore[call-arg]  # it has a user
+        envelope = c.Envelope(envelope.organization, changed, envelope.key, envelope.keyed, envelope.retry)
+        return Job(envelope, future, (user, name))
+
+    def forget_person(self, organization: str, user: str) -> None:
+        """The person's name was erased: the next command that brings it stores it anew."""
+        self._known.discard((organization, self.opaque(organization, user)))
+        self._opaque.pop((organization, user), None)
+
+    # ---- what the engine read ------------------------------------------------------------------------
+
+    def put(self, cached: Cached) -> None:
+        """Remember an account as the database has it now."""
+        self.cache[cached.name] = cached
+        if len(self.cache) > CACHE_ACCOUNTS_MAX:
+            self.cache.popitem(last=False)
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Forget accounts whose memory may differ from the database."""
+        for name in names:
+            self.cache.pop(name, None)
+
+    def root(self, organization: str) -> bytes:
+        """The chain's link before an organization's first entry."""
+        return chain.root(self.key, organization)
+
+    def load(
+        self,
+        name: str,
+        row: tuple[int, bytes, int, int | None],
+        snapshot: bytes | None,
+        tail: Sequence[bytes],
+    ) -> Cached:
+        """Build an account from its row (number, head, last_row, due_at), snapshot and the entries after it."""
+        number, head, last_row, due_at = row
+        account = Account() if snapshot is None else Account.load(snapshot)
+        cached = Cached(name, number, account, head, last_row)
+        cached.due_at = due_at
+        cached.snapshot_bytes = 0 if snapshot is None else len(snapshot)
+        for body in tail:
+            evolve(account, e.decode(body))
+            cached.tail_bytes += len(body)
+        return cached
+
+    def lookups(self, jobs: Sequence[Job]) -> list[tuple[int, str]]:
+        """The operations (organization number, id) whose entries must be read before deciding."""
+        found: list[tuple[int, str]] = []
+        ending: set[str] = set()
+        for job in jobs:
+            cached = self.cache.get(job.envelope.organization)
+            if cached is None:
+                continue
+            key = lookup_key(cached.account, job.envelope)
+            hold = getattr(job.envelope.command, "hold", None)
+            if hold is not None:
+                # Open now, but an earlier job of this very batch may end it.
+                if key is None and hold in ending:
+                    key = hold
+                ending.add(hold)
+            if key is not None:
+                found.append((cached.number, key))
+        return found
+
+    # ---- deciding ------------------------------------------------------------------------------------
+
+    def decide(
+        self, jobs: Sequence[Job], now: int, row: int, stored: dict[tuple[int, str], list[e.Entry]]
+    ) -> Writes:
+        """Decide the jobs in order; rows are numbered from `row`. Replies are left in the jobs, not sent."""
+        writes = Writes([], [], [], [], [])
+        touched: dict[str, tuple[Cached, int]] = {}
+        rows = writes.entries
+        catalog, cache, key = self.catalog, self.cache, self.key
+        for job in jobs:
+            envelope = job.envelope
+            name = envelope.organization
+            cached = cache.get(name)
+            if cached is None:
+                job.reply = Refusal(Code.UNKNOWN_ORGANIZATION, "There is no organization of this id.")
+                continue
+            number = cached.number
+            account = cached.account
+            before = account.state.seq
+            outcome = execute(account, envelope, catalog, now, lambda op, n=number: stored.get((n, op), ()))
+            job.reply = outcome.reply
+            if outcome.counted is not None:
+                counted = (name, *outcome.counted)
+                self.counted[counted] = self.counted.get(counted, 0) + 1
+            if name not in touched:
+                touched[name] = (cached, before)
+            if not outcome.entries:
+                continue
+            head, previous = cached.head, cached.last_row
+            for entry in outcome.entries:
+                body = _encode(entry)
+                head = _link(key, head, body)
+                text = entry.key
+                if text is not None:
+                    stored.setdefault((number, text), []).append(entry)
+                rows.append(
+                    (
+                        row,
+                        number,
+                        previous,
+                        entry.seq,
+                        entry.time,
+                        _movement(entry),
+                        entry.status,
+                        entry.user,
+                        entry.feature,
+                        entry.tokens,
+                        entry.balance,
+                        getattr(entry, "reference", None),
+                        None if text is None else bytes.fromhex(text),
+                        entry.part,
+                        head,
+                        body,
+                    )
+                )
+                previous = row
+                row += 1
+                cached.tail_bytes += len(body)
+            cached.head, cached.last_row = head, previous
+            if job.person is not None and (name, job.person[0]) not in self._known:
+                writes.persons.append((number, *job.person))
+        self._finish(writes, touched, {job.envelope.organization for job in jobs if _is_tick(job)})
+        return writes
+
+    def _finish(self, writes: Writes, touched: dict[str, tuple[Cached, int]], swept: set[str]) -> None:
+        for name, (cached, before) in touched.items():
+            account = cached.account
+            seq = account.state.seq
+            if not account.state.opened:
+                writes.unopened.append(cached.number)
+                continue
+            due = account.next_due()
+            due_at = cached.due_at
+            if due is not None and (due_at is None or due[0] < due_at):
+                due_at = due[0]
+            if name in swept:
+                due_at = None if due is None else due[0]
+            if seq == before and due_at == cached.due_at:
+                continue
+            cached.due_at = due_at
+            writes.accounts.append((seq, cached.head, cached.last_row, due_at, cached.number, before))
+            if cached.tail_bytes > max(SNAPSHOT_BYTES_MIN, cached.snapshot_bytes):
+                state = account.dump()
+                writes.snapshots.append((cached.number, seq, cached.last_row, state))
+                cached.snapshot_bytes, cached.tail_bytes = len(state), 0
+
+    def stored(self, jobs: Sequence[Job], writes: Writes) -> None:
+        """The batch is durable: remember whose names are stored, forget organizations that came to nothing."""
+        if writes.persons:
+            if len(self._known) > 1_000_000:
+                self._known.clear()
+            self._known.update(
+                (job.envelope.organization, job.person[0]) for job in jobs if job.person is not None
+            )
+        if writes.unopened:
+            gone = set(writes.unopened)
+            self.forget([name for name, cached in self.cache.items() if cached.number in gone])
+
+    def take_counted(self, now: int) -> list[c.Envelope]:
+        """The refusals of past minutes that were counted in memory, as commands that put them on the record."""
+        minute = now // 60_000
+        past = [key for key in self.counted if key[3] < minute]
+        found: dict[str, list[tuple[str | None, str, int, int]]] = {}
+        for key in past:
+            name, user, code, when = key
+            found.setdefault(name, []).append((user, str(code), when, self.counted.pop(key)))
+        return [c.Envelope(name, c.CountRefusals(refusals=tuple(rows))) for name, rows in found.items()]
+
+
+def _is_tick(job: Job) -> bool:
+    return type(job.envelope.command) is c.Tick
+
+
+def deliver(jobs: Sequence[Job]) -> None:
+    """Tell the callers, on their loop. A caller that went away is skipped: what was stored stays stored."""
+    for job in jobs:
+        future = job.future
+        if future.done():
+            continue
+        if job.trouble is not None:
+            future.set_exception(job.trouble)
+        else:
+            assert job.reply is not None
+            future.set_result(job.reply)

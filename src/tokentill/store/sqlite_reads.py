@@ -1,0 +1,83 @@
+"""What is read from a SQLite ledger, as plain functions over a connection. None of them writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import apsw
+
+from tokentill.ports import JournalRow, OperatorKey, Page
+from tokentill.rules import entries as e
+from tokentill.store.lane import Book, Cached
+from tokentill.store.statements import statements
+
+SQL = statements("sqlite")
+
+
+def load(connection: apsw.Connection, book: Book, name: str) -> Cached | None:
+    """The account as the connection sees it, from its snapshot and the entries after it; None if unknown."""
+    row = connection.execute(SQL["organization"], (name,)).fetchone()
+    if row is None:
+        return None
+    number, _seq, head, last_row, due_at = row
+    found = connection.execute(SQL["snapshot"], (number,)).fetchone()
+    since, state = (0, None) if found is None else (found[1], found[2])
+    tail = [body for (body,) in connection.execute(SQL["tail"], (last_row, since))]
+    return book.load(name, (number, head, last_row, due_at), state, tail)
+
+
+def operation(connection: apsw.Connection, number: int, key: str) -> list[tuple[int, e.Entry, bytes]]:
+    """The entries of an operation as (row, entry, link), oldest first."""
+    rows = connection.execute(SQL["operation"], (bytes.fromhex(key), number))
+    return [(row, e.decode(body), link) for row, body, link in rows]
+
+
+def page(connection: apsw.Connection, name: str, before: int | None, limit: int) -> Page | None:
+    """A page of an organization's journal, newest first; None if the organization is unknown."""
+    found = connection.execute(SQL["organization"], (name,)).fetchone()
+    if found is None:
+        return None
+    number, start = found[0], found[3]
+    if before is not None:
+        previous = connection.execute(SQL["previous_of"], (before, number)).fetchone()
+        start = 0 if previous is None else previous[0]
+    rows = list(connection.execute(SQL["page"], (start, limit)))
+    following = rows[-1][0] if len(rows) == limit and rows[-1][1] > 0 else None
+    return Page(
+        tuple(JournalRow(row, name, e.decode(body), user, link.hex()) for row, _, body, link, user in rows),
+        following,
+    )
+
+
+def rows_of_operation(connection: apsw.Connection, name: str, key: str) -> Sequence[JournalRow] | None:
+    """The journal rows of an operation; None if the organization is unknown."""
+    found = connection.execute(SQL["organization"], (name,)).fetchone()
+    if found is None:
+        return None
+    rows = []
+    for row, entry, link in operation(connection, found[0], key):
+        person = connection.execute(SQL["person"], (found[0], entry.user)).fetchone() if entry.user else None
+        rows.append(JournalRow(row, name, entry, None if person is None else person[0], link.hex()))
+    return rows
+
+
+def organizations(connection: apsw.Connection, after: str, limit: int) -> list[str]:
+    """Names after `after`, in order."""
+    return [name for (name,) in connection.execute(SQL["organizations"], (after, limit))]
+
+
+def operator_keys(connection: apsw.Connection) -> list[OperatorKey]:
+    """All operator keys, oldest first."""
+    return [OperatorKey(*row) for row in connection.execute(SQL["operator_keys"])]
+
+
+def operator_key(connection: apsw.Connection, key_id: str) -> tuple[OperatorKey, bytes] | None:
+    """An operator key and its digest."""
+    row = connection.execute(SQL["operator_key"], (key_id,)).fetchone()
+    return None if row is None else (OperatorKey(*row[:5]), row[5])
+
+
+def journal_from(connection: apsw.Connection, position: int, limit: int) -> Iterator[JournalRow]:
+    """Entries of every organization after a row, in the journal's order."""
+    for row, name, body, link in connection.execute(SQL["journal_from"], (position, limit)):
+        yield JournalRow(row, name, e.decode(body), None, link.hex())

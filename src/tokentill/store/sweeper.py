@@ -1,0 +1,84 @@
+"""The sweeper: visits accounts whose deadline has passed, so that resets, warnings and bills come by themselves.
+
+Its absence harms nothing but their punctuality: every command first applies what is due (design idea 4). It
+also puts on the record the refusals that were counted in memory once their minute is over.
+
+Requirement ids: R-LED-3, R-PLAN-4, R-LIC-2, R-ABU-7.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+
+import structlog
+
+from tokentill.ports import Clock, StoreDown
+from tokentill.rules import commands as c
+from tokentill.rules.receipts import Receipt
+from tokentill.rules.refusals import Refusal
+
+BATCH = 100
+EVERY_SECONDS = 1.0
+
+log = structlog.get_logger("tokentill.sweeper")
+
+
+class Sweeper:
+    """Sweeps every second while it runs. `due` names accounts whose deadline has passed, soonest first."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        due: Callable[[int, int], Awaitable[Sequence[str]]],
+        submit: Callable[[c.Envelope], Awaitable[Receipt | Refusal]],
+        counted: Callable[[int], Iterable[c.Envelope]],
+    ) -> None:
+        self._clock = clock
+        self._due = due
+        self._submit = submit
+        self._counted = counted
+        self._task: asyncio.Task[None] | None = None
+        self.swept = 0
+        self.overdue_ms = 0
+        """How late the last sweep found the account that waited longest."""
+
+    def start(self) -> None:
+        """Begin to sweep on the running loop."""
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run(), name="tokentill-sweeper")
+
+    async def stop(self) -> None:
+        """Stop sweeping and put the counted refusals on the record."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+        with suppress(StoreDown):
+            await self._count(self._clock.now() + 60_000)
+
+    async def sweep(self) -> int:
+        """Visit every account that is due now; the number visited."""
+        total = 0
+        while names := await self._due(self._clock.now(), BATCH):
+            await asyncio.gather(*(self._submit(c.Envelope(name, c.Tick())) for name in names))
+            total += len(names)
+            if len(names) < BATCH:
+                break
+        self.swept += total
+        return total
+
+    async def _count(self, now: int) -> None:
+        for envelope in self._counted(now):
+            await self._submit(envelope)
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self.sweep()
+                await self._count(self._clock.now())
+            except StoreDown as trouble:
+                log.warning("sweep failed, will try again", trouble=str(trouble))
+            await asyncio.sleep(EVERY_SECONDS)
