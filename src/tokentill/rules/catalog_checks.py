@@ -157,7 +157,11 @@ def _plans(source: Source) -> Iterator[Says]:
 
 
 def _ranks(source: Source) -> Iterator[Says]:
-    """A next plan up that costs less (R-PLAN-7)."""
+    """A first plan that must be paid, and a next plan up that costs less (R-PLAN-7)."""
+    first = source.catalog.plans.get(source.catalog.default_plan or "")
+    if first and first.price != 0:
+        wrong = f"every new account begins on {first.id}, which is not free, without a payment"
+        yield "default-plan-paid", "default_plan", wrong, "name a plan whose price is 0"
     for lower, upper in pairwise(source.catalog.plans.values()):
         alike = upper.rank > lower.rank and lower.periods_per_payment == upper.periods_per_payment
         if alike and lower.price and upper.price is not None and upper.price < lower.price:
@@ -259,6 +263,13 @@ def _packs(source: Source) -> Iterator[Says]:
         if pack.enabled and not buyers:
             allowed = "name plans that have features and sell packs"
             yield "pack-unsellable", path, "nobody may buy this pack", allowed
+        if pack.price == 0:
+            yield (
+                "pack-free",
+                f"{path}.price",
+                "the pack costs nothing, so anybody takes it again",
+                "raise it",
+            )
         if pack.list_price is not None and pack.list_price <= pack.price:
             wrong = "the list price is not above the price, so there is no saving to show"
             yield "no-saving", f"{path}.list_price", wrong, "raise or remove it"

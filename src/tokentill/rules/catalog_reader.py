@@ -17,6 +17,7 @@ import difflib
 import json
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -71,10 +72,14 @@ class Findings(Struct):
     def add(self, path: str, wrong: str, allowed: str = "", code: str = "") -> None:
         """Record one finding, at the line of the key or of the nearest table around it."""
         line, around = self.lines.get(path), path
-        while line is None and "." in around:
-            around = around.rpartition(".")[0]
+        while line is None and around:
+            around = around[: max(around.rfind("."), around.rfind("["), 0)]
             line = self.lines.get(around)
         self.found.append(Finding(self.file, path, line, wrong, allowed, code))
+
+    def in_order(self) -> tuple[Finding, ...]:
+        """What has been found, in the order of the file; what has no line comes first."""
+        return tuple(sorted(self.found, key=lambda finding: finding.line or 0))
 
 
 def parse(text: str, findings: Findings) -> dict[str, Any] | None:
@@ -93,12 +98,14 @@ def parse(text: str, findings: Findings) -> dict[str, Any] | None:
 def _lines(text: str) -> Iterator[tuple[str, int]]:
     """Each key's path and line, found by looking at line beginnings: good enough to point at."""
     table, quote = "", ""
-    for number, line in enumerate(text.splitlines(), 1):
+    rows: Counter[str] = Counter()
+    for number, line in enumerate(text.split("\n"), 1):
         if quote:
             quote = "" if line.count(quote) % 2 else quote
-            continue
-        if header := _HEADER.match(line):
+        elif header := _HEADER.match(line):
             table = _path(header[2])
+            rows[table] += 1
+            table += f"[{rows[table]}]" if header[1] else ""
             yield table, number
         elif key := _KEY.match(line):
             yield _join(table, _path(key[1])), number
@@ -135,9 +142,10 @@ def _kind(value: object) -> str:
 def nearest(key: str, known: Iterable[str]) -> str:
     """What is allowed instead of an unknown name: the nearest known one, else all of them."""
     names = sorted(known)
-    close = difflib.get_close_matches(key, names, 1)
+    alike = {name.lower(): name for name in names}
+    close = difflib.get_close_matches(key.lower(), alike, 1)
     if close:
-        return f'did you mean "{close[0]}"?'
+        return f'did you mean "{alike[close[0]]}"?'
     return f"allowed here: {', '.join(names)}" if names else "nothing is allowed here"
 
 
@@ -176,8 +184,9 @@ class Table:
         value = self._value(key, default, "a text in quotes")
         if not isinstance(value, str):
             return self._wrong(key, value, "write a text in quotes", default or "")
-        if not value.isprintable() or len(value) > most or value != value.strip():
-            return self._wrong(key, value, f"write at most {most} printable characters on one line", "")
+        empty = not value and default is None
+        if empty or not value.isprintable() or len(value) > most or value != value.strip():
+            return self._wrong(key, value, f"write 1 to {most} characters on one line, no spaces around", "")
         return value
 
     def texts(self, key: str) -> tuple[str, ...]:
