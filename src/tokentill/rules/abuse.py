@@ -15,13 +15,15 @@ Requirement ids: R-ABU-1, R-ABU-2, R-ABU-3, R-ABU-4, R-ABU-5, R-ABU-6, R-ABU-7, 
 
 from __future__ import annotations
 
+from typing import Literal
+
 from msgspec import Struct
 
 from tokentill.rules import commands as c
 from tokentill.rules import entries as e
 from tokentill.rules.account import State, User
 from tokentill.rules.catalog import HOUR_MS, MINUTE_MS, AbuseLimits, Catalog
-from tokentill.rules.evolve import user as counters_of
+from tokentill.rules.counters import user as counters_of
 from tokentill.rules.refusals import Code, Refusal
 from tokentill.rules.turn import Turn
 
@@ -220,11 +222,13 @@ def after_charge(turn: Turn, user: str | None, limits: AbuseLimits) -> None:
         _alert(turn, user, counters, "burn_share", spent, percent * allowance // 100)
 
 
-def _alert(turn: Turn, user: str, counters: User, code: str, observed: int, limit: int) -> None:
+def _alert(
+    turn: Turn, user: str, counters: User, code: Literal["burn", "burn_share"], observed: int, limit: int
+) -> None:
     if turn.now - counters.alerts.get(code, -HOUR_MS) < HOUR_MS:
         return
     turn.emit(
         e.Alerted(
             **turn.stamp(), user=user, status="fraud_flagged", code=code, observed=observed, limit=limit
-        )  # type: ignore[arg-type]  # the callers pass the literals
+        )
     )

@@ -27,7 +27,7 @@ class Base(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="do"
 class Open(Base, frozen=True, kw_only=True, tag="open"):
     """Begin an account, on `plan` or the catalog's default (None there = no plan). `anchor` epoch ms, default now."""
 
-    plan: str | None | UnsetType = UNSET
+    plan: str | UnsetType | None = UNSET
     anchor: int | None = None
 
 

@@ -16,13 +16,13 @@ from typing import Any
 
 from msgspec import Struct
 
-from tokentill.rules import abuse, chain, ledger, plans
+from tokentill.rules import abuse, chain, corrections, ledger, plans
 from tokentill.rules import commands as c
 from tokentill.rules import entries as e
 from tokentill.rules.account import Account
 from tokentill.rules.catalog import TOKENS_MAX, Catalog
 from tokentill.rules.receipts import Receipt, receipt
-from tokentill.rules.refusals import Code, Refusal
+from tokentill.rules.refusals import Code, Refusal, Status
 from tokentill.rules.turn import Find, Turn
 
 _HOLD_COMMANDS = (c.Settle, c.Release, c.Extend)
@@ -66,7 +66,7 @@ def execute(
     command = envelope.command
     kind = type(command)
     body = chain.fingerprint(c.encode(command)) if envelope.keyed else None
-    turn = Turn(account, catalog, now, find, envelope.key, envelope.keyed, body)
+    turn = Turn(account, catalog, now, find, envelope.key, keyed=envelope.keyed, body=body)
     if not account.state.opened and kind is not c.Open:
         return Outcome([], Refusal(Code.UNKNOWN_ORGANIZATION, "There is no organization of this id."))
     timers = account.timers
@@ -110,7 +110,7 @@ def _unblock(turn: Turn, command: c.Unblock) -> Receipt | Refusal:
 def _count_refusals(turn: Turn, command: c.CountRefusals) -> Receipt | Refusal:
     """The refusals of a minute that were counted in memory, one entry for each user and code (R-ABU-7)."""
     for user, code, minute, count in command.refusals:
-        status = "fraud_flagged" if code == Code.BLOCKED else "prevented"
+        status: Status = "fraud_flagged" if code == Code.BLOCKED else "prevented"
         fields = turn.stamp()
         turn.emit(e.Refused(**fields, status=status, user=user, code=Code(code), count=count, minute=minute))
     return _tick(turn, command)
@@ -155,10 +155,10 @@ _RULES: dict[type[c.Base], Callable[[Turn, Any], Receipt | Refusal]] = {
     c.Release: ledger.release,
     c.Extend: ledger.extend,
     c.Charge: ledger.charge,
-    c.Refund: ledger.refund,
-    c.Grant: ledger.grant,
-    c.Adjust: ledger.adjust,
-    c.Revoke: ledger.revoke,
+    c.Refund: corrections.refund,
+    c.Grant: corrections.grant,
+    c.Adjust: corrections.adjust,
+    c.Revoke: corrections.revoke,
     c.Freeze: plans.freeze,
     c.Restore: plans.restore,
     c.ChangePlan: plans.change_plan,

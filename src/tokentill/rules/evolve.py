@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from tokentill.rules import counters
 from tokentill.rules import entries as e
 from tokentill.rules.account import (
     PLAN_PRIORITY,
@@ -24,16 +25,11 @@ from tokentill.rules.account import (
     Lot,
     Period,
     State,
-    User,
 )
+from tokentill.rules.catalog import MINUTE_MS
 
-MINUTE_MS = 60_000
-HOUR_MS = 3_600_000
 LOT_KEPT_MS = 400 * 86_400_000
 """A lot with nothing left in it is kept this long after it was granted, for refunds; then only its sums are."""
-
-RECENT_EXACT = 128
-"""Up to this many requests a minute are kept to the millisecond, beyond it in half-second bins, counted late."""
 
 
 class Misfit(Exception):
@@ -194,7 +190,7 @@ def _held(account: Account, entry: e.Held) -> None:
     )
     account.push(entry.deadline, RANK_HOLD, key)
     if entry.rated and entry.user is not None:
-        _admitted(state, entry.user, entry.time)
+        counters.admitted(state, entry.user, entry.time)
 
 
 def _extended(account: Account, entry: e.Extended) -> None:
@@ -212,7 +208,7 @@ def _charged(account: Account, entry: e.Charged) -> None:
         if entry.beyond_kind == "grace":
             state.grace_used += 1
         if entry.rated and entry.user is not None:
-            _admitted(state, entry.user, entry.time)
+            counters.admitted(state, entry.user, entry.time)
     else:
         _end_hold(account, entry.key)
         _unhold(state, entry.moves)
@@ -227,7 +223,7 @@ def _charged(account: Account, entry: e.Charged) -> None:
     elif entry.beyond_kind == "unlimited":
         state.unlimited_used += entry.beyond
     if entry.burned and entry.user is not None and entry.tokens:
-        _burned(state, entry.user, entry.time, entry.tokens)
+        counters.burned(state, entry.user, entry.time, entry.tokens)
 
 
 def _lapse(state: State, moves: e.Moves) -> None:
@@ -358,81 +354,31 @@ def _cap_set(account: Account, entry: e.CapSet) -> None:
     account.state.cap = entry.cap
 
 
-def user(state: State, name: str | None, time: int) -> User:
-    """The user's counters, made on first sight; idle users of the last hour go once a minute."""
-    if state.users_pruned_at + MINUTE_MS < time:
-        state.users_pruned_at = time
-        idle = [
-            key
-            for key, counters in state.users.items()
-            if counters.seen + HOUR_MS < time and counters.blocked_until <= time
-            and not (counters.attempts and counters.attempts[-1] + 24 * HOUR_MS > time)
-        ]
-        for key in idle:
-            del state.users[key]
-    counters = state.users.get(name or "")
-    if counters is None:
-        counters = state.users[name or ""] = User()
-    counters.seen = time
-    return counters
-
-
-def _admitted(state: State, name: str, time: int) -> None:
-    counters = user(state, name, time)
-    counters.last = time
-    recent = counters.recent
-    gone = 0
-    while gone < len(recent) and recent[gone] <= time - MINUTE_MS:
-        gone += 2
-    if gone:
-        del recent[:gone]
-    if recent and (recent[-2] == time or (len(recent) > 2 * RECENT_EXACT and recent[-2] // 500 == time // 500)):
-        recent[-2] = time
-        recent[-1] += 1
-    else:
-        recent += (time, 1)
-
-
-def _burned(state: State, name: str, time: int, tokens: int) -> None:
-    counters = user(state, name, time)
-    burn = counters.burn
-    minute = time // MINUTE_MS
-    gone = 0
-    while gone < len(burn) and burn[gone] <= minute - 60:
-        gone += 2
-    if gone:
-        del burn[:gone]
-    if burn and burn[-2] == minute:
-        burn[-1] += tokens
-    else:
-        burn += (minute, tokens)
-
-
 def _refused(account: Account, entry: e.Refused) -> None:
     if entry.rated and entry.user is not None:
-        _admitted(account.state, entry.user, entry.time)
-    counters = user(account.state, entry.user, entry.time)
+        counters.admitted(account.state, entry.user, entry.time)
+    known = counters.user(account.state, entry.user, entry.time)
     if entry.minute is None:
-        counters.refused[entry.code] = entry.time // MINUTE_MS
+        known.refused[entry.code] = entry.time // MINUTE_MS
     if entry.attempt:
-        counters.attempts.append(entry.time)
-        del counters.attempts[:-100]
+        known.attempts.append(entry.time)
+        del known.attempts[:-100]
 
 
 def _blocked(account: Account, entry: e.Blocked) -> None:
-    counters = user(account.state, entry.user, entry.time)
-    counters.blocked_until = entry.until
-    counters.attempts.clear()
+    known = counters.user(account.state, entry.user, entry.time)
+    known.blocked_until = entry.until
+    known.attempts.clear()
 
 
 def _unblocked(account: Account, entry: e.Unblocked) -> None:
-    counters = user(account.state, entry.user, entry.time)
-    counters.blocked_until = 0
-    counters.attempts.clear()
+    known = counters.user(account.state, entry.user, entry.time)
+    known.blocked_until = 0
+    known.attempts.clear()
 
 
 def _alerted(account: Account, entry: e.Alerted) -> None:
-    user(account.state, entry.user, entry.time).alerts[entry.code] = entry.time
+    counters.user(account.state, entry.user, entry.time).alerts[entry.code] = entry.time
 
 
 def _warned(account: Account, entry: e.Warned) -> None:

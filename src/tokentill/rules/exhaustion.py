@@ -98,9 +98,11 @@ def refuse(account: Account, catalog: Catalog, plan: Plan | None, tokens: int, n
     """Why `tokens` cannot be covered, and every way out (R-PLAN-7)."""
     state = account.state
     texts = catalog.texts
-    returning = sum(
-        n for hold in state.holds.values() for lot, n in hold.moves if not state.lots[lot].lapsed
-    ) if len(state.holds) <= 1000 else account.held
+    returning = (
+        sum(n for hold in state.holds.values() for lot, n in hold.moves if not state.lots[lot].lapsed)
+        if len(state.holds) <= 1000
+        else account.held
+    )
     end = None if state.period is None else state.period.end
     if account.free + returning >= tokens and state.holds:
         soonest = min(hold.deadline for hold in state.holds.values())
@@ -172,7 +174,9 @@ def _upgrades(catalog: Catalog, plan: Plan | None) -> list[WayOut]:
             tokens=None if up.unlimited else up.tokens,
             price=up.price,
             currency=catalog.currency,
-            per_token=None if up.unlimited else per_token(up.price, up.tokens * up.periods_per_payment, catalog.currency),
+            per_token=None
+            if up.unlimited
+            else per_token(up.price, up.tokens * up.periods_per_payment, catalog.currency),
             link=link,
         )
     ]

@@ -18,8 +18,10 @@ Requirement ids: R-LED-2, R-LED-3, R-LED-4, R-LED-6, R-LED-7, R-LED-8, R-LED-9, 
 
 from __future__ import annotations
 
-from tokentill.rules import abuse, commands as c, entries as e, exhaustion, licence
-from tokentill.rules.account import BOUGHT_PRIORITY, PLAN_PRIORITY, Hold, State
+from tokentill.rules import abuse, exhaustion, licence
+from tokentill.rules import commands as c
+from tokentill.rules import entries as e
+from tokentill.rules.account import Hold, State
 from tokentill.rules.catalog import TOKENS_MAX, AbuseLimits, Feature, Plan
 from tokentill.rules.exhaustion import Cover
 from tokentill.rules.receipts import Receipt, receipt
@@ -96,9 +98,7 @@ def _is_rated(limits: AbuseLimits) -> bool:
 
 
 def _is_burned(limits: AbuseLimits) -> bool:
-    return (
-        limits.burn_alert_tokens_per_hour is not None or limits.burn_alert_percent_of_allowance is not None
-    )
+    return limits.burn_alert_tokens_per_hour is not None or limits.burn_alert_percent_of_allowance is not None
 
 
 def _admit(
@@ -106,6 +106,9 @@ def _admit(
 ) -> Refusal | tuple[Feature, AbuseLimits, Cover]:
     """The one decision: request, abuse battery, licence, plan policy, balance (R-ABU-8)."""
     catalog, state = turn.catalog, turn.state
+    wrong = _bad_terms(command)
+    if wrong is not None:
+        return wrong
     feature = catalog.features.get(command.feature)
     if feature is None:
         return _unknown_feature(turn, command.feature)
@@ -113,6 +116,8 @@ def _admit(
     if type(tokens) is Refusal:
         return tokens
     assert type(tokens) is int
+    if not feature.metered:
+        least = None
     plan = catalog.plans.get(state.plan) if state.plan is not None else None
     limits = command.limits
     if limits is None:
@@ -142,29 +147,31 @@ def _unknown_feature(turn: Turn, name: str) -> Refusal:
 
 def _price(command: c.Reserve | c.Charge, feature: Feature) -> int | Refusal:
     """What the use costs in tokens; 0 is a price, below 0 is none."""
-    wrong = _bad_terms(command)
-    if wrong is not None:
-        return wrong
     if feature.metered:
         if command.tokens is None:
             message = f"{feature.title} is metered: say how many tokens the request may use."
             return Refusal(Code.INVALID, message, detail="tokens")
         return bad_amount(command.tokens, least=0) or command.tokens
-    wrong = bad_amount(command.quantity, what="quantity")
-    if wrong is not None:
-        return wrong
     tokens = feature.tokens * command.quantity
     if tokens > TOKENS_MAX:
-        return Refusal(Code.INVALID, f"quantity is too large: it would cost more than {TOKENS_MAX} tokens.", detail="quantity")
+        return Refusal(
+            Code.INVALID,
+            f"quantity is too large: it would cost more than {TOKENS_MAX} tokens.",
+            detail="quantity",
+        )
     if command.tokens is not None and (type(command.tokens) is not int or command.tokens != tokens):
-        message = f"{command.quantity} × {feature.title} costs {tokens} tokens by the catalog, not what was stated."
+        message = (
+            f"{command.quantity} × {feature.title} costs {tokens} tokens by the catalog, not what was stated."
+        )
         return Refusal(Code.INVALID, message, detail="tokens")
     return tokens
 
 
 def _bad_terms(command: c.Reserve | c.Charge) -> Refusal | None:
-    if type(command) is not c.Reserve:
-        return None
+    """What is wrong with a use whatever its feature is; said first, as the order of the codes asks."""
+    wrong = bad_amount(command.quantity, what="quantity")
+    if wrong is not None or type(command) is not c.Reserve:
+        return wrong
     if command.timeout_ms is not None and not (
         type(command.timeout_ms) is int and 1 <= command.timeout_ms <= HOLD_MAX_MS
     ):
@@ -192,7 +199,9 @@ def outside_plan(turn: Turn, plan: Plan | None, feature: str, tokens: int) -> Re
         needed=tokens,
         purchase_link=catalog.texts.purchase_link,
         ways_out=tuple(
-            way for way in exhaustion.ways_out(turn.account, catalog, plan, tokens, turn.now) if way.kind == "upgrade"
+            way
+            for way in exhaustion.ways_out(turn.account, catalog, plan, tokens, turn.now)
+            if way.kind == "upgrade"
         ),
     )
 
@@ -208,9 +217,11 @@ def _holds_max(turn: Turn) -> Refusal:
 
 def split(state: State, moves: e.Moves, tokens: int) -> tuple[e.Moves, e.Moves, e.Moves]:
     """`moves` cut after the first `tokens`: what is kept, what goes back to its lots, what has lapsed."""
-    kept, returned, lapsed = [], [], []
+    kept: list[tuple[int, int]] = []
+    returned: list[tuple[int, int]] = []
+    lapsed: list[tuple[int, int]] = []
     for number, held in moves:
-        take = held if held < tokens else tokens
+        take = min(tokens, held)
         tokens -= take
         if take:
             kept.append((number, take))
@@ -235,8 +246,10 @@ def settle(turn: Turn, command: c.Settle) -> Reply:
     elif tokens > hold.tokens:
         message = f"The hold is of {hold.tokens} tokens, so {tokens} cannot be charged to it."
         return Refusal(Code.EXCEEDS_HOLD, message, needed=tokens, held=hold.tokens)
+    returned: e.Moves = ()
+    lapsed: e.Moves = ()
     if tokens == hold.tokens:
-        moves, returned, lapsed, beyond, back = hold.moves, (), (), hold.beyond, 0
+        moves, beyond, back = hold.moves, hold.beyond, 0
     else:
         moves, returned, lapsed = split(state, hold.moves, tokens)
         beyond = max(0, tokens - (hold.tokens - hold.beyond))
@@ -292,20 +305,23 @@ def _after_settle(turn: Turn, command: c.Settle, hold: Hold) -> None:
 def _settle_ended(turn: Turn, command: c.Settle) -> Reply:
     """A settle of a hold that is not open: a duplicate gets the first answer, a late success is charged 0."""
     held, ended = _history(turn, command.hold)
-    if held is None or ended is None:
+    if ended is None:
         return _unknown_hold()
+    whole = ended.tokens if held is None else held.tokens
     if type(ended) is e.Charged:
-        asked = held.tokens if command.tokens is None else command.tokens
+        asked = whole if command.tokens is None else command.tokens
         if asked == ended.tokens:
             return receipt(ended, replayed=True)
         message = f"This hold was settled already, with {ended.tokens} tokens charged."
         return Refusal(Code.HOLD_ENDED, message, detail="settled")
     if ended.reason != "timeout":
-        return Refusal(Code.HOLD_ENDED, "This hold was released already, and nothing was charged.", detail="released")
+        return Refusal(
+            Code.HOLD_ENDED, "This hold was released already, and nothing was charged.", detail="released"
+        )
     if not any(type(entry) is e.Late for entry in turn.find(command.hold)):
-        lost = min(held.tokens if command.tokens is None else command.tokens, TOKENS_MAX)
+        lost = min(whole if command.tokens is None else command.tokens, TOKENS_MAX)
         fields = turn.stamp()
-        fields.update(key=command.hold, part=3, user=held.user, feature=held.feature)
+        fields.update(key=command.hold, part=3, user=ended.user, feature=ended.feature)
         turn.emit(e.Late(**fields, lost=lost, status="failed", reason="settled after its deadline"))
     return Refusal(
         Code.HOLD_EXPIRED,
@@ -315,8 +331,9 @@ def _settle_ended(turn: Turn, command: c.Settle) -> Reply:
 
 
 def _history(turn: Turn, hold: str) -> tuple[e.Held | None, e.Charged | e.Released | None]:
+    """How a hold began and ended; its deadline may have ended it in this very turn, before anything was looked up."""
     held = ended = None
-    for entry in turn.find(hold):
+    for entry in (*turn.find(hold), *(made for made in turn.entries if made.key == hold)):
         if type(entry) is e.Held:
             held = entry
         elif entry.part == 1 and isinstance(entry, e.Charged | e.Released):
@@ -336,7 +353,9 @@ def release(turn: Turn, command: c.Release) -> Reply:
             return _unknown_hold()
         if type(ended) is e.Released:
             return receipt(ended, replayed=True)
-        message = f"This hold was settled already, with {ended.tokens} tokens charged. Refund the charge instead."
+        message = (
+            f"This hold was settled already, with {ended.tokens} tokens charged. Refund the charge instead."
+        )
         return Refusal(Code.HOLD_ENDED, message, detail="settled")
     return receipt(end_hold(turn, command.hold, command.reason))
 
@@ -374,148 +393,4 @@ def extend(turn: Turn, command: c.Extend) -> Reply:
     fields = turn.stamp()
     entry = e.Extended(**fields, tokens=hold.tokens, user=hold.user, hold=command.hold, deadline=deadline)
     turn.emit(entry)
-    return receipt(entry)
-
-
-def refund(turn: Turn, command: c.Refund) -> Reply:
-    """Give back a charge whose work failed after all (`refundToken`, R-LED-7); once for each charge."""
-    history = turn.find(command.operation)
-    charged = next((entry for entry in history if type(entry) is e.Charged), None)
-    if charged is None:
-        if command.operation in turn.state.holds:
-            return Refusal(Code.NOT_POSSIBLE, "This operation is still running. Release its hold instead.")
-        return Refusal(Code.UNKNOWN_OPERATION, "This organization has no charge of this id.")
-    if command.tokens is not None:
-        wrong = bad_amount(command.tokens)
-        if wrong is not None:
-            return wrong
-    tokens = charged.tokens if command.tokens is None else command.tokens
-    before = next((entry for entry in history if type(entry) is e.Refunded), None)
-    if before is not None:
-        if before.tokens == tokens:
-            return receipt(before, replayed=True)
-        message = f"This charge was refunded already, with {before.tokens} tokens given back."
-        return Refusal(Code.ALREADY_REFUNDED, message)
-    if tokens > charged.tokens:
-        message = f"The charge was of {charged.tokens} tokens, so {tokens} cannot be given back."
-        return Refusal(Code.EXCEEDS_CHARGE, message, needed=tokens)
-    if tokens == 0:
-        return Refusal(Code.NOT_POSSIBLE, "This charge was of 0 tokens, so there is nothing to give back.")
-    return _give_back(turn, command, charged, tokens)
-
-
-def _give_back(turn: Turn, command: c.Refund, charged: e.Charged, tokens: int) -> Reply:
-    state = turn.state
-    beyond = min(tokens, charged.beyond)
-    left = tokens - beyond
-    returned, lapsed = [], []
-    for number, spent in reversed(charged.moves):
-        take = min(left, spent)
-        left -= take
-        if not take:
-            continue
-        lot = state.lots.get(number)
-        if lot is None:
-            return Refusal(Code.NOT_POSSIBLE, "The tokens of this charge are too long gone to be given back.")
-        (lapsed if lot.lapsed else returned).append((number, take))
-    fields = turn.stamp(free=sum(n for _, n in returned))
-    fields.update(key=command.operation, part=2, user=charged.user, feature=charged.feature)
-    in_period = state.period is None or charged.time >= state.period.start
-    entry = e.Refunded(
-        **fields,
-        tokens=tokens,
-        reason=command.reason[:200],
-        returned=tuple(returned),
-        lapsed=tuple(lapsed),
-        beyond=beyond,
-        beyond_kind=charged.beyond_kind if in_period and beyond else None,
-        amount=0 if charged.waived else beyond * charged.price,
-    )
-    turn.emit(entry)
-    return receipt(entry)
-
-
-def grant(turn: Turn, command: c.Grant) -> Reply:
-    """Add a lot (R-LED-6): a purchase, bonus, credit or gift."""
-    wrong = bad_amount(command.tokens)
-    if wrong is not None:
-        return wrong
-    if command.origin in ("plan", "rollover"):
-        return Refusal(Code.INVALID, "Plan tokens come with a period; grant them under another origin.", detail="origin")
-    expires = command.expires_at
-    if expires is not None and not (type(expires) is int and turn.now < expires < TOKENS_MAX):
-        return Refusal(Code.INVALID, "expires_at must lie in the future, in epoch milliseconds.", detail="expires_at")
-    return receipt(add_lot(turn, command, turn.signed()))
-
-
-def add_lot(turn: Turn, command: c.Grant, fields: dict[str, object]) -> e.Granted:
-    """Emit the grant of a lot as `command` describes it; `fields` are the entry's own."""
-    token = command.unit == "token"
-    entry = e.Granted(
-        **{**fields, "balance": turn.account.free + (command.tokens if token else 0)},  # type: ignore[arg-type]
-        tokens=command.tokens,
-        lot=turn.state.lot_next,
-        origin=command.origin,
-        priority=PLAN_PRIORITY if command.origin in ("plan", "rollover") else BOUGHT_PRIORITY,
-        expires_at=command.expires_at,
-        unit=command.unit,
-        reference=command.reference,
-        reason=command.reason,
-        actor=command.actor,
-    )
-    turn.emit(entry)
-    return entry
-
-
-def adjust(turn: Turn, command: c.Adjust) -> Reply:
-    """Correct the balance by hand (R-LED-8): up makes a lot, down takes unheld tokens in burn order."""
-    if not command.reason.strip() or not command.actor.strip():
-        return Refusal(Code.INVALID, "An adjustment needs a reason and the name of who makes it.", detail="reason")
-    if type(command.tokens) is int and command.tokens > 0:
-        up = c.Grant(tokens=command.tokens, origin="adjustment", reason=command.reason, actor=command.actor)
-        return grant(turn, up)
-    wrong = bad_amount(-command.tokens if type(command.tokens) is int else command.tokens)
-    if wrong is not None:
-        return Refusal(Code.INVALID, "tokens must be a whole number other than 0.", detail="tokens")
-    tokens = -command.tokens
-    if tokens > turn.account.free:
-        return _exceeds_unheld(turn.account.free, tokens)
-    entry = e.Revoked(
-        **turn.signed(free=-tokens),
-        tokens=tokens,
-        moves=exhaustion.draw(turn.account, tokens),
-        reason=command.reason,
-        actor=command.actor,
-    )
-    turn.emit(entry)
-    warn(turn)
-    return receipt(entry)
-
-
-def _exceeds_unheld(free: int, tokens: int) -> Refusal:
-    message = f"Only {free} unheld tokens can be taken back, and {tokens} were asked for. Held ones belong to running operations."
-    return Refusal(Code.EXCEEDS_UNHELD, message, balance=free, needed=tokens)
-
-
-def revoke(turn: Turn, command: c.Revoke) -> Reply:
-    """Take unheld tokens back from one lot (refunds and disputes)."""
-    wrong = bad_amount(command.tokens)
-    if wrong is not None:
-        return wrong
-    lot = turn.state.lots.get(command.lot)
-    if lot is None:
-        return Refusal(Code.UNKNOWN_LOT, "This organization has no lot of this number.")
-    if command.tokens > lot.available:
-        return _exceeds_unheld(lot.available, command.tokens)
-    entry = e.Revoked(
-        **turn.signed(free=-command.tokens if lot.unit == "token" else 0),
-        tokens=command.tokens,
-        moves=((command.lot, command.tokens),),
-        origin=command.origin,
-        unit=lot.unit,
-        reference=command.reference,
-        reason=command.reason,
-    )
-    turn.emit(entry)
-    warn(turn)
     return receipt(entry)

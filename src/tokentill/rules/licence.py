@@ -65,7 +65,9 @@ def groups(state: State, catalog: Catalog, now: int) -> tuple[GroupState, ...]:
     failed = state.failed_at
     off = groups_off(failed, catalog.licence, now)
     return tuple(
-        GroupState(step.group, step.group not in off, None if failed is None else failed + step.after_days * DAY_MS)
+        GroupState(
+            step.group, step.group not in off, None if failed is None else failed + step.after_days * DAY_MS
+        )
         for step in catalog.licence.steps
     )
 

@@ -118,7 +118,7 @@ def per_token(price: int, tokens: int, code: str) -> str:
     places = next((n for n in range(unit.exponent, PER_TOKEN_DIGITS + 1) if price * 10**n % units == 0), None)
     if places is None:
         places = unit.exponent
-        while price * 10**places // units < 1000:  # noqa: PLR2004 - four digits
+        while price * 10**places // units < 1000:
             places += 1
     scaled = half_up(price * 10**places, units)
     whole, rest = divmod(scaled, 10**places)

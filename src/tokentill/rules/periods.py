@@ -90,7 +90,7 @@ def _month_start(anchor_ms: int, zone_name: str, n: int) -> int:
 
 def _days_in(year: int, month: int) -> int:
     """The number of days of a month."""
-    if month == 2:  # noqa: PLR2004 - February
+    if month == 2:
         return 29 if year % 4 == 0 and (year % 100 != 0 or year % 400 == 0) else 28
     return 30 if month in {4, 6, 9, 11} else 31
 

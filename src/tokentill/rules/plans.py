@@ -23,9 +23,10 @@ from msgspec import UNSET
 from tokentill.rules import commands as c
 from tokentill.rules import entries as e
 from tokentill.rules import licence
-from tokentill.rules.account import PLAN_PRIORITY, Lot, Period
+from tokentill.rules.account import PLAN_PRIORITY, RANK_HOLD, RANK_LOT, RANK_STAGE, Lot, Period
 from tokentill.rules.catalog import DAY_MS, TOKENS_MAX, Catalog, Plan
-from tokentill.rules.ledger import add_lot, end_hold
+from tokentill.rules.corrections import add_lot
+from tokentill.rules.ledger import end_hold
 from tokentill.rules.money import half_up
 from tokentill.rules.periods import index_at, period_at
 from tokentill.rules.receipts import Receipt, receipt
@@ -45,21 +46,29 @@ def open_account(turn: Turn, command: c.Open) -> Reply:
         return unknown_plan(turn.catalog, str(name))
     anchor = turn.now if command.anchor is None else command.anchor
     if not (type(anchor) is int and 0 <= anchor <= turn.now):
-        return Refusal(Code.INVALID, "anchor must be a time in the past, in epoch milliseconds.", detail="anchor")
+        return Refusal(
+            Code.INVALID, "anchor must be a time in the past, in epoch milliseconds.", detail="anchor"
+        )
     entry = e.Opened(**turn.signed(), anchor=anchor)
     turn.emit(entry)
     if name is not None:
-        _take_plan(turn, turn.catalog.plans[name], anchor, index_at(anchor, turn.catalog.plans[name].cycle, turn.now))
+        _take_plan(
+            turn, turn.catalog.plans[name], anchor, index_at(anchor, turn.catalog.plans[name].cycle, turn.now)
+        )
     return receipt(entry)
 
 
 def unknown_plan(catalog: Catalog, name: str) -> Refusal:
     """There is no such plan; says which there are."""
     known = ", ".join(catalog.plans)
-    return Refusal(Code.UNKNOWN_PLAN, f"The catalog has no plan of this name. It has: {known}.", detail=name[:128])
+    return Refusal(
+        Code.UNKNOWN_PLAN, f"The catalog has no plan of this name. It has: {known}.", detail=name[:128]
+    )
 
 
-def _take_plan(turn: Turn, plan: Plan, anchor: int, number: int, credit: int = 0, signed: bool = False) -> e.PlanChanged:
+def _take_plan(
+    turn: Turn, plan: Plan, anchor: int, number: int, credit: int = 0, *, signed: bool = False
+) -> e.PlanChanged:
     due = 0 if plan.price is None else max(0, plan.price - credit)
     entry = e.PlanChanged(
         **(turn.signed() if signed else turn.stamp()),
@@ -75,7 +84,9 @@ def _take_plan(turn: Turn, plan: Plan, anchor: int, number: int, credit: int = 0
     return entry
 
 
-def _start_period(turn: Turn, plan: Plan | None, period: Period, carried: int, signed: bool = False) -> e.PeriodStarted:
+def _start_period(
+    turn: Turn, plan: Plan | None, period: Period, carried: int, *, signed: bool = False
+) -> e.PeriodStarted:
     """Begin `period` and grant its allowance, unless payment is failed; `carried` tokens roll over into it."""
     unpaid = turn.state.failed_at is not None
     entry = e.PeriodStarted(
@@ -118,12 +129,15 @@ def apply_due(turn: Turn) -> None:
         if top is None or top[0] > turn.now:
             return
         time, rank, ident = top
-        if rank == 0:
+        if rank == RANK_HOLD:
             assert isinstance(ident, str)
             end_hold(turn, ident, "timeout")
-        elif rank == 1:
-            _expire(turn, [lot for lot in _open_lots(turn) if lot.expires_at is not None and lot.expires_at <= time])
-        elif rank == 2:
+        elif rank == RANK_LOT:
+            _expire(
+                turn,
+                [lot for lot in _open_lots(turn) if lot.expires_at is not None and lot.expires_at <= time],
+            )
+        elif rank == RANK_STAGE:
             _next_stage(turn, time)
         else:
             _end_period(turn, time)
@@ -243,7 +257,14 @@ def _change_now(turn: Turn, plan: Plan | None) -> Reply:
     _bill_overage(turn)
     if plan is not None:
         return receipt(_take_plan(turn, plan, turn.now, 0, credit, signed=True))
-    entry = e.PlanChanged(**turn.signed(), plan=None, before=turn.state.plan, anchor=turn.now, credit=credit, currency=turn.catalog.currency)
+    entry = e.PlanChanged(
+        **turn.signed(),
+        plan=None,
+        before=turn.state.plan,
+        anchor=turn.now,
+        credit=credit,
+        currency=turn.catalog.currency,
+    )
     turn.emit(entry)
     return receipt(entry)
 
@@ -279,7 +300,11 @@ def reset(turn: Turn, command: c.Reset) -> Reply:
         return Refusal(Code.NOT_POSSIBLE, "The period began this very moment already.")
     end = period_at(turn.now, plan.cycle, 0)[1] if command.end is None else command.end
     if not (type(end) is int and turn.now < end <= turn.now + 400 * DAY_MS and end < TOKENS_MAX):
-        return Refusal(Code.INVALID, "end must lie in the future, by 400 days at most, in epoch milliseconds.", detail="end")
+        return Refusal(
+            Code.INVALID,
+            "end must lie in the future, by 400 days at most, in epoch milliseconds.",
+            detail="end",
+        )
     carried = _carry(plan, sum(lot.available for lot in _plan_lots(turn)))
     _expire(turn, _plan_lots(turn))
     _bill_overage(turn)
@@ -291,7 +316,9 @@ def freeze(turn: Turn, command: c.Freeze) -> Reply:
     state = turn.state
     at = turn.now if command.failed_at is None else command.failed_at
     if not (type(at) is int and 0 < at <= turn.now):
-        return Refusal(Code.INVALID, "failed_at must be a time in the past, in epoch milliseconds.", detail="failed_at")
+        return Refusal(
+            Code.INVALID, "failed_at must be a time in the past, in epoch milliseconds.", detail="failed_at"
+        )
     again = state.failed_at is not None
     entry = e.Frozen(
         **turn.signed(),
@@ -325,9 +352,7 @@ def restore(turn: Turn, command: c.Restore) -> Reply:
         return Refusal(Code.NOT_POSSIBLE, "Payment has not failed, so there is nothing to restore.")
     away = turn.now - state.failed_at
     extended = tuple(
-        (lot.id, lot.expires_at + away)
-        for lot in _open_lots(turn)
-        if lot.expires_at is not None
+        (lot.id, lot.expires_at + away) for lot in _open_lots(turn) if lot.expires_at is not None
     )
     entry = e.Restored(**turn.signed(), tokens=turn.account.free, extended=extended, reason=command.reason)
     turn.emit(entry)

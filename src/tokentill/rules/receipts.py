@@ -44,13 +44,13 @@ class Receipt(Struct, frozen=True, kw_only=True, omit_defaults=True):
     replayed: bool = False
 
 
-def receipt(entry: e.Entry, replayed: bool = False) -> Receipt:
+def receipt(entry: e.Entry, *, replayed: bool = False) -> Receipt:
     """The receipt of the entry that carries a command's key."""
-    released = 0
-    if isinstance(entry, e.Charged):
-        released = sum(n for _, n in entry.returned) + sum(n for _, n in entry.lapsed)
-    elif isinstance(entry, e.Released):
-        released = entry.tokens
+    kind = type(entry)
+    if kind is e.Held:
+        return _of_hold(entry, replayed=replayed)  # type: ignore[arg-type]  # its type was just seen
+    if kind is e.Charged:
+        return _of_charge(entry, replayed=replayed)  # type: ignore[arg-type]  # its type was just seen
     return Receipt(
         operation=entry.hold if isinstance(entry, e.Extended) else entry.key or "",
         kind=e.movement(entry),
@@ -59,15 +59,50 @@ def receipt(entry: e.Entry, replayed: bool = False) -> Receipt:
         held=entry.held,
         entry=entry.seq,
         time=entry.time,
-        released=released,
+        released=entry.tokens if isinstance(entry, e.Released) else 0,
         deadline=getattr(entry, "deadline", None),
         beyond=getattr(entry, "beyond", 0),
         amount=getattr(entry, "amount", 0),
-        output_tokens_max=getattr(entry, "output_tokens_max", None),
         lot=getattr(entry, "lot", None),
         plan=getattr(entry, "plan", None),
         period_end=getattr(entry, "end", None),
         credit=getattr(entry, "credit", 0),
         due=getattr(entry, "due", 0),
+        replayed=replayed,
+    )
+
+
+def _of_hold(entry: e.Held, *, replayed: bool) -> Receipt:
+    return Receipt(
+        operation=entry.key or "",
+        kind="hold",
+        tokens=entry.tokens,
+        balance=entry.balance,
+        held=entry.held,
+        entry=entry.seq,
+        time=entry.time,
+        deadline=entry.deadline,
+        beyond=entry.beyond,
+        output_tokens_max=entry.output_tokens_max,
+        replayed=replayed,
+    )
+
+
+def _of_charge(entry: e.Charged, *, replayed: bool) -> Receipt:
+    released = 0
+    if entry.returned or entry.lapsed:
+        released = sum([n for _, n in entry.returned + entry.lapsed])
+    return Receipt(
+        operation=entry.key or "",
+        kind="charge",
+        tokens=entry.tokens,
+        balance=entry.balance,
+        held=entry.held,
+        entry=entry.seq,
+        time=entry.time,
+        released=released,
+        beyond=entry.beyond,
+        amount=entry.amount,
+        output_tokens_max=entry.output_tokens_max,
         replayed=replayed,
     )

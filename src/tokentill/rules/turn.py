@@ -26,7 +26,19 @@ Find = Callable[[str], Sequence[e.Entry]]
 class Turn:
     """One command on one account at `now`, which never runs behind the account's own time."""
 
-    __slots__ = ("account", "body", "catalog", "counted", "entries", "find", "key", "keyed", "now", "plan", "state")
+    __slots__ = (
+        "account",
+        "body",
+        "catalog",
+        "counted",
+        "entries",
+        "find",
+        "key",
+        "keyed",
+        "now",
+        "plan",
+        "state",
+    )
 
     def __init__(
         self,
@@ -35,13 +47,14 @@ class Turn:
         now: int,
         find: Find,
         key: str | None = None,
+        *,
         keyed: bool = False,
         body: str | None = None,
     ) -> None:
         self.account = account
         self.state = account.state
         self.catalog = catalog
-        self.now = now if now > account.state.time else account.state.time
+        self.now = max(account.state.time, now)
         self.find = find
         self.key = key
         self.keyed = keyed

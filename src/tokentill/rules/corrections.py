@@ -1,0 +1,176 @@
+"""Corrections: a charge given back, tokens given and taken by hand, by purchase, by refund.
+
+Refunding a failed charge gives back in reverse burn order: overage first, then the lots last drawn from;
+what belonged to a lot that has lapsed expires. A charge is refunded once. Taking tokens back touches unheld
+ones only: held ones belong to running operations.
+
+Requirement ids: R-LED-6, R-LED-7, R-LED-8, R-LIC-5.
+"""
+
+from __future__ import annotations
+
+from tokentill.rules import commands as c
+from tokentill.rules import entries as e
+from tokentill.rules import exhaustion
+from tokentill.rules.account import BOUGHT_PRIORITY, PLAN_PRIORITY
+from tokentill.rules.catalog import TOKENS_MAX
+from tokentill.rules.receipts import Receipt, receipt
+from tokentill.rules.refusals import Code, Refusal
+from tokentill.rules.turn import Turn, bad_amount
+from tokentill.rules.warnings import warn
+
+Reply = Receipt | Refusal
+
+
+def refund(turn: Turn, command: c.Refund) -> Reply:
+    """Give back a charge whose work failed after all (`refundToken`, R-LED-7); once for each charge."""
+    history = turn.find(command.operation)
+    charged = next((entry for entry in history if type(entry) is e.Charged), None)
+    if charged is None:
+        if command.operation in turn.state.holds:
+            return Refusal(Code.NOT_POSSIBLE, "This operation is still running. Release its hold instead.")
+        return Refusal(Code.UNKNOWN_OPERATION, "This organization has no charge of this id.")
+    if command.tokens is not None:
+        wrong = bad_amount(command.tokens)
+        if wrong is not None:
+            return wrong
+    tokens = charged.tokens if command.tokens is None else command.tokens
+    before = next((entry for entry in history if type(entry) is e.Refunded), None)
+    if before is not None:
+        if before.tokens == tokens:
+            return receipt(before, replayed=True)
+        message = f"This charge was refunded already, with {before.tokens} tokens given back."
+        return Refusal(Code.ALREADY_REFUNDED, message)
+    if tokens > charged.tokens:
+        message = f"The charge was of {charged.tokens} tokens, so {tokens} cannot be given back."
+        return Refusal(Code.EXCEEDS_CHARGE, message, needed=tokens)
+    if tokens == 0:
+        return Refusal(Code.NOT_POSSIBLE, "This charge was of 0 tokens, so there is nothing to give back.")
+    return _give_back(turn, command, charged, tokens)
+
+
+def _give_back(turn: Turn, command: c.Refund, charged: e.Charged, tokens: int) -> Reply:
+    state = turn.state
+    beyond = min(tokens, charged.beyond)
+    left = tokens - beyond
+    returned: list[tuple[int, int]] = []
+    lapsed: list[tuple[int, int]] = []
+    for number, spent in reversed(charged.moves):
+        take = min(left, spent)
+        left -= take
+        if not take:
+            continue
+        lot = state.lots.get(number)
+        if lot is None:
+            return Refusal(Code.NOT_POSSIBLE, "The tokens of this charge are too long gone to be given back.")
+        (lapsed if lot.lapsed else returned).append((number, take))
+    fields = turn.stamp(free=sum(n for _, n in returned))
+    fields.update(key=command.operation, part=2, user=charged.user, feature=charged.feature)
+    in_period = state.period is None or charged.time >= state.period.start
+    entry = e.Refunded(
+        **fields,
+        tokens=tokens,
+        reason=command.reason[:200],
+        returned=tuple(returned),
+        lapsed=tuple(lapsed),
+        beyond=beyond,
+        beyond_kind=charged.beyond_kind if in_period and beyond else None,
+        amount=0 if charged.waived else beyond * charged.price,
+    )
+    turn.emit(entry)
+    return receipt(entry)
+
+
+def grant(turn: Turn, command: c.Grant) -> Reply:
+    """Add a lot (R-LED-6): a purchase, bonus, credit or gift."""
+    wrong = bad_amount(command.tokens)
+    if wrong is not None:
+        return wrong
+    if command.origin in ("plan", "rollover"):
+        return Refusal(
+            Code.INVALID, "Plan tokens come with a period; grant them under another origin.", detail="origin"
+        )
+    expires = command.expires_at
+    if expires is not None and not (type(expires) is int and turn.now < expires < TOKENS_MAX):
+        return Refusal(
+            Code.INVALID, "expires_at must lie in the future, in epoch milliseconds.", detail="expires_at"
+        )
+    return receipt(add_lot(turn, command, turn.signed()))
+
+
+def add_lot(turn: Turn, command: c.Grant, fields: dict[str, object]) -> e.Granted:
+    """Emit the grant of a lot as `command` describes it; `fields` are the entry's own."""
+    token = command.unit == "token"
+    entry = e.Granted(
+        **{**fields, "balance": turn.account.free + (command.tokens if token else 0)},  # type: ignore[arg-type]
+        tokens=command.tokens,
+        lot=turn.state.lot_next,
+        origin=command.origin,
+        priority=PLAN_PRIORITY if command.origin in ("plan", "rollover") else BOUGHT_PRIORITY,
+        expires_at=command.expires_at,
+        unit=command.unit,
+        reference=command.reference,
+        reason=command.reason,
+        actor=command.actor,
+    )
+    turn.emit(entry)
+    return entry
+
+
+def adjust(turn: Turn, command: c.Adjust) -> Reply:
+    """Correct the balance by hand (R-LED-8): up makes a lot, down takes unheld tokens in burn order."""
+    if not command.reason.strip() or not command.actor.strip():
+        return Refusal(
+            Code.INVALID, "An adjustment needs a reason and the name of who makes it.", detail="reason"
+        )
+    if type(command.tokens) is int and command.tokens > 0:
+        up = c.Grant(tokens=command.tokens, origin="adjustment", reason=command.reason, actor=command.actor)
+        return grant(turn, up)
+    wrong = bad_amount(-command.tokens if type(command.tokens) is int else command.tokens)
+    if wrong is not None:
+        return Refusal(Code.INVALID, "tokens must be a whole number other than 0.", detail="tokens")
+    tokens = -command.tokens
+    if tokens > turn.account.free:
+        return _exceeds_unheld(turn.account.free, tokens)
+    entry = e.Revoked(
+        **turn.signed(free=-tokens),
+        tokens=tokens,
+        moves=exhaustion.draw(turn.account, tokens),
+        reason=command.reason,
+        actor=command.actor,
+    )
+    turn.emit(entry)
+    warn(turn)
+    return receipt(entry)
+
+
+def _exceeds_unheld(free: int, tokens: int) -> Refusal:
+    message = (
+        f"Only {free} unheld tokens can be taken back, and {tokens} were asked for. "
+        "Held ones belong to running operations."
+    )
+    return Refusal(Code.EXCEEDS_UNHELD, message, balance=free, needed=tokens)
+
+
+def revoke(turn: Turn, command: c.Revoke) -> Reply:
+    """Take unheld tokens back from one lot (refunds and disputes)."""
+    wrong = bad_amount(command.tokens)
+    if wrong is not None:
+        return wrong
+    lot = turn.state.lots.get(command.lot)
+    if lot is None:
+        return Refusal(Code.UNKNOWN_LOT, "This organization has no lot of this number.")
+    if command.tokens > lot.available:
+        return _exceeds_unheld(lot.available, command.tokens)
+    entry = e.Revoked(
+        **turn.signed(free=-command.tokens if lot.unit == "token" else 0),
+        tokens=command.tokens,
+        moves=((command.lot, command.tokens),),
+        origin=command.origin,
+        unit=lot.unit,
+        reference=command.reference,
+        reason=command.reason,
+    )
+    turn.emit(entry)
+    warn(turn)
+    return receipt(entry)

@@ -1,0 +1,71 @@
+"""Abuse counters of a user: what admitted requests and charged tokens leave behind in the account.
+
+Part of evolving: everything here comes from entries, so a replay counts the same. An idle user's counters
+are dropped after an hour, those of a user with attempts of the last day or a running block are kept, so
+that an account's snapshot stays small.
+
+Requirement ids: R-ABU-2, R-ABU-3, R-ABU-5, R-ABU-6.
+"""
+
+from __future__ import annotations
+
+from tokentill.rules.account import State, User
+from tokentill.rules.catalog import HOUR_MS, MINUTE_MS
+
+RECENT_EXACT = 128
+"""Up to this many requests a minute are kept to the millisecond, beyond it in half-second bins, counted late."""
+
+
+def user(state: State, name: str | None, time: int) -> User:
+    """The user's counters, made on first sight; idle users of the last hour go once a minute."""
+    if state.users_pruned_at + MINUTE_MS < time:
+        state.users_pruned_at = time
+        idle = [
+            key
+            for key, counters in state.users.items()
+            if counters.seen + HOUR_MS < time
+            and counters.blocked_until <= time
+            and not (counters.attempts and counters.attempts[-1] + 24 * HOUR_MS > time)
+        ]
+        for key in idle:
+            del state.users[key]
+    counters = state.users.get(name or "")
+    if counters is None:
+        counters = state.users[name or ""] = User()
+    counters.seen = time
+    return counters
+
+
+def admitted(state: State, name: str, time: int) -> None:
+    """A request of the user was admitted at `time`: it counts toward rate and spacing."""
+    counters = user(state, name, time)
+    counters.last = time
+    recent = counters.recent
+    gone = 0
+    while gone < len(recent) and recent[gone] <= time - MINUTE_MS:
+        gone += 2
+    if gone:
+        del recent[:gone]
+    if recent and (
+        recent[-2] == time or (len(recent) > 2 * RECENT_EXACT and recent[-2] // 500 == time // 500)
+    ):
+        recent[-2] = time
+        recent[-1] += 1
+    else:
+        recent += (time, 1)
+
+
+def burned(state: State, name: str, time: int, tokens: int) -> None:
+    """`tokens` were charged to the user at `time`: they count toward the hour's burn."""
+    counters = user(state, name, time)
+    burn = counters.burn
+    minute = time // MINUTE_MS
+    gone = 0
+    while gone < len(burn) and burn[gone] <= minute - 60:
+        gone += 2
+    if gone:
+        del burn[:gone]
+    if burn and burn[-2] == minute:
+        burn[-1] += tokens
+    else:
+        burn += (minute, tokens)
