@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Struct
 
 from tokentill.ports import Intent, IntentOutcome, IntentState
+from tokentill.store import faults
 
 NAME = "intents.jsonl"
 
@@ -67,12 +68,15 @@ class FileIntents:
         handle = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
+            faults.hit("intent.opened")
             size = os.fstat(handle).st_size
             cut = size > 0 and os.pread(handle, 1, size - 1) != b"\n"
             whole = (b"\n" if cut else b"") + line + b"\n"
             if os.write(handle, whole) != len(whole):
                 raise OSError(f"{self._path} could not be written whole")
+            faults.hit("intent.written")
             os.fsync(handle)
+            faults.hit("intent.synced")
         finally:
             os.close(handle)
         if size == 0:

@@ -18,10 +18,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import chain
 from typing import Any, TypeVar
 
 import apsw
+from msgspec.structs import replace
 
 from tokentill.ports import Clock, Health, Ids, JournalRow, OperatorKey, Page, StoreDown, Verdict
 from tokentill.rules import commands as c
@@ -33,6 +35,7 @@ from tokentill.rules.plans import apply_due
 from tokentill.rules.receipts import Receipt
 from tokentill.rules.refusals import Refusal
 from tokentill.rules.turn import Turn
+from tokentill.store import faults
 from tokentill.store import sqlite_reads as reads
 from tokentill.store.lane import Book, Cached, Job, Writes, deliver
 from tokentill.store.migrations import migrations
@@ -73,13 +76,16 @@ class Call:
         self.future = future
 
 
-def connect(path: str) -> apsw.Connection:
-    """A connection set up as every one of ours is. Raises `StoreDown` if SQLite is too old."""
+def connect(path: str, vfs: str | None = None) -> apsw.Connection:
+    """A connection set up as every one of ours is. Raises `StoreDown` if SQLite is too old.
+
+    `vfs` names the layer below SQLite's files, None for the operating system's own.
+    """
     if tuple(int(part) for part in apsw.sqlite_lib_version().split(".")) < SQLITE_MIN:
         needed = ".".join(map(str, SQLITE_MIN))
         raise StoreDown(f"SQLite {apsw.sqlite_lib_version()} is too old; {needed} or newer is needed.")
     try:
-        connection = apsw.Connection(path, statementcachesize=1024)
+        connection = apsw.Connection(path, vfs=vfs, statementcachesize=1024)
         connection.set_busy_timeout(10_000)
         connection.pragma("journal_mode", "wal")
         connection.pragma("synchronous", "full")
@@ -92,6 +98,7 @@ def connect(path: str) -> apsw.Connection:
 def migrate(connection: apsw.Connection, secret: bytes) -> None:
     """Bring the schema up to date and make sure the secret is the one this journal was begun with."""
     connection.execute(SQL["begin"])
+    faults.hit("open.locked")
     try:
         done = connection.pragma("user_version")
         for migration in migrations("sqlite")[done:]:
@@ -109,20 +116,25 @@ def migrate(connection: apsw.Connection, secret: bytes) -> None:
     except BaseException:
         connection.execute(SQL["rollback"])
         raise
+    faults.hit("open.migrated")
     connection.execute(SQL["commit"])
+    faults.hit("open.committed")
 
 
 class SqliteLedger:
     """The `Ledger` port on one SQLite file. Open with `SqliteLedger.open`, close with `close`."""
 
-    def __init__(self, path: str, catalog: Catalog, secret: bytes, clock: Clock) -> None:
+    def __init__(
+        self, path: str, catalog: Catalog, secret: bytes, clock: Clock, vfs: str | None = None
+    ) -> None:
         self.catalog = catalog
         self.path = path
+        self._vfs = vfs
         self.book = Book(catalog, secret)
         self.batches = 0
         self.commands = 0
         self._clock = clock
-        self._connection = connect(path)
+        self._connection = connect(path, vfs)
         self._in_memory = path == ":memory:"
         self._turnstile = NoTurnstile() if self._in_memory else Turnstile(path + ".lock")
         with self._turnstile:
@@ -148,10 +160,13 @@ class SqliteLedger:
         ids: Ids | None = None,
         *,
         sweep: bool = True,
+        vfs: str | None = None,
     ) -> SqliteLedger:
         """Open or create the database at `path` (":memory:" for one that dies with the process)."""
         del ids  # the lane makes no ids; the parameter keeps both engines' constructors alike
-        ledger = await asyncio.get_running_loop().run_in_executor(None, cls, path, catalog, secret, clock)
+        ledger = await asyncio.get_running_loop().run_in_executor(
+            None, cls, path, catalog, secret, clock, vfs
+        )
         ledger._thread.start()
         if sweep:
             ledger.sweeper.start()
@@ -207,15 +222,20 @@ class SqliteLedger:
                     self._wake.acquire()
                 self._asleep = False
                 continue
-            jobs: list[Job] = []
-            while queue and len(jobs) < BATCH_JOBS_MAX:
-                if isinstance(queue[0], Call):
-                    break
-                jobs.append(queue.popleft())  # type: ignore[arg-type]  # just seen not to be a Call
-            if jobs:
-                self._batch(jobs)
-            else:
-                self._call(queue.popleft())  # type: ignore[arg-type]  # just seen to be a Call
+            self._step()
+
+    def _step(self) -> None:
+        """Do what is first in the queue: the commands up to the next call, or a call."""
+        queue = self._queue
+        jobs: list[Job] = []
+        while queue and len(jobs) < BATCH_JOBS_MAX:
+            if isinstance(queue[0], Call):
+                break
+            jobs.append(queue.popleft())  # type: ignore[arg-type]  # just seen not to be a Call
+        if jobs:
+            self._batch(jobs)
+        else:
+            self._call(queue.popleft())  # type: ignore[arg-type]  # just seen to be a Call
 
     def _batch(self, jobs: list[Job]) -> None:
         try:
@@ -223,13 +243,15 @@ class SqliteLedger:
         except _DOWN as trouble:
             self._fail(jobs, StoreDown(f"The database did not take the command: {trouble}. Send it again."))
         except Exception as trouble:
-            names = {job.envelope.organization for job in jobs}
+            names = dict.fromkeys(job.envelope.organization for job in jobs)
             if len(names) == 1 and len(jobs) == 1:
                 self._fail(jobs, trouble)
                 return
             # A bad command must not fail its neighbours: one organization at a time, then one command.
             for name in names if len(names) > 1 else [None]:
                 own = [job for job in jobs if name is None or job.envelope.organization == name]
+                for job in own:  # what failed after it was stored must be found again, not done again
+                    job.envelope = replace(job.envelope, retry=True)
                 for some in [own] if name is not None else [[job] for job in own]:
                     self._batch(some)
             return
@@ -237,8 +259,9 @@ class SqliteLedger:
         for job in jobs:
             by_loop.setdefault(job.loop, []).append(job)
         for loop, some in by_loop.items():
-            if not loop.is_closed():
+            with suppress(RuntimeError):  # a loop that has ended has nobody left to be told
                 loop.call_soon_threadsafe(deliver, some)
+        faults.hit("lane.answered")
 
     def _fail(self, jobs: Sequence[Job], trouble: BaseException) -> None:
         for job in jobs:
@@ -249,26 +272,38 @@ class SqliteLedger:
         connection, book = self._connection, self.book
         names = {job.envelope.organization for job in jobs}
         try:
+            faults.hit("lane.collected")
             with self._turnstile:
+                faults.hit("lane.locked")
                 connection.execute(SQL["begin"])
+                faults.hit("lane.begun")
                 self._refresh(jobs, names)
+                faults.hit("lane.loaded")
                 stored: dict[tuple[int, str], list[e.Entry]] = {}
                 for number, key in book.lookups(jobs):
                     if (number, key) not in stored:
                         stored[number, key] = [
                             entry for _, entry, _ in reads.operation(connection, number, key)
                         ]
+                faults.hit("lane.looked_up")
                 writes = book.decide(jobs, self._clock.now(), self._row + 1, stored)
+                faults.hit("lane.decided")
                 self._store(writes)
+                faults.hit("lane.written")
                 connection.execute(SQL["commit"])
+                faults.hit("lane.committed")
+            faults.hit("lane.unlocked")
         except BaseException:
             self._version = -1
             book.forget(names)
             if connection.in_transaction:
+                faults.hit("lane.rolling_back")
                 connection.execute(SQL["rollback"])
+                faults.hit("lane.rolled_back")
             raise
         self._row += len(writes.entries)
         book.stored(jobs, writes)
+        faults.hit("lane.remembered")
         self.batches += 1
         self.commands += len(jobs)
 
@@ -308,10 +343,12 @@ class SqliteLedger:
         for start in range(0, len(rows), ENTRIES_A_STATEMENT):
             some = rows[start : start + ENTRIES_A_STATEMENT]
             connection.execute(_INSERTS[len(some)], tuple(chain.from_iterable(some)))
+        faults.hit("lane.entries_written")
         for row in writes.accounts:
             connection.execute(SQL["write_account"], row)
             if connection.changes() != 1:
                 raise AssertionError("an account's sequence moved under its lock")
+        faults.hit("lane.accounts_written")
         if writes.snapshots:
             connection.executemany(SQL["write_snapshot"], writes.snapshots)
         if writes.persons:
@@ -326,8 +363,12 @@ class SqliteLedger:
         try:
             with self._turnstile:
                 connection.execute(SQL["begin"])
+                faults.hit("call.begun")
                 outcome = call.work(connection)
+                faults.hit("call.worked")
                 connection.execute(SQL["commit"])
+                faults.hit("call.committed")
+            faults.hit("call.unlocked")
         except Exception as error:
             if connection.in_transaction:
                 connection.execute(SQL["rollback"])
@@ -343,7 +384,8 @@ class SqliteLedger:
             else:
                 future.set_exception(trouble)
 
-        future.get_loop().call_soon_threadsafe(tell)
+        with suppress(RuntimeError):  # as above
+            future.get_loop().call_soon_threadsafe(tell)
 
     # ---- reads ---------------------------------------------------------------------------------------
 
@@ -354,7 +396,7 @@ class SqliteLedger:
 
     def _read_now(self, work: Callable[[apsw.Connection], T]) -> T:
         if self._reader is None:
-            self._reader = connect(self.path)
+            self._reader = connect(self.path, self._vfs)
         connection = self._reader
         try:
             connection.execute("begin")
@@ -409,7 +451,7 @@ class SqliteLedger:
         return await asyncio.get_running_loop().run_in_executor(None, self._verify_now)
 
     def _verify_now(self) -> Verdict:
-        connection = connect(self.path)
+        connection = connect(self.path, self._vfs)
         try:
             connection.execute("begin")
             return verify(SqliteSource(connection), self.book.key)
