@@ -243,18 +243,10 @@ class SqliteLedger:
         except _DOWN as trouble:
             self._fail(jobs, StoreDown(f"The database did not take the command: {trouble}. Send it again."))
         except Exception as trouble:
-            names = dict.fromkeys(job.envelope.organization for job in jobs)
-            if len(names) == 1 and len(jobs) == 1:
-                self._fail(jobs, trouble)
+            if len(jobs) > 1:
+                self._apart(jobs)
                 return
-            # A bad command must not fail its neighbours: one organization at a time, then one command.
-            for name in names if len(names) > 1 else [None]:
-                own = [job for job in jobs if name is None or job.envelope.organization == name]
-                for job in own:  # what failed after it was stored must be found again, not done again
-                    job.envelope = replace(job.envelope, retry=True)
-                for some in [own] if name is not None else [[job] for job in own]:
-                    self._batch(some)
-            return
+            self._fail(jobs, trouble)
         by_loop: dict[asyncio.AbstractEventLoop, list[Job]] = {}
         for job in jobs:
             by_loop.setdefault(job.loop, []).append(job)
@@ -262,6 +254,18 @@ class SqliteLedger:
             with suppress(RuntimeError):  # a loop that has ended has nobody left to be told
                 loop.call_soon_threadsafe(deliver, some)
         faults.hit("lane.answered")
+
+    def _apart(self, jobs: list[Job]) -> None:
+        """Do a failed batch again, one organization at a time, then one command: a bad one fails alone."""
+        some: dict[str | int, list[Job]] = {}
+        for job in jobs:
+            # What failed after it was stored must be found again, not done again.
+            job.envelope = replace(job.envelope, retry=True)
+            some.setdefault(job.envelope.organization, []).append(job)
+        if len(some) == 1:
+            some = {number: [job] for number, job in enumerate(jobs)}
+        for own in some.values():
+            self._batch(own)
 
     def _fail(self, jobs: Sequence[Job], trouble: BaseException) -> None:
         for job in jobs:
