@@ -36,6 +36,9 @@ SNAPSHOT_BYTES_MIN = 16_384
 _encode = e.encode
 _movement = e.movement
 _link = chain.link
+_KINDS = e.KINDS
+_REFERENCED = frozenset({e.Granted, e.Revoked})
+"""Entries with a reference; they are also the ones whose kind of movement depends on their content."""
 
 
 class Cached:
@@ -126,7 +129,7 @@ class Book:
         if name is None:
             return Job(envelope, future, None)
         user = self.opaque(envelope.organization, name)
-        changed: Any = replace(command, user=user)  # type: ignore[call-arg]  # it has a user
+        changed: Any = replace(command, user=user)
         envelope = c.Envelope(envelope.organization, changed, envelope.key, envelope.keyed, envelope.retry)
         return Job(envelope, future, (user, name))
 
@@ -197,8 +200,8 @@ class Book:
         """Decide the jobs in order; rows are numbered from `row`. Replies are left in the jobs, not sent."""
         writes = Writes([], [], [], [], [])
         touched: dict[str, tuple[Cached, int]] = {}
-        rows = writes.entries
-        catalog, cache, key = self.catalog, self.cache, self.key
+        swept: set[str] = set()
+        catalog, cache = self.catalog, self.cache
         for job in jobs:
             envelope = job.envelope
             name = envelope.organization
@@ -206,53 +209,71 @@ class Book:
             if cached is None:
                 job.reply = Refusal(Code.UNKNOWN_ORGANIZATION, "There is no organization of this id.")
                 continue
+            if name not in touched:
+                touched[name] = (cached, cached.account.state.seq)
             number = cached.number
-            account = cached.account
-            before = account.state.seq
-            outcome = execute(account, envelope, catalog, now, lambda op, n=number: stored.get((n, op), ()))
+
+            def find(operation: str, number: int = number) -> Sequence[e.Entry]:
+                return stored.get((number, operation), ())
+
+            outcome = execute(cached.account, envelope, catalog, now, find)
             job.reply = outcome.reply
+            if outcome.entries:
+                row = self._add(writes.entries, cached, outcome.entries, row, stored)
+                if job.person is not None and (name, job.person[0]) not in self._known:
+                    writes.persons.append((number, *job.person))
             if outcome.counted is not None:
                 counted = (name, *outcome.counted)
                 self.counted[counted] = self.counted.get(counted, 0) + 1
-            if name not in touched:
-                touched[name] = (cached, before)
-            if not outcome.entries:
-                continue
-            head, previous = cached.head, cached.last_row
-            for entry in outcome.entries:
-                body = _encode(entry)
-                head = _link(key, head, body)
-                text = entry.key
-                if text is not None:
-                    stored.setdefault((number, text), []).append(entry)
-                rows.append(
-                    (
-                        row,
-                        number,
-                        previous,
-                        entry.seq,
-                        entry.time,
-                        _movement(entry),
-                        entry.status,
-                        entry.user,
-                        entry.feature,
-                        entry.tokens,
-                        entry.balance,
-                        getattr(entry, "reference", None),
-                        None if text is None else bytes.fromhex(text),
-                        entry.part,
-                        head,
-                        body,
-                    )
-                )
-                previous = row
-                row += 1
-                cached.tail_bytes += len(body)
-            cached.head, cached.last_row = head, previous
-            if job.person is not None and (name, job.person[0]) not in self._known:
-                writes.persons.append((number, *job.person))
-        self._finish(writes, touched, {job.envelope.organization for job in jobs if _is_tick(job)})
+            if type(envelope.command) is c.Tick:
+                swept.add(name)
+        self._finish(writes, touched, swept)
         return writes
+
+    def _add(
+        self,
+        rows: list[tuple[Any, ...]],
+        cached: Cached,
+        entries: Sequence[e.Entry],
+        row: int,
+        stored: dict[tuple[int, str], list[e.Entry]],
+    ) -> int:
+        """Append the entries' rows, each with its link; the number of the row after them."""
+        number, head, previous, key = cached.number, cached.head, cached.last_row, self.key
+        for entry in entries:
+            body = _encode(entry)
+            head = _link(key, head, body)
+            kind = type(entry)
+            operation = entry.key
+            digits = None
+            if operation is not None:
+                digits = bytes.fromhex(operation)
+                stored.setdefault((number, operation), []).append(entry)
+            rows.append(
+                (
+                    row,
+                    number,
+                    previous,
+                    entry.seq,
+                    entry.time,
+                    _movement(entry) if kind in _REFERENCED else _KINDS[kind],
+                    entry.status,
+                    entry.user,
+                    entry.feature,
+                    entry.tokens,
+                    entry.balance,
+                    entry.reference if kind in _REFERENCED else None,  # type: ignore[union-attr]
+                    digits,
+                    entry.part,
+                    head,
+                    body,
+                )
+            )
+            previous = row
+            row += 1
+            cached.tail_bytes += len(body)
+        cached.head, cached.last_row = head, previous
+        return row
 
     def _finish(self, writes: Writes, touched: dict[str, tuple[Cached, int]], swept: set[str]) -> None:
         for name, (cached, before) in touched.items():
@@ -297,10 +318,6 @@ class Book:
             name, user, code, when = key
             found.setdefault(name, []).append((user, str(code), when, self.counted.pop(key)))
         return [c.Envelope(name, c.CountRefusals(refusals=tuple(rows))) for name, rows in found.items()]
-
-
-def _is_tick(job: Job) -> bool:
-    return type(job.envelope.command) is c.Tick
 
 
 def deliver(jobs: Sequence[Job]) -> None:
