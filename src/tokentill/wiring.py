@@ -12,7 +12,7 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from hashlib import blake2b
 from pathlib import Path
@@ -20,10 +20,26 @@ from pathlib import Path
 import uuid_utils
 
 from tokentill import catalogs
-from tokentill.ports import Clock, Ids, Ledger
+from tokentill.flows.charge import AlreadyRan, Charge, Charging, Done, Hold, TimedOut
+from tokentill.flows.check import Checks, Features, LayerAnswer, battery, features
+from tokentill.flows.keys import create_operator_key
+from tokentill.flows.send import Books, Ending, LedgerBooks, Retry, insist
+from tokentill.ports import Clock, Ids, JournalRow, Ledger, Page
 from tokentill.rules import catalog_file
 from tokentill.rules.catalog import Catalog
 from tokentill.settings import Settings, SettingsError
+from tokentill.store.intents import FileIntents
+from tokentill.web import views
+from tokentill.web.views import CatalogView, JournalLine, JournalView, NewOperatorKey, OperationView
+
+__all__ = [
+    "AlreadyRan", "Books", "CatalogView", "Charge", "Charging", "Checks", "Done", "Ending", "Features",
+    "Hold", "JournalLine", "JournalView", "LayerAnswer", "LedgerBooks", "NewOperatorKey", "OperationView", "Retry",
+    "SystemClock", "SystemIds", "TimedOut", "battery", "catalog_of", "catalog_view", "charging",
+    "create_operator_key", "features", "insist", "journal_view", "key_file", "make_ledger", "open_ledger",
+    "operation_view", "read_catalog", "secret_of",
+]  # fmt: skip
+"""What is built here, and what the client knows of flows and views, which it may not reach itself."""
 
 SECRET_BYTES = 32
 SECRET_VARIETY_MIN = 8
@@ -167,6 +183,15 @@ async def open_ledger(
     settings: Settings, *, clock: Clock | None = None, ids: Ids | None = None
 ) -> AsyncIterator[Ledger]:
     """The store of the settings' database, closed at the end."""
+    ledger = await make_ledger(settings, clock=clock, ids=ids)
+    try:
+        yield ledger
+    finally:
+        await ledger.close()
+
+
+async def make_ledger(settings: Settings, *, clock: Clock | None = None, ids: Ids | None = None) -> Ledger:
+    """The store of the settings' database; whoever asks for it closes it."""
     catalog = catalog_of(settings)
     secret = secret_of(settings)
     clock = clock or SystemClock()
@@ -174,12 +199,33 @@ async def open_ledger(
     if settings.postgres:
         from tokentill.store.postgres import PostgresLedger  # noqa: PLC0415 an SQLite user need not load it
 
-        ledger: Ledger = await PostgresLedger.open(settings.database, catalog, secret, clock, ids)
-    else:
-        from tokentill.store.sqlite import SqliteLedger  # noqa: PLC0415 a PostgreSQL user need not load it
+        return await PostgresLedger.open(settings.database, catalog, secret, clock, ids)
+    from tokentill.store.sqlite import SqliteLedger  # noqa: PLC0415 a PostgreSQL user need not load it
 
-        ledger = await SqliteLedger.open(settings.database, catalog, secret, clock, ids)
-    try:
-        yield ledger
-    finally:
-        await ledger.close()
+    return await SqliteLedger.open(settings.database, catalog, secret, clock, ids)
+
+
+def charging(
+    books: Books,
+    spool: Path,
+    *,
+    clock: Clock | None = None,
+    ids: Ids | None = None,
+    retry: Retry | None = None,
+) -> Charging:
+    """What runs operations and charges them; charges that cannot be stored wait in the folder `spool`."""
+    return Charging(books, FileIntents(spool), clock or SystemClock(), ids or SystemIds(), retry)
+
+
+catalog_view = views.catalog
+
+
+def journal_view(page: Page) -> JournalView:
+    """A page of the journal as the API shows it."""
+    following = None if page.next is None else str(page.next)
+    return JournalView(entries=tuple(map(views.line, page.rows)), next=following)
+
+
+def operation_view(operation: str, rows: Sequence[JournalRow]) -> OperationView:
+    """An operation as the API shows it."""
+    return views.operation(operation, tuple(map(views.line, rows)))

@@ -24,12 +24,11 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Generic, Literal, TypeVar
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from tokentill.flows.recover import Recovery
 from tokentill.flows.send import Books, Retry, send
 from tokentill.ports import Clock, Ids, Intent, Intents, StoreDown
-from tokentill.rules import entries as e
 from tokentill.rules.commands import Envelope, Extend, Release, Reserve, Settle
 from tokentill.rules.receipts import Receipt
 from tokentill.rules.refusals import Refusal
@@ -95,7 +94,8 @@ class Hold:
     of the event loop's clock.
     """
 
-    def __init__(self, organization: str, receipt: Receipt, ends_at: float) -> None:
+    def __init__(self, charging: Charging, organization: str, receipt: Receipt, ends_at: float) -> None:
+        self._charging = charging
         self.organization = organization
         self.id = receipt.operation
         self.tokens = receipt.tokens
@@ -106,6 +106,7 @@ class Hold:
         self.used: int | None = None
         self.output_tokens: int | None = None
         self.outcome: Charge | None = None
+        self.on_extended: Callable[[float], None] | None = None
 
     def charge(self, tokens: int, output_tokens: int | None = None) -> None:
         """Say what the operation used in all, to be charged when it succeeds; the last word counts.
@@ -117,6 +118,10 @@ class Hold:
         self.used = tokens
         self.output_tokens = output_tokens
 
+    async def extend(self, seconds: float) -> bool:
+        """Ask for `seconds` from now on; False if the hold has ended already. Raises `StoreDown`."""
+        return isinstance(await self._charging.extend(self, round(seconds * 1000)), Receipt)
+
     def settle(self) -> tuple[Settle, int, int]:
         """The command that charges it, the tokens it charges, and those used beyond the hold."""
         used = self.tokens if self.used is None else self.used
@@ -125,7 +130,7 @@ class Hold:
 
 
 class Charging:
-    """Runs operations and charges them. `keep_running` seconds are how long `close` waits for them."""
+    """Runs operations and charges them. One for each set of books; closed by `close`."""
 
     def __init__(
         self, books: Books, intents: Intents, clock: Clock, ids: Ids, retry: Retry | None = None
@@ -134,6 +139,8 @@ class Charging:
         self._ids = ids
         self._clock = clock
         self._retry = retry or Retry()
+        # What is not released in this time is released by its deadline.
+        self._retry_release = structs.replace(self._retry, tries_max=3, total_ms_max=2_000)
         self._tasks: set[asyncio.Task[Any]] = set()
         self.recovery = Recovery(books, intents, clock)
 
@@ -182,21 +189,25 @@ class Charging:
             raise
         if isinstance(answer, Refusal):
             return answer
-        return Hold(organization, answer, asyncio.get_running_loop().time() + timeout_ms / 1000)
+        return Hold(self, organization, answer, asyncio.get_running_loop().time() + timeout_ms / 1000)
 
     async def finish(self, hold: Hold) -> Charge:
         """The operation succeeded: charge it. Goes on to the end even if the caller is cancelled."""
         return await asyncio.shield(self._spawn(self._settle(hold)))
 
     async def abandon(self, hold: Hold, reason: Reason) -> None:
-        """The operation did not succeed: give everything back. Goes on even if the caller is cancelled."""
-        await asyncio.shield(self._spawn(self._release(hold.organization, hold.id, reason)))
+        """The operation did not succeed: give everything back. A caller that goes away is not kept waiting."""
+        releasing = self._release(hold.organization, hold.id, reason)
+        if reason == "cancelled":
+            self._detach(releasing)
+        else:
+            await asyncio.shield(self._spawn(releasing))
 
     async def late(self, hold: Hold) -> None:
         """The operation succeeded after it had timed out: charge 0, count the operator's loss (readings)."""
         settle, _, _ = hold.settle()
         with suppress(StoreDown):
-            await send(self._books, Envelope(hold.organization, settle), self._retry)
+            await send(self._books, Envelope(hold.organization, settle), self._retry_release)
 
     async def extend(self, hold: Hold, timeout_ms: int) -> Receipt | Refusal:
         """Let the operation run for `timeout_ms` more from now on."""
@@ -206,6 +217,8 @@ class Charging:
         if isinstance(answer, Receipt):
             hold.deadline = answer.deadline
             hold.ends_at = max(hold.ends_at, asyncio.get_running_loop().time() + timeout_ms / 1000)
+            if hold.on_extended is not None:
+                hold.on_extended(hold.ends_at)
         return answer
 
     async def submit(self, envelope: Envelope) -> Receipt | Refusal:
@@ -246,16 +259,8 @@ class Charging:
         answer = await send(self._books, envelope, self._retry)
         # Under a key made here a replay is our own earlier try; under the caller's it may be another's run.
         if isinstance(answer, Receipt) and answer.replayed and key is not None:
-            raise AlreadyRan(await self._state(organization, answer.operation), answer)
+            raise AlreadyRan(await self._books.ending(organization, answer.operation) or "running", answer)
         return answer
-
-    async def _state(self, organization: str, hold: str) -> RunState:
-        for row in await self._books.operation(organization, hold) or ():
-            if isinstance(row.entry, e.Charged):
-                return "charged"
-            if isinstance(row.entry, e.Released):
-                return "released"
-        return "running"
 
     async def _release_unwanted(self, organization: str, reserving: asyncio.Task[Receipt | Refusal]) -> None:
         with suppress(AlreadyRan, StoreDown):
@@ -276,7 +281,8 @@ class Charging:
 
     async def _release(self, organization: str, hold: str, reason: Reason) -> None:
         try:
-            await send(self._books, Envelope(organization, Release(hold=hold, reason=reason)), self._retry)
+            command = Release(hold=hold, reason=reason)
+            await send(self._books, Envelope(organization, command), self._retry_release)
         except StoreDown:
             log.warning("hold %s of %s could not be released; its deadline will", hold, organization)
 

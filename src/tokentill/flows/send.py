@@ -1,4 +1,4 @@
-"""Send: an envelope to the books until it is answered, within a number of tries and a deadline.
+"""Send: an envelope to the books until it is answered, within a number of tries and a total time.
 
 An answer that was lost is not a failure: whether the command was stored is not known. It is resolved by
 sending the same envelope again; if the first try was stored after all, its answer comes back (R-LED-9).
@@ -10,27 +10,67 @@ Requirement ids: R-LED-3, R-LED-9.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable
+from typing import Literal, Protocol, TypeVar
 
 from msgspec import Struct, structs
 
-from tokentill.ports import JournalRow, StoreDown
-from tokentill.rules.commands import Envelope
+from tokentill.ports import Ledger, StoreDown
+from tokentill.rules import chain
+from tokentill.rules import entries as e
+from tokentill.rules.commands import Envelope, Extend, Refund, Release, Settle
 from tokentill.rules.receipts import Receipt
 from tokentill.rules.refusals import Refusal
 
+T = TypeVar("T")
+Ending = Literal["charged", "released"]
+
 
 class Books(Protocol):
-    """Where commands are sent: a `Ledger` in this process, or one over HTTP."""
+    """Where commands are sent: the ledger of this process (`LedgerBooks`), or one over HTTP."""
+
+    def submit(self, envelope: Envelope) -> Awaitable[Receipt | Refusal]:
+        """Decide and store one command; the key of a keyed envelope may be any text. Raises `StoreDown`."""
+        ...
+
+    async def ending(self, organization: str, hold: str) -> Ending | None:
+        """How the hold ended, None while it is open."""
+        ...
+
+
+class LedgerBooks:
+    """The books of this process. `key` is the ledger's secret, with which any text may name an operation."""
+
+    def __init__(self, ledger: Ledger, key: bytes) -> None:
+        self._ledger = ledger
+        self._key = key
 
     def submit(self, envelope: Envelope) -> Awaitable[Receipt | Refusal]:
         """Decide and store one command. Raises `StoreDown`."""
-        ...
+        command = envelope.command
+        if envelope.keyed and envelope.key is not None:
+            envelope = structs.replace(envelope, key=self.operation_id(envelope.key))
+        if isinstance(command, Settle | Release | Extend):
+            envelope = structs.replace(
+                envelope, command=structs.replace(command, hold=self.operation_id(command.hold))
+            )
+        elif isinstance(command, Refund):
+            operation = self.operation_id(command.operation)
+            envelope = structs.replace(envelope, command=structs.replace(command, operation=operation))
+        return self._ledger.submit(envelope)
 
-    async def operation(self, organization: str, operation: str) -> Sequence[JournalRow] | None:
-        """Every entry of one operation, oldest first."""
-        ...
+    def operation_id(self, text: str) -> str:
+        """The operation that an id, a UUID or a caller's own key names (R-LED-9)."""
+        return chain.operation_id(self._key, text)
+
+    async def ending(self, organization: str, hold: str) -> Ending | None:
+        """How the hold ended, None while it is open."""
+        for row in await self._ledger.operation(organization, hold) or ():
+            if isinstance(row.entry, e.Charged):
+                return "charged"
+            if isinstance(row.entry, e.Released):
+                return "released"
+        return None
 
 
 class Retry(Struct, frozen=True, kw_only=True):
@@ -57,6 +97,23 @@ async def send(
 
     `on_trouble` is awaited once, after the first try that was lost.
     """
+
+    def submit(again: bool) -> Awaitable[Receipt | Refusal]:  # noqa: FBT001 `insist` alone calls it
+        return books.submit(structs.replace(envelope, retry=True) if again else envelope)
+
+    return await insist(submit, retry, envelope.key or envelope.organization, on_trouble)
+
+
+async def insist(
+    call: Callable[[bool], Awaitable[T]],
+    retry: Retry,
+    name: str,
+    on_trouble: Callable[[Exception], Awaitable[None]] | None = None,
+) -> T:
+    """The answer to `call`, which is told whether an earlier try was lost. Raises `StoreDown`.
+
+    `name` spreads the tries of different callers over time.
+    """
     loop = asyncio.get_running_loop()
     end = loop.time() + retry.total_ms_max / 1000
     tries = 0
@@ -64,11 +121,11 @@ async def send(
         tries += 1
         try:
             async with asyncio.timeout(retry.attempt_ms_max / 1000):
-                return await books.submit(envelope)
+                return await call(tries > 1)
         except (StoreDown, TimeoutError) as lost:
             if tries == 1 and on_trouble is not None:
                 await on_trouble(lost)
-            delay = _delay(retry, tries, lost, envelope)
+            delay = _delay(retry, tries, lost, name)
             if tries >= retry.tries_max or loop.time() + delay >= end:
                 if isinstance(lost, StoreDown):
                     raise
@@ -76,13 +133,12 @@ async def send(
                     "There was no answer in time; whether the command was stored is not known."
                 ) from lost
         await asyncio.sleep(delay)
-        envelope = structs.replace(envelope, retry=True)
 
 
-def _delay(retry: Retry, tries: int, lost: Exception, envelope: Envelope) -> float:
-    """Seconds until the next try: doubling, spread by the envelope's own key, never sooner than was asked."""
+def _delay(retry: Retry, tries: int, lost: Exception, name: str) -> float:
+    """Seconds until the next try: doubling, spread by name, never sooner than was asked for."""
     delay_ms = min(retry.delay_ms_max, retry.delay_ms_min << (tries - 1))
-    spread = sum((envelope.key or envelope.organization).encode()) % 32
+    spread = sum(name.encode()) % 32
     delay_ms += delay_ms * spread // 64
     asked = lost.retry_after_ms if isinstance(lost, StoreDown) else None
     return max(delay_ms, asked or 0) / 1000

@@ -1,0 +1,104 @@
+"""The transport in this process: straight to the ledger, no server needed.
+
+Requirement ids: R-PLAT-5, R-LED-10.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+
+from tokentill import wiring
+from tokentill.ports import Clock, Health, Ids, Ledger, OperatorKey, Verdict
+from tokentill.rules.account import Balance, balance
+from tokentill.rules.commands import Envelope, Reserve
+from tokentill.rules.receipts import Receipt
+from tokentill.rules.refusals import Refusal
+from tokentill.wiring import CatalogView, Checks, Ending, Features, JournalView, NewOperatorKey, OperationView
+
+TIMEOUT_MS = 30_000
+"""For a feature the catalog does not know; the reservation refuses it anyway."""
+
+
+class Local:
+    """A transport on a `Ledger` of this process, which it closes; `key` is the ledger's secret."""
+
+    def __init__(self, ledger: Ledger, key: bytes, clock: Clock, ids: Ids) -> None:
+        self._ledger = ledger
+        self._books = wiring.LedgerBooks(ledger, key)
+        self._clock = clock
+        self._ids = ids
+
+    def submit(self, envelope: Envelope) -> Awaitable[Receipt | Refusal]:
+        """Decide and store one command. Raises `StoreDown`."""
+        return self._books.submit(envelope)
+
+    async def ending(self, organization: str, hold: str) -> Ending | None:
+        """How the hold ended, None while it is open."""
+        return await self._books.ending(organization, hold)
+
+    async def timeout_ms(self, feature: str) -> int:
+        """How long an operation of `feature` may run, by the catalog."""
+        known = self._ledger.catalog.features.get(feature)
+        return TIMEOUT_MS if known is None else known.timeout_ms
+
+    async def balance(self, organization: str) -> Balance | None:
+        """The balance as of the last commit (R-LED-1)."""
+        account = await self._ledger.account(organization)
+        return None if account is None else balance(account)
+
+    async def journal(self, organization: str, before: str | None, limit: int) -> JournalView | None:
+        """A page of the journal, newest first (R-LED-5)."""
+        page = await self._ledger.journal(organization, None if before is None else int(before), limit)
+        return None if page is None else wiring.journal_view(page)
+
+    async def operation(self, organization: str, operation: str) -> OperationView | None:
+        """Everything that happened to one operation."""
+        operation = self._books.operation_id(operation)
+        rows = await self._ledger.operation(organization, operation)
+        return wiring.operation_view(operation, rows) if rows else None
+
+    async def organizations(self, after: str, limit: int) -> Sequence[str]:
+        """Organization ids in order."""
+        return await self._ledger.organizations(after, limit)
+
+    async def features(self, organization: str) -> Features | None:
+        """Every feature with on/off and the reason (R-LIC-4)."""
+        return await wiring.features(self._ledger, self._clock, organization)
+
+    async def check(self, organization: str, use: Reserve) -> Checks | Refusal | None:
+        """What every layer says to a use, changing nothing (R-ABU-8)."""
+        return await wiring.battery(self._ledger, self._clock, organization, use)
+
+    async def catalog(self) -> CatalogView:
+        """What is sold."""
+        return wiring.catalog_view(self._ledger.catalog)
+
+    async def health(self) -> Health:
+        """How the store is doing."""
+        return await self._ledger.health()
+
+    async def forget_user(self, organization: str, user: str) -> bool | None:
+        """Erase the name of a user; False if there was none."""
+        return await self._ledger.forget_user(organization, user)
+
+    async def operator_keys(self) -> Sequence[OperatorKey]:
+        """Every operator key, oldest first."""
+        return await self._ledger.operator_keys()
+
+    async def create_operator_key(self, name: str, key: str) -> NewOperatorKey:
+        """A new operator key; its text is shown this once."""
+        del key  # nothing is sent twice in one process
+        made, text = await wiring.create_operator_key(self._ledger, self._clock, self._ids, name)
+        return NewOperatorKey(id=made.id, name=made.name, created_at=made.created_at, key=text)
+
+    async def revoke_operator_key(self, key_id: str) -> bool:
+        """Revoke an operator key; False if it is unknown or revoked already."""
+        return await self._ledger.revoke_operator_key(key_id)
+
+    async def verify(self) -> Verdict:
+        """Replay the whole journal (R-LED-5)."""
+        return await self._ledger.verify()
+
+    async def close(self) -> None:
+        """Close the ledger."""
+        await self._ledger.close()
