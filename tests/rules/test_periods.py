@@ -143,6 +143,17 @@ def test_an_anchor_in_the_second_of_two_equal_hours_is_kept() -> None:
     assert index_at(second, Cycle(zone=zone), second) == 0
 
 
+def test_a_period_that_began_stays_begun_when_the_clock_falls_back_into_the_month_before() -> None:
+    """St John's put its clocks back at 00:01 on 1 November 2009, to 23:01 on 31 October."""
+    zone = "America/St_Johns"
+    anchor = at("2009-10-01T00:00:30", zone)
+    start = start_at(anchor, Cycle(zone=zone), 1)
+    assert text(start, zone) == "2009-11-01T00:00-02:30"
+    later = start + 10 * MINUTE_MS
+    assert text(later, zone) == "2009-10-31T23:10-03:30"
+    assert index_at(anchor, Cycle(zone=zone), later) == 1
+
+
 def test_milliseconds_of_the_anchor_are_kept() -> None:
     anchor = at("2024-01-31T10:00:05.123")
     assert start_at(anchor, Cycle(), 1) == at("2024-02-29T10:00:05.123")

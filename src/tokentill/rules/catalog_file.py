@@ -193,13 +193,9 @@ def _feature(id_: str, table: Table) -> Feature:
     """One feature: a fixed price, or rates; cached input costs what input costs unless it is said."""
     metered = table.flag("metered", default=False)
     rates = ("input_per_1000", "output_per_1000", "cached_per_1000")
-    for key in ("tokens",) if metered else rates:
-        if table.has(key):
-            table.bad(
-                key,
-                f"a {'metered' if metered else 'fixed-price'} feature has none",
-                "remove it, or `metered`",
-            )
+    for key in filter(table.has, ("tokens",) if metered else rates):
+        what = "a metered feature has rates, not a price" if metered else "only a metered feature has rates"
+        table.bad(key, what, f"remove it, or write metered = {'false' if metered else 'true'}")
     paid = table.whole("input_per_1000", 0, 0, RATE_MAX)
     feature = Feature(
         id=id_,

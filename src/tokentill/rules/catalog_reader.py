@@ -18,7 +18,7 @@ import json
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any, TypeVar
 
@@ -95,21 +95,24 @@ def parse(text: str, findings: Findings) -> dict[str, Any] | None:
     return data
 
 
-def _lines(text: str) -> Iterator[tuple[str, int]]:
+def _lines(text: str) -> dict[str, int]:
     """Each key's path and line, found by looking at line beginnings: good enough to point at."""
-    table, quote = "", ""
+    lines: dict[str, int] = {}
     rows: Counter[str] = Counter()
+    table, quote = "", ""
     for number, line in enumerate(text.split("\n"), 1):
         if quote:
             quote = "" if line.count(quote) % 2 else quote
         elif header := _HEADER.match(line):
             table = _path(header[2])
+            lines.setdefault(table.partition(".")[0], number)
             rows[table] += 1
             table += f"[{rows[table]}]" if header[1] else ""
-            yield table, number
+            lines[table] = number
         elif key := _KEY.match(line):
-            yield _join(table, _path(key[1])), number
+            lines[_join(table, _path(key[1]))] = number
             quote = next((mark for mark in ('"""', "'''") if key[2].count(mark) % 2), "")
+    return lines
 
 
 def _path(dotted: str) -> str:
@@ -152,10 +155,11 @@ def nearest(key: str, known: Iterable[str]) -> str:
 class Table:
     """One table of the document: values by key and kind, with every mistake recorded in `findings`."""
 
-    def __init__(self, data: dict[str, Any], path: str, findings: Findings) -> None:
+    def __init__(self, data: dict[str, Any], path: str, findings: Findings, *, broken: bool = False) -> None:
         self.data = data
         self.path = path
         self.findings = findings
+        self.broken = broken
         self.known: set[str] = set()
         self.written = set(data)
 
@@ -165,6 +169,7 @@ class Table:
 
     def has(self, key: str) -> bool:
         """Whether the key is written in the file."""
+        self.known.add(key)
         return key in self.data
 
     def is_word(self, key: str, word: str) -> bool:
@@ -272,11 +277,12 @@ class Table:
         return frozenset(value) & allowed
 
     def inner(self, key: str, value: object, index: str = "") -> Table:
-        """The table that a value is; what is no table is a mistake and reads as an empty one."""
-        if not isinstance(value, dict):
-            self._wrong(key, value, "write a table", None)
-            value = {}
-        return Table(value, _join(self.path, key) + index, self.findings)
+        """The table that a value is; what is no table is a mistake and reads as one that misses nothing."""
+        path = _join(self.path, key) + index
+        if isinstance(value, dict):
+            return Table(value, path, self.findings)
+        self.findings.add(path, f"{_kind(value)} does not fit here", "write a table")
+        return Table({}, path, self.findings, broken=True)
 
     def table(self, key: str) -> Table:
         """The table at a key, empty when it is missing."""
@@ -310,7 +316,7 @@ class Table:
         self.known.add(key)
         if key in self.data:
             return self.data[key]
-        if default is None:
+        if default is None and not self.broken:
             self.bad(key, "missing", f"write {missing}")
         return default
 

@@ -78,9 +78,7 @@ def cycle(table: Table, default: Cycle) -> Cycle:
     try:
         ZoneInfo(zone)
     except (KeyError, ValueError, OSError):
-        table.bad(
-            "zone", f'"{zone}" is not a time zone', 'write an IANA name such as "Europe/Berlin" or "UTC"'
-        )
+        table.bad("zone", f'"{zone}" is not a time zone', 'write an IANA name such as "Europe/Berlin"')
         zone = default.zone
     table.end()
     return Cycle(cast("Any", kind), days, zone)
