@@ -98,7 +98,9 @@ class Plan(Struct, frozen=True):
     `price` is minor units for each payment, None = custom (asked for, not bought online).
     `periods_per_payment` 12 with a monthly cycle is an annual plan whose tokens still arrive monthly.
     `unlimited` meters without a token limit, up to `fair_use` tokens a period (None = no cap).
-    `features` are the ids of the features this plan may run; `abuse` holds the resolved limits of each.
+    `features` are the ids of the features this plan may run; `abuse` holds the resolved limits of every feature
+    of the catalog, since abuse is judged before the plan. `margin_min` is what one payment must leave, in minor
+    units, after the cost of all its tokens (R-FIN-1).
     """
 
     id: str
