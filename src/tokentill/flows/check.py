@@ -17,7 +17,13 @@ from tokentill.rules.account import Account
 from tokentill.rules.catalog import Catalog
 from tokentill.rules.commands import Envelope, Reserve
 from tokentill.rules.entries import Standing
+from tokentill.rules.ledger import outside_plan
 from tokentill.rules.refusals import Layer, Refusal
+from tokentill.rules.turn import Turn
+
+_NO_OPERATION = "check"
+"""Stands for an operation's id; none has such a one."""
+
 
 class LayerAnswer(Struct, frozen=True):
     """What one layer says: `refusal` is None where it passes. `check` tells the abuse layers apart."""
@@ -44,13 +50,14 @@ class Features(Struct, frozen=True):
     groups: tuple[licence.GroupState, ...]
 
 
-async def battery(
-    ledger: Ledger, clock: Clock, organization: str, use: Reserve
-) -> Checks | Refusal:
-    """What every layer says to `use` (`runAbuseCheckBattery`); a refusal if the use itself is not valid."""
+async def battery(ledger: Ledger, clock: Clock, organization: str, use: Reserve) -> Checks | Refusal | None:
+    """What every layer says to `use` (`runAbuseCheckBattery`); a refusal if the use itself is not valid.
+
+    None if there is no such organization.
+    """
     account = await ledger.account(organization)
     if account is None:
-        return decide.execute(Account(), Envelope(organization, use), ledger.catalog, clock.now()).reply
+        return None
     now = max(clock.now(), account.state.time)
     catalog = ledger.catalog
     user = None if use.user is None else ledger.opaque(organization, use.user)
@@ -58,7 +65,7 @@ async def battery(
     layers = _layers(account, catalog, use.feature, user, tokens, now) if tokens is not None else ()
     # The account is this caller's own copy, so deciding on it stores nothing.
     whole = Reserve(feature=use.feature, user=user, quantity=use.quantity, tokens=use.tokens, least=use.least)
-    outcome = decide.execute(account, Envelope(organization, whole), catalog, now)
+    outcome = decide.execute(account, Envelope(organization, whole, _NO_OPERATION), catalog, now)
     refusal = outcome.reply if isinstance(outcome.reply, Refusal) else None
     if tokens is None or (refusal is not None and refusal.layer == "request"):
         assert refusal is not None, "a use without a price is refused"
@@ -100,7 +107,11 @@ def _layers(
             for verdict in abuse.battery(state, user, limits, tokens, now)
         ),
         LayerAnswer("licence", "licence", licence.refuse(state, catalog, feature, tokens, now)),
-        LayerAnswer("plan", "plan", ledger_rules.outside_plan(turn, plan, feature, tokens)),
+        LayerAnswer(
+            "plan",
+            "plan",
+            outside_plan(Turn(account, catalog, now, decide.none_found), plan, feature, tokens),
+        ),
         LayerAnswer(
             "balance",
             "balance",

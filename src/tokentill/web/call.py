@@ -1,0 +1,222 @@
+"""Call: one request as a handler sees it, and how its body and query become values.
+
+Everything is read strictly and once: JSON with the right types only (1.0 is no whole number, "1" neither),
+no unknown field, no field twice, at most 64 KiB. What is wrong is refused before anything is asked of the
+account, in words that name the field.
+
+Requirement ids: R-LED-9, R-LED-10, R-ABU-6.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Iterable
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl
+
+import msgspec
+from msgspec import Struct
+
+from tokentill.ports import OperatorKey
+from tokentill.web import names, problems
+from tokentill.web.asgi import CLOSE, Receive
+from tokentill.web.problems import Halt
+
+BODY_BYTES_MAX = 64 * 1024
+BODY_SECONDS_MAX = 10.0
+QUERY_FIELDS_MAX = 10
+
+Body = TypeVar("Body")
+Query = TypeVar("Query", bound=Struct)
+
+
+class Call:
+    """A request of an operator: `params` are the path's names in order, `key` the caller's idempotency key."""
+
+    __slots__ = ("body", "key", "operator", "params", "query")
+
+    def __init__(self, params: list[str], operator: OperatorKey | None) -> None:
+        self.params = params
+        self.operator = operator
+        self.key: str | None = None
+        self.body: Any = None
+        self.query: Any = None
+
+    @property
+    def organization(self) -> str:
+        """The organization that the path names."""
+        return self.params[0]
+
+    @property
+    def actor(self) -> str:
+        """Who is calling, for the record: the name of the operator key."""
+        assert self.operator is not None, "only routes behind the gate ask who is calling"
+        return self.operator.name
+
+
+class Head:
+    """The headers that the API reads. `doubled`: one that names who or what is asked stands twice."""
+
+    __slots__ = ("authorization", "content_type", "doubled", "key", "length")
+
+    def __init__(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        self.authorization: bytes | None = None
+        self.content_type: bytes | None = None
+        self.length: bytes | None = None
+        self.key: bytes | None = None
+        self.doubled = False
+        for header, value in headers:
+            if header == b"authorization":
+                self.doubled = self.doubled or self.authorization is not None
+                self.authorization = value
+            elif header == b"content-type":
+                self.content_type = value
+            elif header == b"content-length":
+                self.length = value
+            elif header == b"idempotency-key":
+                self.doubled = self.doubled or self.key is not None
+                self.key = value
+
+
+async def read_body(receive: Receive, declared: bytes | None) -> bytes:
+    """The whole body, at most 64 KiB and within 10 seconds; `declared` is the content-length header."""
+    if declared is not None and (not declared.isdigit() or int(declared[:20]) > BODY_BYTES_MAX):
+        raise _too_large()
+    try:
+        async with asyncio.timeout(BODY_SECONDS_MAX):
+            message = await receive()
+            body: bytes = message.get("body", b"")
+            if message.get("more_body"):
+                body = await _read_on(receive, body)
+    except TimeoutError:
+        detail = f"The body took longer than {BODY_SECONDS_MAX:g} seconds. Nothing was changed."
+        raise Halt(problems.plain(408, "body_too_slow", detail, (CLOSE,))) from None
+    if len(body) > BODY_BYTES_MAX:
+        raise _too_large()
+    return body
+
+
+async def _read_on(receive: Receive, first: bytes) -> bytes:
+    parts, size, more = [first], len(first), True
+    while more and size <= BODY_BYTES_MAX:
+        message = await receive()
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        more = bool(message.get("more_body"))
+    return b"".join(parts)
+
+
+def _too_large() -> Halt:
+    detail = f"A request body may have at most {BODY_BYTES_MAX} bytes. Nothing was changed."
+    return Halt(problems.plain(413, "body_too_large", detail, (CLOSE,)))
+
+
+def is_json(content_type: bytes | None) -> bool:
+    """Whether a content type says JSON in UTF-8."""
+    if content_type == b"application/json":
+        return True
+    kind, _, params = (content_type or b"").partition(b";")
+    charset = params.strip().lower().replace(b'"', b"")
+    return kind.strip().lower() == b"application/json" and charset in (b"", b"charset=utf-8")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> None:
+    if len(pairs) != len({name for name, _ in pairs}):
+        twice = next(name for at, (name, _) in enumerate(pairs) if name in dict(pairs[:at]))
+        raise problems.invalid(f"The field {twice!r:.80} stands twice in the body.", twice[:80])
+
+
+_check_once = json.JSONDecoder(object_pairs_hook=_once).decode
+
+
+def decode(decoder: msgspec.json.Decoder[Body], body: bytes) -> Body:
+    """The body as its type, or `Halt` with what is wrong with it."""
+    try:
+        value = decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise _invalid_field(str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        detail = "The body is not JSON in UTF-8. Nothing was changed. Correct it and send it again."
+        raise Halt(problems.plain(400, "malformed_json", detail)) from None
+    # msgspec lets the last of two equal names win; what a body says twice is not what it means.
+    _check_once(body.decode())
+    return value
+
+
+_PLACE = re.compile(r" - at `\$\.?(?P<place>[^`]*)`$")
+_UNKNOWN = re.compile(r"Object contains unknown field `(?P<place>.*)`", re.DOTALL)
+_MISSING = re.compile(r"Object missing required field `(?P<place>\w+)`")
+_WORDS = (
+    ("Expected", "expected"),
+    ("Invalid", "invalid"),
+    ("`int`", "a whole number"),
+    ("`float`", "a fraction"),
+    ("`str`", "a text"),
+    ("`bool`", "true or false"),
+    ("`null`", "null"),
+    ("`object`", "an object"),
+    ("`array`", "a list"),
+)
+
+
+def _invalid_field(message: str) -> Halt:
+    """A msgspec message in the words of the API."""
+    for pattern, text in ((_UNKNOWN, "has no field"), (_MISSING, "lacks the field")):
+        match = pattern.match(message)
+        if match is not None:
+            field = match["place"][:80]
+            return problems.invalid(f"The body {text} `{field}`.", field)
+    match = _PLACE.search(message)
+    field = match["place"] if match is not None else ""
+    what = message if match is None else message[: match.start()]
+    for wire, word in _WORDS:
+        what = what.replace(wire, word)
+    where = f"The field `{field}`" if field else "The body"
+    return problems.invalid(f"{where} is not valid: {what[:200]}.", field or None)
+
+
+def query(kind: type[Query], text: bytes) -> Query:
+    """The query string as a struct of texts and whole numbers, as strict as a body."""
+    try:
+        pairs = parse_qsl(
+            text.decode("ascii"),
+            keep_blank_values=True,
+            strict_parsing=bool(text),
+            errors="strict",
+            max_num_fields=QUERY_FIELDS_MAX,
+        )
+    except ValueError:
+        raise problems.invalid("The query string cannot be read.") from None
+    found: dict[str, Any] = {}
+    numbers = {field.encode_name for field in msgspec.structs.fields(kind) if "int" in str(field.type)}
+    for name, value in pairs:
+        if name in found:
+            raise problems.invalid(f"The query parameter {name!r:.80} stands twice.", name[:80])
+        found[name] = value
+        if name in numbers and value.isascii() and value.isdigit() and len(value) <= 16:
+            found[name] = int(value)
+    try:
+        return msgspec.convert(found, kind)
+    except msgspec.ValidationError as error:
+        raise _invalid_field(str(error)) from None
+
+
+def idempotency_key(value: bytes) -> str:
+    """The caller's key from its header, with or without the quotes that the IETF draft puts around it."""
+    text = value.decode("latin-1").strip(" ")
+    if len(text) > 1 and text[0] == text[-1] == '"':
+        text = text[1:-1]
+    wrong = names.key_fault(text)
+    if wrong is not None:
+        raise problems.invalid(f"The header Idempotency-Key {wrong}.", "Idempotency-Key")
+    return text
+
+
+def name(value: str, field: str) -> str:
+    """The value itself if it may be a name."""
+    wrong = names.fault(value)
+    if wrong is not None:
+        raise problems.invalid(f"`{field}` {wrong}.", field)
+    return value

@@ -1,0 +1,45 @@
+"""Names: what may name an organization, a user, a feature or a plan at the edge.
+
+1 to 128 printable characters of Unicode in its composed form (NFC), with no space at either end, so that
+two names that look alike to a person are alike to the till. Control, formatting and private characters are
+refused, and so are "." and "..", which clients and proxies resolve away in a path.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+NAME_CHARS_MAX = 128
+KEY_CHARS_MAX = 255
+TEXT_CHARS_MAX = 200
+
+
+def fault(name: str) -> str | None:
+    """What is wrong with a name, None if nothing is."""
+    if not name or len(name) > NAME_CHARS_MAX:
+        return f"must be 1 to {NAME_CHARS_MAX} characters long"
+    if not name.isprintable():
+        return "must have printable characters only"
+    if name[0] == " " or name[-1] == " " or name in (".", ".."):
+        return "must neither begin nor end with a space, nor be . or .."
+    if not name.isascii() and not unicodedata.is_normalized("NFC", name):
+        return "must be in Unicode's composed form (NFC)"
+    return None
+
+
+def key_fault(key: str) -> str | None:
+    """What is wrong with an idempotency key, None if nothing is."""
+    if not key or len(key) > KEY_CHARS_MAX:
+        return f"must be 1 to {KEY_CHARS_MAX} characters long"
+    if not (key.isascii() and key.isprintable()):
+        return "must have printable ASCII characters only"
+    return None
+
+
+def text_fault(text: str) -> str | None:
+    """What is wrong with a line of free text, None if nothing is."""
+    if len(text) > TEXT_CHARS_MAX:
+        return f"must be at most {TEXT_CHARS_MAX} characters long"
+    if not text.isprintable() and not text.replace("\n", "").replace("\t", "").isprintable():
+        return "must have printable characters only"
+    return None

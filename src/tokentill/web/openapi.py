@@ -1,0 +1,226 @@
+"""OpenAPI: the document of the API, written off the table of routes, so that it cannot forget one.
+
+Every problem a route can answer stands under its status with the codes that lead there; the schemas are the
+very types that are read and written.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from tokentill import __version__
+from tokentill.rules.refusals import Code
+from tokentill.web import examples, names, problems
+from tokentill.web.routes import ORG, Route
+
+_REF = "#/components/schemas/{name}"
+_RULE = re.compile(r"\s*\((?:R-[A-Z]+-[0-9]+(?:, )?)+\)")
+
+_PARAMS = {
+    "org": ("The organization's id.", names.NAME_CHARS_MAX),
+    "user": ("The user's id, as the host knows it.", names.NAME_CHARS_MAX),
+    "hold": ("The hold's id, or the idempotency key it was reserved with.", names.KEY_CHARS_MAX),
+    "operation": ("The operation's id, or the idempotency key it was asked with.", names.KEY_CHARS_MAX),
+    "key": ("The operator key's id.", names.KEY_CHARS_MAX),
+}
+
+_KEY_HEADER = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "Names the operation, so that sending the request again does nothing twice and gets the first "
+    "answer. The same key with another body is refused with `key_reused`. Without it the till makes an id.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": names.KEY_CHARS_MAX, "pattern": "^[!-~]+$"},
+}
+
+_REPLAYED = {
+    "Idempotent-Replayed": {
+        "description": "`true` where this is the answer of an earlier request.",
+        "schema": {"type": "string", "enum": ["true"]},
+    }
+}
+
+_HEADERS: dict[int, dict[str, Any]] = {
+    401: {"WWW-Authenticate": {"description": "How to authenticate.", "schema": {"type": "string"}}},
+    429: {
+        "Retry-After": {"description": "Whole seconds to wait.", "schema": {"type": "integer", "minimum": 1}}
+    },
+    503: {
+        "Retry-After": {"description": "Whole seconds to wait.", "schema": {"type": "integer", "minimum": 1}}
+    },
+}
+
+_DESCRIPTION = """The till for AI tokens: reserve before a model runs, settle what it used, release what failed.
+
+Amounts are whole tokens, money is whole minor units of the catalog's currency, times are epoch milliseconds.
+Every answer of 400 and above is a problem (RFC 9457) with a stable `type`; `detail` says what happened and
+what to do. A refusal names the layer that refused, when a retry can succeed, and every way out with its
+price. Every change takes an `Idempotency-Key`.
+"""
+
+
+def document(routes: Sequence[Route]) -> bytes:
+    """The OpenAPI 3.1 document as JSON."""
+    kinds: set[type[Struct]] = {problems.Problem}
+    for route in routes:
+        kinds.update(kind for kind in (route.body, route.reply) if kind is not None)
+    _, schemas = msgspec.json.schema_components(
+        sorted(kinds, key=lambda kind: kind.__name__), ref_template=_REF
+    )
+    schemas["Problem"]["properties"]["code"]["enum"] = sorted(problems.TITLES)
+    paths: dict[str, dict[str, Any]] = {}
+    for route in routes:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+    whole = {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "tokentill",
+            "version": __version__,
+            "description": _DESCRIPTION,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "security": [{"operatorKey": []}],
+        "paths": paths,
+        "components": {
+            "schemas": _tidied(schemas),
+            "securitySchemes": {
+                "operatorKey": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "bearerFormat": "tt_op_<id>_<secret>_<checksum>",
+                }
+            },
+        },
+    }
+    return msgspec.json.encode(whole)
+
+
+def _tidied(value: Any) -> Any:
+    """Descriptions without the breaks and the rule numbers of the source."""
+    if isinstance(value, dict):
+        return {
+            name: _text(part) if name == "description" and isinstance(part, str) else _tidied(part)
+            for name, part in value.items()
+        }
+    return [_tidied(part) for part in value] if isinstance(value, list) else value
+
+
+def _text(docstring: str) -> str:
+    paragraphs = re.split(r"\n\s*\n", _RULE.sub("", docstring))
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
+def _operation(route: Route) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "operationId": route.name,
+        "summary": route.summary,
+        "tags": [_tag(route.path)],
+        "parameters": [*_path_parameters(route.path), *_query_parameters(route)],
+        "responses": {str(route.status): _success(route), **_failures(route)},
+    }
+    if route.mutates:
+        found["parameters"].append(_KEY_HEADER)
+    if route.open:
+        found["security"] = []
+    if route.body is not None:
+        content: dict[str, Any] = {"schema": {"$ref": _REF.format(name=route.body.__name__)}}
+        if route.name in examples.REQUESTS:
+            content["example"] = examples.REQUESTS[route.name]
+        required = any(field.required for field in msgspec.structs.fields(route.body))
+        found["requestBody"] = {"required": required, "content": {"application/json": content}}
+    return found
+
+
+def _tag(path: str) -> str:
+    parts = [part for part in path.split("/") if part and part[0] != "{"]
+    if parts[:2] == ["v1", "organizations"]:
+        return parts[2] if len(parts) > 2 and parts[2] in ("holds", "charges", "users") else "organizations"
+    return "operator keys" if "operator-keys" in parts else "till"
+
+
+def _path_parameters(path: str) -> Iterator[dict[str, Any]]:
+    for part in path.split("/"):
+        if part[:1] == "{":
+            name = part[1:-1]
+            text, longest = _PARAMS[name]
+            schema = {"type": "string", "minLength": 1, "maxLength": longest}
+            yield {"name": name, "in": "path", "required": True, "description": text, "schema": schema}
+
+
+def _query_parameters(route: Route) -> Iterator[dict[str, Any]]:
+    if route.query is None:
+        return
+    _, schemas = msgspec.json.schema_components([route.query], ref_template=_REF)
+    for field in msgspec.structs.fields(route.query):
+        schema = schemas[route.query.__name__]["properties"][field.encode_name]
+        if "anyOf" in schema:
+            schema = next(kind for kind in schema["anyOf"] if kind != {"type": "null"})
+        yield {"name": field.encode_name, "in": "query", "required": field.required, "schema": schema}
+
+
+def _success(route: Route) -> dict[str, Any]:
+    answer: dict[str, Any] = {"description": route.summary}
+    if route.reply is not None:
+        content: dict[str, Any] = {"schema": {"$ref": _REF.format(name=route.reply.__name__)}}
+        if route.name in examples.REPLIES:
+            content["example"] = examples.REPLIES[route.name]
+        answer["content"] = {"application/json": content}
+    elif route.path == "/metrics":
+        answer["content"] = {"text/plain": {"schema": {"type": "string"}}}
+    else:
+        answer["content"] = {"application/json": {"schema": {"type": "object"}}}
+    if route.mutates:
+        answer["headers"] = _REPLAYED
+    return answer
+
+
+def _codes(route: Route) -> Iterator[tuple[int, str]]:
+    """Every problem the route can answer."""
+    for code in route.refusals:
+        yield problems.STATUS[code], code
+    if route.path.startswith(ORG):
+        yield 404, Code.UNKNOWN_ORGANIZATION
+    if not route.open:
+        yield 401, "unauthorized"
+        yield 429, "too_many_wrong_keys"
+    yield 422, Code.INVALID
+    if route.body is not None:
+        yield 400, "malformed_json"
+        yield 408, "body_too_slow"
+        yield 413, "body_too_large"
+        yield 415, "unsupported_media_type"
+    if route.name == "createOperatorKey":
+        yield 409, "operator_key_exists"
+    if route.name == "revokeOperatorKey":
+        yield 404, "unknown_operator_key"
+    if route.name == "getHealth":
+        yield 503, "unhealthy"
+    yield 503, "store_unavailable"
+    yield 503, "overloaded"
+    yield 503, "shutting_down"
+    yield 500, "internal_error"
+
+
+def _failures(route: Route) -> dict[str, Any]:
+    by_status: dict[int, list[str]] = {}
+    for status, code in _codes(route):
+        by_status.setdefault(status, []).append(code)
+    return {str(status): _failure(status, codes) for status, codes in sorted(by_status.items())}
+
+
+def _failure(status: int, codes: Sequence[str]) -> dict[str, Any]:
+    lines = [f"`{code}`: {problems.TITLES[code]}." for code in dict.fromkeys(codes)]
+    content: dict[str, Any] = {"schema": {"$ref": _REF.format(name="Problem")}}
+    shown = next((code for code in codes if code in examples.PROBLEMS), None)
+    if shown is not None:
+        content["example"] = examples.PROBLEMS[shown]
+    answer = {"description": "\n".join(lines), "content": {"application/problem+json": content}}
+    if status in _HEADERS:
+        answer["headers"] = _HEADERS[status]
+    return answer

@@ -1,0 +1,105 @@
+"""Telemetry: what the till counts of its requests, for Prometheus (R-PLAT-3).
+
+Counters are plain numbers, turned into metrics only when somebody asks. Labels are route templates,
+statuses and codes, never an organization, a user or a key.
+
+Requirement ids: R-PLAT-3.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from tokentill.ports import Ledger
+from tokentill.web.asgi import override
+
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+"""Upper bounds of the latency histogram in seconds."""
+
+
+class Telemetry(Collector):
+    """The counts of one application in this process."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._requests: dict[tuple[str, int], int] = {}
+        self._seconds: dict[str, tuple[list[int], list[float]]] = {}
+        self._refused: dict[str, int] = {}
+        self.tokens_charged = 0
+        self.in_flight = 0
+        self.incidents = 0
+
+    def answered(self, route: str, status: int, seconds: float) -> None:
+        """Count one answer of the route template `route`."""
+        key = (route, status)
+        self._requests[key] = self._requests.get(key, 0) + 1
+        times = self._seconds.get(route)
+        if times is None:
+            times = self._seconds[route] = ([0] * (len(BUCKETS) + 1), [0.0])
+        times[0][bisect_left(BUCKETS, seconds)] += 1
+        times[1][0] += seconds
+
+    def refused(self, code: str) -> None:
+        """Count one refusal of the ledger."""
+        self._refused[code] = self._refused.get(code, 0) + 1
+
+    def text(self) -> bytes:
+        """Everything in the Prometheus text format."""
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(self)
+        return generate_latest(registry)
+
+    @override
+    def collect(self) -> Iterable[Metric]:
+        """The metrics, for prometheus_client."""
+        yield self._request_metric()
+        yield self._latency_metric()
+        refusals = CounterMetricFamily("tokentill_refusals", "Commands refused, by code.", labels=["code"])
+        for code, count in sorted(self._refused.items()):
+            refusals.add_metric([code], count)
+        yield refusals
+        charged, incidents, running = self.tokens_charged, self.incidents, self.in_flight
+        yield CounterMetricFamily("tokentill_tokens_charged", "Tokens charged over HTTP.", value=charged)
+        yield CounterMetricFamily("tokentill_incidents", "Requests that failed on a bug.", value=incidents)
+        yield GaugeMetricFamily("tokentill_requests_in_flight", "Requests being answered.", value=running)
+        yield from self._ledger_metrics()
+
+    def _request_metric(self) -> Metric:
+        metric = CounterMetricFamily(
+            "tokentill_requests", "Requests answered, by route and status.", labels=["route", "status"]
+        )
+        for (route, status), count in sorted(self._requests.items()):
+            metric.add_metric([route, str(status)], count)
+        return metric
+
+    def _latency_metric(self) -> Metric:
+        metric = HistogramMetricFamily(
+            "tokentill_request_seconds", "From the whole head of a request to its answer.", labels=["route"]
+        )
+        for route, (counts, total) in sorted(self._seconds.items()):
+            so_far, buckets = 0, []
+            for bound, count in zip((*map(str, BUCKETS), "+Inf"), counts, strict=True):
+                so_far += count
+                buckets.append((bound, so_far))
+            metric.add_metric([route], buckets=buckets, sum_value=total[0])
+        return metric
+
+    def _ledger_metrics(self) -> Iterator[Metric]:
+        # Both engines count these; a ledger that does not is no less a ledger.
+        for name, text in (
+            ("batches", "Batches of commands committed."),
+            ("commands", "Commands decided and committed."),
+        ):
+            value = getattr(self._ledger, name, None)
+            if isinstance(value, int):
+                yield CounterMetricFamily(f"tokentill_ledger_{name}", text, value=value)

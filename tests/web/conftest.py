@@ -1,0 +1,162 @@
+"""A till on a loopback port, over the real ledger of each engine, with a clock and ids that the test owns."""
+
+import itertools
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tokentill.flows.keys import create_operator_key
+from tokentill.ports import Ledger
+from tokentill.settings import Settings
+from tokentill.web.app import Application, build_app
+from tokentill.web.serving import serving
+from tokentill.wiring import open_ledger
+
+SECRET = bytes(range(32))
+START = 1_767_225_600_000
+"""The first of January 2026."""
+
+
+class TestClock:
+    """A clock that stands still until it is told."""
+
+    __test__ = False
+
+    def __init__(self) -> None:
+        self.time = START
+
+    def now(self) -> int:
+        return self.time
+
+    def pass_ms(self, milliseconds: int) -> None:
+        self.time += milliseconds
+
+
+class TestIds:
+    """Ids that count, and secrets that tell each other apart."""
+
+    __test__ = False
+
+    def __init__(self) -> None:
+        self._count = itertools.count(1)
+
+    def operation(self) -> str:
+        return f"{next(self._count):032x}"
+
+    def secret(self) -> str:
+        return f"canary-{next(self._count):036d}"
+
+
+class Reply:
+    """An answer: status, headers, and the body both as bytes and as JSON."""
+
+    def __init__(self, status: int, headers: Any, raw: bytes) -> None:
+        self.status = status
+        self.headers = headers
+        self.raw = raw
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.raw)
+
+    @property
+    def code(self) -> str:
+        """The code of a problem, after seeing that it is one in every respect."""
+        assert self.headers["content-type"] == "application/problem+json"
+        problem = self.json
+        assert problem["status"] == self.status
+        assert problem["type"] == f"urn:tokentill:problem:{problem['code']}"
+        assert problem["title"]
+        assert problem["detail"]
+        return str(problem["code"])
+
+
+class Till:
+    """A running till and a client that holds an operator key."""
+
+    def __init__(
+        self,
+        app: Application,
+        url: str,
+        key: str,
+        ledger: Ledger,
+        clock: TestClock,
+        client: aiohttp.ClientSession,
+    ) -> None:
+        self.app = app
+        self.url = url
+        self.key = key
+        self.ledger = ledger
+        self.clock = clock
+        self.client = client
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        raw: bytes | None = None,
+        key: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> Reply:
+        """Send a request as the operator; `key` is its idempotency key, `raw` a body as it is."""
+        sent = {"Authorization": f"Bearer {self.key}"} | ({} if key is None else {"Idempotency-Key": key})
+        data = raw
+        if body is not None or raw is not None:
+            sent["Content-Type"] = "application/json"
+            data = json.dumps(body).encode() if raw is None else raw
+        sent |= headers or {}
+        async with self.client.request(method, self.url + path, data=data, headers=sent) as answer:
+            return Reply(answer.status, answer.headers, await answer.read())
+
+    async def done(self, method: str, path: str, body: Any = None, *, key: str | None = None) -> Any:
+        """What a request answers that must succeed."""
+        reply = await self.ask(method, path, body, key=key)
+        assert 200 <= reply.status < 300, reply.raw
+        return reply.json
+
+    async def entries(self, organization: str = "acme") -> int:
+        """How many entries the journal of an organization has."""
+        account = await self.ledger.account(organization)
+        return 0 if account is None else account.state.seq
+
+
+@asynccontextmanager
+async def running_till(database: str, catalog: str = "goals", **params: Any) -> AsyncIterator[Till]:
+    """A till over a new database, with an operator key and the organization `acme` on the plan pro."""
+    clock, ids = TestClock(), TestIds()
+    async with AsyncExitStack() as stack:
+        settings = Settings(database=database, catalog=catalog, secret=SECRET.hex())
+        ledger = await stack.enter_async_context(open_ledger(settings, clock=clock, ids=ids))
+        _, key = await create_operator_key(ledger, clock, ids, "backend")
+        app = build_app(
+            ledger, **{"secret": SECRET, "clock": clock, "ids": ids, "wrong_keys_burst": 10_000, **params}
+        )
+        url = await stack.enter_async_context(serving(app))
+        client = await stack.enter_async_context(aiohttp.ClientSession())
+        till = Till(app, url, key, ledger, clock, client)
+        if catalog == "goals":
+            await till.done("POST", "/v1/organizations", {"id": "acme", "plan": "pro"})
+        yield till
+
+
+@pytest.fixture
+async def till() -> AsyncIterator[Till]:
+    """A till in memory."""
+    async with running_till(":memory:") as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite"])
+async def each_till(request: pytest.FixtureRequest, tmp_path: Any) -> AsyncIterator[Till]:
+    """A till on each engine."""
+    database = (
+        request.getfixturevalue("postgres_url") if request.param == "postgres" else str(tmp_path / "till.db")
+    )
+    async with running_till(database) as running:
+        yield running
