@@ -96,10 +96,13 @@ def connect(path: str, vfs: str | None = None) -> apsw.Connection:
 
 
 def migrate(connection: apsw.Connection, secret: bytes) -> None:
-    """Bring the schema up to date and make sure the secret is the one this journal was begun with."""
-    connection.execute(SQL["begin"])
-    faults.hit("open.locked")
+    """Bring the schema up to date and make sure the secret is the one this journal was begun with.
+
+    Raises `StoreDown`. If it raises, the connection is closed.
+    """
     try:
+        connection.execute(SQL["begin"])
+        faults.hit("open.locked")
         done = connection.pragma("user_version")
         for migration in migrations("sqlite")[done:]:
             connection.execute(migration.sql)
@@ -113,12 +116,14 @@ def migrate(connection: apsw.Connection, secret: bytes) -> None:
                 "The secret is not the one this database was begun with, so its journal could not be "
                 "verified. Give the first secret again (TOKENTILL_SECRET or the key file beside the database)."
             )
-    except BaseException:
-        connection.execute(SQL["rollback"])
+        faults.hit("open.migrated")
+        connection.execute(SQL["commit"])
+        faults.hit("open.committed")
+    except BaseException as trouble:
+        connection.close()
+        if isinstance(trouble, _DOWN):
+            raise StoreDown(f"The database cannot be brought up to date: {trouble}.") from trouble
         raise
-    faults.hit("open.migrated")
-    connection.execute(SQL["commit"])
-    faults.hit("open.committed")
 
 
 class SqliteLedger:
@@ -137,8 +142,12 @@ class SqliteLedger:
         self._connection = connect(path, vfs)
         self._in_memory = path == ":memory:"
         self._turnstile = NoTurnstile() if self._in_memory else Turnstile(path + ".lock")
-        with self._turnstile:
-            migrate(self._connection, secret)
+        try:
+            with self._turnstile:
+                migrate(self._connection, secret)
+        except BaseException:
+            self._turnstile.close()
+            raise
         self._queue: deque[Job | Call] = deque()
         self._wake = threading.Semaphore(0)
         self._asleep = False
