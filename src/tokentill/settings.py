@@ -69,6 +69,13 @@ class Settings(Struct, frozen=True, kw_only=True):
         int,
         Meta(ge=0, le=3600, description="How long `serve` waits for running requests when it is stopped."),
     ] = 10
+    trusted_proxies: Annotated[
+        str,
+        Meta(
+            description="Addresses of proxies whose `X-Forwarded-For` is believed, separated by commas. "
+            "Only the address of the client is read from it."
+        ),
+    ] = ""
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
         Meta(description="The least serious events that are logged."),
@@ -182,6 +189,6 @@ def reference() -> str:
         "|---|---|---|---|---|",
     ]
     for row in table():
-        default = "" if row.default is None else f"`{row.default}`"
+        default = f"`{row.default}`" if row.default not in (None, "") else ""
         lines.append(f"| `{row.name}` | `{row.variable}` | {row.type} | {default} | {row.help} |")
     return "\n".join(lines) + "\n"

@@ -16,7 +16,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from hashlib import blake2b
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import structlog
 import uuid_utils
 
 from tokentill import catalogs
@@ -24,19 +26,24 @@ from tokentill.flows.charge import AlreadyRan, Charge, Charging, Done, Hold, Tim
 from tokentill.flows.check import Checks, Features, LayerAnswer, battery, features
 from tokentill.flows.keys import create_operator_key
 from tokentill.flows.send import Books, Ending, LedgerBooks, Retry, insist
-from tokentill.ports import Clock, Ids, JournalRow, Ledger, Page
+from tokentill.ports import Clock, Ids, Intents, JournalRow, Ledger, Page
 from tokentill.rules import catalog_file
 from tokentill.rules.catalog import Catalog
+from tokentill.rules.catalog_reader import Finding
 from tokentill.settings import Settings, SettingsError
 from tokentill.store.intents import FileIntents
 from tokentill.web import views
 from tokentill.web.views import CatalogView, JournalLine, JournalView, NewOperatorKey, OperationView
 
+if TYPE_CHECKING:
+    from tokentill.web.app import Application
+
 __all__ = [
     "AlreadyRan", "Books", "CatalogView", "Charge", "Charging", "Checks", "Done", "Ending", "Features",
     "Hold", "JournalLine", "JournalView", "LayerAnswer", "LedgerBooks", "NewOperatorKey", "OperationView", "Retry",
-    "SystemClock", "SystemIds", "TimedOut", "battery", "catalog_of", "catalog_view", "charging",
-    "create_operator_key", "features", "insist", "journal_view", "key_file", "make_ledger", "open_ledger",
+    "SystemClock", "SystemIds", "TimedOut", "battery", "build", "catalog_of", "catalog_view", "charging",
+    "create_operator_key", "features", "insist", "intents_in", "journal_view", "key_file",
+    "log_to_stderr", "make_ledger", "open_ledger",
     "operation_view", "read_catalog", "secret_of",
 ]  # fmt: skip
 """What is built here, and what the client knows of flows and views, which it may not reach itself."""
@@ -156,11 +163,11 @@ def catalog_of(settings: Settings) -> Catalog:
     """The catalog that is sold; its warnings are logged. Raises `CatalogError` or `SettingsError`."""
     catalog, warnings = read_catalog(settings.catalog)
     for warning in warnings:
-        log.warning("catalog: %s", warning)
+        log.info("catalog: %s", warning.as_text())
     return catalog
 
 
-def read_catalog(name: str) -> tuple[Catalog, tuple[object, ...]]:
+def read_catalog(name: str) -> tuple[Catalog, tuple[Finding, ...]]:
     """The catalog `name`, a preset or a file, and the warnings about it."""
     path = Path(name)
     if path.suffix == ".toml" or path.is_file():
@@ -203,6 +210,47 @@ async def make_ledger(settings: Settings, *, clock: Clock | None = None, ids: Id
     from tokentill.store.sqlite import SqliteLedger  # noqa: PLC0415 a PostgreSQL user need not load it
 
     return await SqliteLedger.open(settings.database, catalog, secret, clock, ids)
+
+
+def build(settings: Settings, ledger: Ledger) -> Application:
+    """The HTTP application over an open ledger, to be served by `tokentill.web.serving`."""
+    from tokentill.web.app import build_app  # noqa: PLC0415 whoever does not serve need not load it
+
+    return build_app(ledger, secret=secret_of(settings), clock=SystemClock(), ids=SystemIds())
+
+
+def log_to_stderr(settings: Settings, *, quiet: bool = False) -> None:
+    """Log to standard error as the settings say; `quiet`: only what somebody at a terminal must know."""
+    level = logging.WARNING if quiet else getattr(logging, settings.log_level.upper())
+    before: list[Any] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    as_json = settings.log_format == "json"
+    renderer = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=False)
+    final = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
+    if as_json:
+        final.append(structlog.processors.dict_tracebacks)
+    formatter = structlog.stdlib.ProcessorFormatter(foreign_pre_chain=before, processors=[*final, renderer])
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("tokentill: %(message)s") if quiet else formatter)
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level)
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *before,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+
+
+def intents_in(folder: Path) -> Intents:
+    """The charges that are kept in the folder of the setting `spool`."""
+    return FileIntents(folder)
 
 
 def charging(

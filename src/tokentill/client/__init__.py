@@ -1,1 +1,33 @@
-"""What a developer imports: the same interface in-process and over HTTP."""
+"""What a developer imports: the same interface in this process and over HTTP."""
+
+from tokentill.client.errors import Fault, NotAllowed, NotHere, Refused
+from tokentill.client.holding import current_hold
+from tokentill.client.till import Till
+from tokentill.ports import OperatorKey, StoreDown
+from tokentill.rules.account import Balance
+from tokentill.rules.receipts import Receipt
+from tokentill.rules.refusals import Code, Refusal, WayOut
+from tokentill.wiring import AlreadyRan, Charge, Done, Hold, JournalLine, JournalView, TimedOut
+
+__all__ = [
+    "AlreadyRan",
+    "Balance",
+    "Charge",
+    "Code",
+    "Done",
+    "Fault",
+    "Hold",
+    "JournalLine",
+    "JournalView",
+    "NotAllowed",
+    "NotHere",
+    "OperatorKey",
+    "Receipt",
+    "Refusal",
+    "Refused",
+    "StoreDown",
+    "Till",
+    "TimedOut",
+    "WayOut",
+    "current_hold",
+]

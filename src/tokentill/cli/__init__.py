@@ -1,0 +1,33 @@
+"""The command line: `tokentill`."""
+
+from __future__ import annotations
+
+import typer
+
+from tokentill.cli import accounts, keeping, running
+
+app = typer.Typer(
+    name="tokentill",
+    help="A self-hosted till for AI tokens.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _group(name: str, words: str) -> typer.Typer:
+    group = typer.Typer(name=name, help=words, no_args_is_help=True)
+    app.add_typer(group)
+    return group
+
+
+running.add(app)
+accounts.add_organizations(_group("org", "Open, list and show organizations."))
+accounts.add(app)
+keeping.add_catalog(_group("catalog", "Check and show what is sold."))
+keeping.add_keys(_group("key", "Make, list and revoke operator keys."))
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

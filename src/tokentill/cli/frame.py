@@ -1,0 +1,170 @@
+"""Frame: what every command of the command line shares.
+
+A command is an async function of a `Work` and its own arguments. `command` gives it the options that all
+have (which database or which server, `--json`), runs it, and turns what went wrong into words and an exit
+code:
+
+    0  done
+    1  the check found something (`verify`, `catalog check`)
+    2  the command line is not right
+    3  the till refused; nothing was changed
+    4  the database or the server cannot be reached; whether something was changed is not known
+    5  a setting, the catalog or the operator key cannot be used
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import getpass
+import inspect
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Annotated, Any
+
+import typer
+
+from tokentill import settings as settings_table
+from tokentill import wiring
+from tokentill.cli import show
+from tokentill.client import Fault, NotAllowed, NotHere, Refused, StoreDown, Till
+from tokentill.rules.catalog_file import CatalogError
+from tokentill.settings import Settings, SettingsError
+
+DONE, FOUND, USAGE, REFUSED, UNREACHABLE, UNUSABLE = range(6)
+INTERRUPTED = 130
+
+HERE = ("database", "catalog", "spool")
+THERE = ("url", "key")
+WHERE_PANEL = "Where the till is"
+
+Run = (
+    Callable[..., Coroutine[Any, Any, int | None]]
+    | Callable[..., Coroutine[Any, Any, None]]
+    | Callable[..., int | None]
+)
+
+
+class Work:
+    """One run of a command: the settings in force, the till they lead to, and where to print."""
+
+    def __init__(self, given: dict[str, object], as_json: bool) -> None:  # noqa: FBT001 the frame alone calls it
+        self.settings: Settings = settings_table.load(os.environ, given)
+        self.given = given
+        self.json = as_json
+
+    @asynccontextmanager
+    async def till(self) -> AsyncIterator[Till]:
+        """The till: over HTTP where a URL is set, else on the database itself."""
+        if self.settings.url is not None:
+            async with Till.connect(
+                self.settings.url, self.settings.key, spool=self.settings.spool_folder
+            ) as there:
+                yield there
+            return
+        ledger = await wiring.make_ledger(self.settings)
+        secret = wiring.secret_of(self.settings)
+        actor = f"cli:{getpass.getuser()}"
+        async with Till.over(ledger, secret, self.settings.spool_folder, actor=actor) as here:
+            yield here
+
+    def print(self, value: object, human: Callable[[], object]) -> None:
+        """The value as JSON where that was asked for, else what `human` makes of it."""
+        if self.json:
+            show.as_json(value)
+        else:
+            show.human(human())
+
+
+def _common(ways: tuple[str, ...]) -> list[inspect.Parameter]:
+    """The options that a command has beside its own."""
+    options = []
+    for row in settings_table.table():
+        if row.name in ways:
+            flag = f"--{row.name.replace('_', '-')}"
+            help_text = f"{row.help} ({row.variable})"
+            option = typer.Option(flag, help=help_text, rich_help_panel=WHERE_PANEL, show_default=False)
+            kind = Annotated[int | None, option] if row.type == "number" else Annotated[str | None, option]
+            options.append(_parameter(row.name, kind, None))
+    as_json = typer.Option("--json", help="Print JSON for programs.", show_default=False)
+    return [*options, _parameter("as_json", Annotated[bool, as_json], default=False)]
+
+
+def _parameter(name: str, kind: object, default: object) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+
+
+def command(
+    app: typer.Typer, name: str, ways: tuple[str, ...] = (*HERE, *THERE), panel: str | None = None
+) -> Callable[[Run], Run]:
+    """Make a command of a function whose first argument is a `Work`; `ways` are the settings it takes."""
+
+    def register(function: Run) -> Run:
+        signature = inspect.signature(function, eval_str=True)
+        own = [
+            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            for parameter in list(signature.parameters.values())[1:]
+        ]
+        common = [extra for extra in _common(ways) if extra.name not in signature.parameters]
+
+        @functools.wraps(function)
+        def run(**values: Any) -> None:
+            as_json = values.pop("as_json")
+            given = {extra.name: values.pop(extra.name) for extra in common if extra.name != "as_json"}
+            sys.exit(guarded(lambda: _run(function, given, values, as_json), as_json))
+
+        run.__signature__ = inspect.Signature([*own, *common])  # type: ignore[attr-defined]  # typer reads it
+        run.__annotations__ = {one.name: one.annotation for one in [*own, *common]}
+        app.command(name, rich_help_panel=panel)(run)
+        return function
+
+    return register
+
+
+def _run(function: Run, given: dict[str, object], values: dict[str, Any], as_json: bool) -> int | None:  # noqa: FBT001 see Work
+    work = Work(given, as_json)
+    wiring.log_to_stderr(work.settings, quiet=True)
+    answer = function(work, **values)
+    if not inspect.isawaitable(answer):
+        return answer
+
+    async def wait() -> int | None:
+        return await answer
+
+    return asyncio.run(wait())
+
+
+def guarded(run: Callable[[], int | None], as_json: bool) -> int:  # noqa: FBT001 see Work
+    """The exit code of `run`, with what went wrong in words on standard error."""
+    try:
+        return run() or DONE
+    except Refused as refused:
+        if as_json:
+            show.as_json({"refused": refused.refusal})
+        else:
+            show.refusal(refused.refusal)
+        return REFUSED
+    except StoreDown as down:
+        show.trouble("The till cannot be reached, or cannot store.", str(down))
+        return UNREACHABLE
+    except Fault as fault:
+        show.trouble("The till gave an answer that cannot be used.", str(fault))
+        return UNREACHABLE
+    except NotAllowed as denied:
+        show.trouble(
+            "The operator key was not accepted.", str(denied), "Give it with --key or TOKENTILL_KEY."
+        )
+        return UNUSABLE
+    except SettingsError as wrong:
+        show.trouble("A setting cannot be used.", str(wrong))
+        return UNUSABLE
+    except CatalogError as wrong:
+        show.trouble("The catalog cannot be used.", "\n".join(one.as_text() for one in wrong.problems))
+        return UNUSABLE
+    except (NotHere, ValueError) as wrong:
+        show.trouble("That cannot be done.", str(wrong))
+        return USAGE
+    except KeyboardInterrupt:
+        return INTERRUPTED
