@@ -29,8 +29,10 @@ class StoreDown(Exception):
 
 
 class JournalRow(Struct, frozen=True):
-    """One entry as it was stored: `id` orders the whole journal, `user_name` is the host's name of the user
-    where it has not been erased, `link` the hash chain's link in hex."""
+    """One entry as it was stored; `id` rises within an organization.
+
+    `user_name` is the host's name of the user where it has not been erased, `link` the hash chain's link in hex.
+    """
 
     id: int
     organization: str
@@ -44,6 +46,16 @@ class Page(Struct, frozen=True):
 
     rows: tuple[JournalRow, ...]
     next: int | None
+
+
+class Stretch(Struct, frozen=True):
+    """Entries of all organizations in the journal's order, each organization's own in sequence and complete.
+
+    `position` is where the next stretch begins; keep it as it is. It says nothing outside this database.
+    """
+
+    rows: tuple[JournalRow, ...]
+    position: str
 
 
 class OperatorKey(Struct, frozen=True):
@@ -107,7 +119,14 @@ class Ledger(Protocol):
         ...
 
     async def operation(self, organization: str, operation: str) -> Sequence[JournalRow] | None:
-        """Every entry of one operation (hold, its end, its refund), oldest first; None if the organization is unknown."""
+        """Every entry of one operation (hold, its end, its refund), oldest first.
+
+        None if the organization is unknown.
+        """
+        ...
+
+    async def follow(self, position: str = "", limit: int = 1000) -> Stretch:
+        """The journal after `position` ("" = from its beginning), for consumers with a cursor (design idea 5)."""
         ...
 
     async def organizations(self, after: str = "", limit: int = 100) -> Sequence[str]:

@@ -103,6 +103,8 @@ class Writes(Struct):
 class Book:
     """The accounts a lane knows, and the one way to change them."""
 
+    accounts_max = CACHE_ACCOUNTS_MAX
+
     def __init__(self, catalog: Catalog, secret: bytes) -> None:
         self.catalog = catalog
         self.key = secret[: chain.KEY_BYTES]
@@ -143,8 +145,6 @@ class Book:
     def put(self, cached: Cached) -> None:
         """Remember an account as the database has it now."""
         self.cache[cached.name] = cached
-        if len(self.cache) > CACHE_ACCOUNTS_MAX:
-            self.cache.popitem(last=False)
 
     def forget(self, names: Iterable[str]) -> None:
         """Forget accounts whose memory may differ from the database."""
@@ -308,6 +308,9 @@ class Book:
         if writes.unopened:
             gone = set(writes.unopened)
             self.forget([name for name, cached in self.cache.items() if cached.number in gone])
+        # Only now, because a batch needs all of its accounts until it is done.
+        while len(self.cache) > self.accounts_max:
+            self.cache.popitem(last=False)
 
     def take_counted(self, now: int) -> list[c.Envelope]:
         """The refusals of past minutes that were counted in memory, as commands that put them on the record."""

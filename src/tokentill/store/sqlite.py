@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 import apsw
 from msgspec.structs import replace
 
-from tokentill.ports import Clock, Health, Ids, JournalRow, OperatorKey, Page, StoreDown, Verdict
+from tokentill.ports import Clock, Health, Ids, JournalRow, OperatorKey, Page, StoreDown, Stretch, Verdict
 from tokentill.rules import commands as c
 from tokentill.rules import entries as e
 from tokentill.rules.account import Account
@@ -42,7 +42,6 @@ from tokentill.store.migrations import migrations
 from tokentill.store.statements import statements
 from tokentill.store.sweeper import Sweeper
 from tokentill.store.turnstile import NoTurnstile, Turnstile
-from tokentill.store.verify import SqliteSource, verify
 
 T = TypeVar("T")
 
@@ -446,9 +445,9 @@ class SqliteLedger:
         """Organization ids in order."""
         return await self._read(lambda connection: reads.organizations(connection, after, limit))
 
-    async def follow(self, position: int, limit: int = 1000) -> Sequence[JournalRow]:
-        """Entries of all organizations after row `position`, in the journal's order (design idea 5)."""
-        return await self._read(lambda connection: list(reads.journal_from(connection, position, limit)))
+    async def follow(self, position: str = "", limit: int = 1000) -> Stretch:
+        """Entries of all organizations after `position`, in the journal's order (design idea 5)."""
+        return await self._read(lambda connection: reads.follow(connection, position, limit))
 
     async def _due(self, now: int, limit: int) -> Sequence[str]:
         return await self._read(
@@ -460,14 +459,14 @@ class SqliteLedger:
     async def verify(self) -> Verdict:
         """Replay the whole journal on a connection of its own (invariants 1 to 3, R-LED-5)."""
         if self._in_memory:
-            return await self._write(lambda connection: verify(SqliteSource(connection), self.book.key))
+            return await self._write(lambda connection: reads.verify(connection, self.book.key))
         return await asyncio.get_running_loop().run_in_executor(None, self._verify_now)
 
     def _verify_now(self) -> Verdict:
         connection = connect(self.path, self._vfs)
         try:
             connection.execute("begin")
-            return verify(SqliteSource(connection), self.book.key)
+            return reads.verify(connection, self.book.key)
         finally:
             connection.close()
 

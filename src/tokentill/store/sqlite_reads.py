@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import apsw
 
-from tokentill.ports import JournalRow, OperatorKey, Page
+from tokentill.ports import JournalRow, OperatorKey, Page, Stretch, Verdict
 from tokentill.rules import entries as e
 from tokentill.store.lane import Book, Cached
 from tokentill.store.statements import statements
+from tokentill.store.verify import Verification
 
 SQL = statements("sqlite")
+VERIFY_ROWS = 5_000
 
 
 def load(connection: apsw.Connection, book: Book, name: str) -> Cached | None:
@@ -77,7 +80,23 @@ def operator_key(connection: apsw.Connection, key_id: str) -> tuple[OperatorKey,
     return None if row is None else (OperatorKey(*row[:5]), row[5])
 
 
-def journal_from(connection: apsw.Connection, position: int, limit: int) -> Iterator[JournalRow]:
-    """Entries of every organization after a row, in the journal's order."""
-    for row, name, body, link in connection.execute(SQL["journal_from"], (position, limit)):
-        yield JournalRow(row, name, e.decode(body), None, link.hex())
+def follow(connection: apsw.Connection, position: str, limit: int) -> Stretch:
+    """Entries of every organization after a row. There is one writer at a time, so rows appear in order."""
+    rows: list[Any] = connection.execute(SQL["follow"], (int(position or 0), limit)).fetchall()
+    entries = tuple(
+        JournalRow(row, name, e.decode(body), user, link.hex()) for row, name, body, link, user in rows
+    )
+    return Stretch(entries, str(rows[-1][0]) if rows else position)
+
+
+def verify(connection: apsw.Connection, key: bytes) -> Verdict:
+    """Replay everything the connection sees, some thousand rows at a time, under the chain's key."""
+    verification = Verification(key)
+    verification.organizations(connection.execute(SQL["every_organization"]))
+    verification.snapshots(connection.execute(SQL["every_snapshot"]))
+    after: Any = 0
+    while rows := connection.execute(SQL["every_entry"], (after, VERIFY_ROWS)).fetchall():
+        verification.entries(rows)
+        after = rows[-1][0]
+    verification.states(connection.execute(SQL["every_state"]))
+    return verification.verdict()

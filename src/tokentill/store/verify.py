@@ -3,19 +3,20 @@
 For each entry: it follows its organization's entry before it, its link is the keyed hash of the link before
 and its bytes, its columns repeat its bytes, it evolves, and the balance it states is the one that results.
 For each account: sequence, head and last row are those of its last entry; its snapshot is the fold up to
-the snapshot's sequence; its lots add up. The head over all accounts and their number can be kept outside
-the database, so that a truncated journal or a deleted account shows.
+the snapshot's sequence; its lots add up; the sweeper will come in time. The head over all accounts and
+their number can be kept outside the database, so that a truncated journal or a deleted account shows.
+
+Nothing here speaks to a database; an engine feeds what it reads.
 
 Requirement ids: R-LED-5, R-LED-1, R-LED-2.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from hashlib import blake2b
-from typing import Any, Protocol
+from typing import Any
 
-import apsw
 import msgspec
 
 from tokentill.ports import Finding, Verdict
@@ -23,108 +24,96 @@ from tokentill.rules import chain
 from tokentill.rules import entries as e
 from tokentill.rules.account import Account
 from tokentill.rules.evolve import Misfit, evolve
-from tokentill.store.statements import statements
 
-ROWS = 5_000
 FINDINGS_MAX = 100
-
-
-class Source(Protocol):
-    """What is stored, to be verified: one consistent view of it."""
-
-    def organizations(self) -> Iterator[tuple[int, str, int, bytes, int]]:
-        """(number, name, seq, head, last row) of every account, by number."""
-        ...
-
-    def snapshots(self) -> Iterator[tuple[int, int, int]]:
-        """(number, seq, last row) of every snapshot."""
-        ...
-
-    def snapshot(self, number: int) -> bytes:
-        """The state of a snapshot."""
-        ...
-
-    def entries(self) -> Iterator[tuple[Any, ...]]:
-        """Every entry in the journal's order, columns as the table has them."""
-        ...
-
-
-class SqliteSource:
-    """A SQLite connection inside a read transaction."""
-
-    def __init__(self, connection: apsw.Connection) -> None:
-        self._connection = connection
-        self._sql = statements("sqlite")
-
-    def organizations(self) -> Iterator[tuple[int, str, int, bytes, int]]:
-        """Every account."""
-        return iter(self._connection.execute(self._sql["every_organization"]))
-
-    def snapshots(self) -> Iterator[tuple[int, int, int]]:
-        """Every snapshot's place."""
-        return iter(self._connection.execute(self._sql["every_snapshot"]))
-
-    def snapshot(self, number: int) -> bytes:
-        """The state of a snapshot."""
-        state: bytes = self._connection.execute(self._sql["snapshot"], (number,)).fetchall()[0][2]
-        return state
-
-    def entries(self) -> Iterator[tuple[Any, ...]]:
-        """Every entry, some thousand rows at a time."""
-        after = 0
-        while rows := self._connection.execute(self._sql["every_entry"], (after, ROWS)).fetchall():
-            yield from rows
-            after = rows[-1][0]
 
 
 class _Replay:
     """One account being rebuilt."""
 
-    __slots__ = ("account", "broken", "head", "name", "row", "snapshot_seq")
+    __slots__ = ("account", "broken", "head", "name", "row", "snapshot", "state")
 
     def __init__(self, name: str, head: bytes) -> None:
         self.name = name
         self.account = Account()
         self.head = head
         self.row = 0
-        self.snapshot_seq: int | None = None
+        self.snapshot: tuple[int, int] | None = None
+        self.state: bytes | None = None
+        """Digest of the fold at the snapshot's place."""
         self.broken = False
 
 
-def verify(source: Source, key: bytes) -> Verdict:
-    """Replay everything in `source` under the chain's key; findings name the first misfit of each account."""
-    stored = {number: (name, seq, head, last) for number, name, seq, head, last in source.organizations()}
-    replays = {number: _Replay(row[0], chain.root(key, row[0])) for number, row in stored.items()}
-    findings: list[Finding] = []
-    for number, seq, _row in source.snapshots():
-        if number in replays:
-            replays[number].snapshot_seq = seq
-    count = 0
-    for row in source.entries():
-        count += 1
-        replay = replays.get(row[1])
-        if replay is None:
-            _add(findings, Finding(f"#{row[1]}", row[3], row[0], "the entry's organization is not there"))
-            continue
-        if replay.broken:
-            continue
-        problem = _misfit(replay, row, key)
-        if problem is None and replay.account.state.seq == replay.snapshot_seq:
-            if replay.account.dump() != source.snapshot(row[1]):
-                problem = "the snapshot is not the fold of the entries up to it"
-        if problem is not None:
-            replay.broken = True
-            _add(findings, Finding(replay.name, row[3], row[0], problem))
-    for number, (name, seq, head, last) in stored.items():
-        problem = None if replays[number].broken else _end_misfit(replays[number], seq, head, last)
-        if problem is not None:
-            _add(findings, Finding(name, replays[number].account.state.seq, last, problem))
-    return Verdict(len(stored), count, _head(key, stored), tuple(findings))
+class Verification:
+    """One consistent view of what is stored, fed to it in order: organizations, snapshots, entries, states."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        self._stored: dict[int, tuple[str, int, bytes, int, int | None]] = {}
+        self._replays: dict[int, _Replay] = {}
+        self._findings: list[Finding] = []
+        self._count = 0
+
+    def organizations(self, rows: Iterable[tuple[Any, ...]]) -> None:
+        """(number, name, seq, head, last row, due_at) of every account."""
+        for number, name, *rest in rows:
+            self._stored[number] = (name, *rest)
+            self._replays[number] = _Replay(name, chain.root(self._key, name))
+
+    def snapshots(self, rows: Iterable[tuple[Any, ...]]) -> None:
+        """(number, seq, last row) of every snapshot."""
+        for number, seq, row in rows:
+            replay = self._replays.get(number)
+            if replay is None:
+                self._add(Finding(f"#{number}", seq, row, "the snapshot's organization is not there"))
+            else:
+                replay.snapshot = (seq, row)
+
+    def entries(self, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Every entry in the journal's order: id, organization, previous and the columns as `Writes` has them."""
+        for row in rows:
+            self._count += 1
+            replay = self._replays.get(row[1])
+            if replay is None:
+                self._add(Finding(f"#{row[1]}", row[3], row[0], "the entry's organization is not there"))
+                continue
+            if replay.broken:
+                continue
+            problem = _misfit(replay, row, self._key)
+            if problem is not None:
+                replay.broken = True
+                self._add(Finding(replay.name, row[3], row[0], problem))
+            elif replay.snapshot == (replay.account.state.seq, replay.row):
+                replay.state = _digest(replay.account.dump())
+
+    def states(self, rows: Iterable[tuple[Any, ...]]) -> None:
+        """(number, state) of every snapshot."""
+        for number, state in rows:
+            replay = self._replays.get(number)
+            if replay is not None and not replay.broken and replay.state != _digest(state):
+                replay.broken = True
+                seq, row = replay.snapshot or (0, 0)
+                self._add(
+                    Finding(replay.name, seq, row, "the snapshot is not the fold of the entries up to it")
+                )
+
+    def verdict(self) -> Verdict:
+        """What was found, once everything was fed."""
+        for number, replay in self._replays.items():
+            _name, seq, head, last, due_at = self._stored[number]
+            problem = None if replay.broken else _end_misfit(replay, (seq, head, last), due_at)
+            if problem is not None:
+                self._add(Finding(replay.name, replay.account.state.seq, last, problem))
+        stored = sorted((name, seq, head) for name, seq, head, _, _ in self._stored.values())
+        return Verdict(len(stored), self._count, _head(self._key, stored), tuple(self._findings))
+
+    def _add(self, finding: Finding) -> None:
+        if len(self._findings) < FINDINGS_MAX:
+            self._findings.append(finding)
 
 
-def _add(findings: list[Finding], finding: Finding) -> None:
-    if len(findings) < FINDINGS_MAX:
-        findings.append(finding)
+def _digest(state: bytes) -> bytes:
+    return blake2b(state, digest_size=16).digest()
 
 
 def _misfit(replay: _Replay, row: tuple[Any, ...], key: bytes) -> str | None:
@@ -167,23 +156,24 @@ def _columns(entry: e.Entry) -> tuple[Any, ...]:
     )
 
 
-def _end_misfit(replay: _Replay, seq: int, head: bytes, last: int) -> str | None:
+def _end_misfit(replay: _Replay, end: tuple[int, bytes, int], due_at: int | None) -> str | None:
     account = replay.account
-    if (account.state.seq, replay.head, replay.row) != (seq, head, last):
-        return f"the account stands at entry {seq}, but the journal ends at {account.state.seq}"
-    if replay.snapshot_seq is not None and replay.snapshot_seq > seq:
-        return "the snapshot is ahead of the journal"
+    if (account.state.seq, replay.head, replay.row) != end:
+        return f"the account stands at entry {end[0]}, but the journal ends at {account.state.seq}"
     for lot in account.state.lots.values():
         parts = (lot.available, lot.held, lot.spent, lot.expired, lot.revoked)
         if min(parts) < 0 or sum(parts) != lot.granted:
             return f"lot {lot.id} does not add up: {lot.granted} granted, {parts} accounted for"
+    due = account.next_due()
+    if due is not None and (due_at is None or due_at > due[0]):
+        return f"its next deadline is {due[0]}, but the sweeper would come at {due_at}"
     return None
 
 
-def _head(key: bytes, stored: dict[int, tuple[str, int, bytes, int]]) -> str:
+def _head(key: bytes, stored: list[tuple[str, int, bytes]]) -> str:
     digest = blake2b(key=key, digest_size=32, person=b"tokentill head")
     digest.update(len(stored).to_bytes(8, "big"))
-    for name, seq, head, _ in sorted(stored.values()):
+    for name, seq, head in stored:
         digest.update(
             len(name.encode()).to_bytes(4, "big") + name.encode() + seq.to_bytes(8, "big") + bytes(head)
         )

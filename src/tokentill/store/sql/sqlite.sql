@@ -100,14 +100,19 @@ select id, organization, previous, seq, time, kind, status, user, feature, token
 from entry where id > ?1 order by id limit ?2
 
 -- name: every_organization
-select number, name, seq, head, last_row from organization order by number
+select number, name, seq, head, last_row, due_at from organization order by number
 
 -- name: every_snapshot
 select organization, seq, last_row from snapshot
 
--- name: journal_from
-select entry.id, organization.name, entry.body, entry.link
-from entry join organization on organization.number = entry.organization
+-- name: every_state
+select organization, state from snapshot
+
+-- name: follow
+select entry.id, organization.name, entry.body, entry.link, person.name
+from entry
+join organization on organization.number = entry.organization
+left join person on person.organization = entry.organization and person.user = entry.user
 where entry.id > ?1 order by entry.id limit ?2
 
 -- name: cursor
