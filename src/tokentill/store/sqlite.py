@@ -12,7 +12,6 @@ Requirement ids: R-PLAT-5, R-LED-3, R-LED-5, R-LED-9.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import threading
 from collections import deque
@@ -38,7 +37,7 @@ from tokentill.rules.turn import Turn
 from tokentill.store import faults
 from tokentill.store import sqlite_reads as reads
 from tokentill.store.lane import Book, Cached, Job, Writes, deliver
-from tokentill.store.migrations import migrations
+from tokentill.store.migrations import check_secret, pending
 from tokentill.store.statements import statements
 from tokentill.store.sweeper import Sweeper
 from tokentill.store.turnstile import NoTurnstile, Turnstile
@@ -102,19 +101,13 @@ def migrate(connection: apsw.Connection, secret: bytes) -> None:
     try:
         connection.execute(SQL["begin"])
         faults.hit("open.locked")
-        done = connection.pragma("user_version")
-        for migration in migrations("sqlite")[done:]:
+        for migration in pending("sqlite", connection.pragma("user_version")):
             connection.execute(migration.sql)
             connection.pragma("user_version", migration.number)
-        mark = hashlib.blake2b(b"tokentill secret", key=secret[:32], digest_size=16).hexdigest()
-        known = connection.execute(SQL["meta"], ("secret",)).fetchone()
+        known = connection.execute(SQL["meta"], ("secret",)).get
+        mark = check_secret(secret, known)
         if known is None:
             connection.execute(SQL["set_meta"], ("secret", mark))
-        elif known[0] != mark:
-            raise StoreDown(
-                "The secret is not the one this database was begun with, so its journal could not be "
-                "verified. Give the first secret again (TOKENTILL_SECRET or the key file beside the database)."
-            )
         faults.hit("open.migrated")
         connection.execute(SQL["commit"])
         faults.hit("open.committed")
