@@ -2,6 +2,7 @@
 
 from tokentill.client.errors import Fault, NotAllowed, NotHere, Refused
 from tokentill.client.holding import current_hold
+from tokentill.client.sync import SyncHold, SyncTill
 from tokentill.client.till import Till
 from tokentill.ports import OperatorKey, StoreDown
 from tokentill.rules.account import Balance
@@ -26,6 +27,8 @@ __all__ = [
     "Refusal",
     "Refused",
     "StoreDown",
+    "SyncHold",
+    "SyncTill",
     "Till",
     "TimedOut",
     "WayOut",

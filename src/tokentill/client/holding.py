@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from types import TracebackType
 from typing import TypeVar
 
@@ -30,15 +30,21 @@ def current_hold() -> Hold | None:
     return _current.get()
 
 
+def entered(hold: Hold) -> Callable[[], None]:
+    """Let `current_hold` answer `hold` here, until what this returns is called."""
+    token = _current.set(hold)
+    return lambda: _current.reset(token)
+
+
 def marked(operation: Callable[[Hold], Awaitable[T]]) -> Callable[[Hold], Awaitable[T]]:
     """The operation, with `current_hold` answering inside it."""
 
     async def run(hold: Hold) -> T:
-        token = _current.set(hold)
+        leave = entered(hold)
         try:
             return await operation(hold)
         finally:
-            _current.reset(token)
+            leave()
 
     return run
 
@@ -55,9 +61,9 @@ class Holding:
         self._reserve = reserve
         self._key = key
         self._hold: Hold | None = None
-        self._timeout = asyncio.timeout(None)
+        self._timeout: asyncio.Timeout | None = None
         self._timeout_ms = 0
-        self._token: Token[Hold | None] | None = None
+        self._leave: Callable[[], None] | None = None
 
     async def begin(self) -> Hold:
         """Reserve the tokens; for callers that run the block themselves."""
@@ -88,17 +94,18 @@ class Holding:
 
     async def __aenter__(self) -> Hold:
         hold = await self.begin()
-        self._timeout = asyncio.timeout_at(hold.ends_at)
-        await self._timeout.__aenter__()
-        hold.on_extended = self._timeout.reschedule
-        self._token = _current.set(hold)
+        timeout = self._timeout = asyncio.timeout_at(hold.ends_at)
+        await timeout.__aenter__()
+        hold.on_extended = timeout.reschedule
+        self._leave = entered(hold)
         return hold
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._token is not None:
-            _current.reset(self._token)
+        assert self._timeout is not None, "a block is left after it was entered"
+        if self._leave is not None:
+            self._leave()
         try:
             await self._timeout.__aexit__(kind, error, trace)
         except TimeoutError as timeout:

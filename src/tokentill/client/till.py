@@ -18,13 +18,16 @@ R-PLAN-4, R-PLAN-6, R-PLAT-5.
 
 from __future__ import annotations
 
+import functools
+import inspect
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self, TypeVar
+from typing import Any, Literal, ParamSpec, Self, TypeVar
 
 from tokentill import settings, wiring
+from tokentill.client.charged import Argument, reader
 from tokentill.client.desk import Desk, check_key
 from tokentill.client.errors import Refused
 from tokentill.client.holding import Holding, marked
@@ -41,6 +44,7 @@ from tokentill.wiring import (
     Retry,
 )
 
+P = ParamSpec("P")
 T = TypeVar("T")
 GrantOrigin = Literal["grant", "pack", "bonus", "credit"]
 When = Literal["auto", "now", "period_end"]
@@ -174,6 +178,46 @@ class Till(Desk):
         if isinstance(done, Refusal):
             raise Refused(done)
         return done
+
+    def charged(
+        self,
+        feature: str,
+        organization: Argument,
+        user: Argument | None = None,
+        *,
+        quantity: int = 1,
+        tokens: int | None = None,
+        timeout: float | None = None,
+        idempotency_key: Argument | None = None,
+    ) -> Callable[[Callable[P, Awaitable[T]]], Callable[P, Coroutine[Any, Any, T]]]:
+        """Charge every call of the decorated async function, as `charge` does.
+
+        `organization`, `user` and `idempotency_key` are each the name of a parameter of the function, or a
+        callable of the same arguments. Inside, `current_hold()` is the hold.
+        """
+
+        def decorate(function: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+            if not inspect.iscoroutinefunction(function):
+                raise TypeError(f"{function!r} is not async; decorate it with the `charged` of a SyncTill")
+            read = reader(
+                function, {"organization": organization, "user": user, "idempotency_key": idempotency_key}
+            )
+
+            @functools.wraps(function)
+            async def call(*args: P.args, **kwargs: P.kwargs) -> T:
+                done = await self.charge(
+                    feature=feature,
+                    operation=lambda _hold: function(*args, **kwargs),
+                    quantity=quantity,
+                    tokens=tokens,
+                    timeout=timeout,
+                    **read(args, kwargs),
+                )
+                return done.result
+
+            return call
+
+        return decorate
 
     async def consume(
         self,
