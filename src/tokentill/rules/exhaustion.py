@@ -22,6 +22,13 @@ from tokentill.rules.money import format_amount, per_token
 from tokentill.rules.refusals import Code, Refusal, WayOut
 
 
+RETRY_MS = 1_000
+"""When to try again where only running operations stand in the way: most end within seconds."""
+
+HOLDS_SUMMED_MAX = 1_000
+"""Up to so many holds are looked at one by one to tell what will come back; beyond, all of it is taken to."""
+
+
 class Cover(Struct, frozen=True, gc=False):
     """Where the tokens of a use come from: `moves` out of lots, `beyond` of them out of no lot."""
 
@@ -100,17 +107,16 @@ def refuse(account: Account, catalog: Catalog, plan: Plan | None, tokens: int, n
     texts = catalog.texts
     returning = (
         sum(n for hold in state.holds.values() for lot, n in hold.moves if not state.lots[lot].lapsed)
-        if len(state.holds) <= 1000
+        if len(state.holds) <= HOLDS_SUMMED_MAX
         else account.held
     )
     end = None if state.period is None else state.period.end
     if account.free + returning >= tokens and state.holds:
-        soonest = min(hold.deadline for hold in state.holds.values())
         return Refusal(
             Code.HELD,
             "The tokens for this are held by operations that are still running. They come back or are "
             "spent when those end; send it again then.",
-            retry_after_ms=max(1, min(1000, soonest - now)),
+            retry_after_ms=RETRY_MS,
             balance=account.free,
             needed=tokens,
             held=account.held,

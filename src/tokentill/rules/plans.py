@@ -252,6 +252,9 @@ def _is_immediate(turn: Turn, plan: Plan | None, when: str) -> bool:
 def _change_now(turn: Turn, plan: Plan | None) -> Reply:
     if turn.state.failed_at is not None and plan is not None:
         return Refusal(Code.NOT_POSSIBLE, "Payment has failed. Fix it first, then change the plan.")
+    if turn.state.period is not None and turn.state.period.start == turn.now:
+        # Two periods of one plan cannot begin in the same moment: a period's grant is known by its start.
+        turn.now += 1
     credit = unused_credit(turn)
     _expire(turn, _plan_lots(turn))
     _bill_overage(turn)

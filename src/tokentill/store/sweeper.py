@@ -62,9 +62,18 @@ class Sweeper:
     async def sweep(self) -> int:
         """Visit every account that is due now; the number visited."""
         total = 0
-        while names := await self._due(self._clock.now(), BATCH):
-            await asyncio.gather(*(self._submit(c.Envelope(name, c.Tick())) for name in names))
+        before: Sequence[str] = ()
+        while (names := await self._due(self._clock.now(), BATCH)) != before:
+            ticks = (self._submit(c.Envelope(name, c.Tick())) for name in names)
+            outcomes = await asyncio.gather(*ticks, return_exceptions=True)
+            for name, outcome in zip(names, outcomes, strict=True):
+                if isinstance(outcome, StoreDown):
+                    raise outcome
+                if isinstance(outcome, BaseException):
+                    # One account that cannot be swept must not keep the others waiting.
+                    log.error("an account could not be swept", organization=name, trouble=repr(outcome))
             total += len(names)
+            before = names
             if len(names) < BATCH:
                 break
         self.swept += total
