@@ -100,7 +100,7 @@ def _attempt(turn: Turn, command: c.Attempt) -> Receipt | Refusal:
 
 def _unblock(turn: Turn, command: c.Unblock) -> Receipt | Refusal:
     counters = turn.state.users.get(command.user)
-    if counters is None or (counters.blocked_until <= turn.now and not counters.attempts):
+    if counters is None or counters.blocked_until <= turn.now:
         return Refusal(Code.NOT_POSSIBLE, "This user is not blocked.")
     entry = e.Unblocked(**turn.signed(), user=command.user, reason=command.reason, actor=command.actor)
     turn.emit(entry)

@@ -296,18 +296,21 @@ def unused_credit(turn: Turn) -> int:
 
 def reset(turn: Turn, command: c.Reset) -> Reply:
     """Begin a new period now, as the payment provider bills it; its end wins over the cycle (readings)."""
-    plan, state = turn.current_plan(), turn.state
-    if plan is None:
-        return Refusal(Code.NOT_POSSIBLE, "The organization has no plan, so it has no period to reset.")
-    if state.period is not None and state.period.start == turn.now:
-        return Refusal(Code.NOT_POSSIBLE, "The period began this very moment already.")
-    end = period_at(turn.now, plan.cycle, 0)[1] if command.end is None else command.end
-    if not (type(end) is int and turn.now < end <= turn.now + 400 * DAY_MS and end < TOKENS_MAX):
+    plan, state, end = turn.current_plan(), turn.state, command.end
+    if end is not None and not (
+        type(end) is int and turn.now < end <= turn.now + 400 * DAY_MS and end < TOKENS_MAX
+    ):
         return Refusal(
             Code.INVALID,
             "end must lie in the future, by 400 days at most, in epoch milliseconds.",
             detail="end",
         )
+    if plan is None:
+        return Refusal(Code.NOT_POSSIBLE, "The organization has no plan, so it has no period to reset.")
+    if state.period is not None and state.period.start == turn.now:
+        return Refusal(Code.NOT_POSSIBLE, "The period began this very moment already.")
+    if end is None:
+        end = period_at(turn.now, plan.cycle, 0)[1]
     carried = _carry(plan, sum(lot.available for lot in _plan_lots(turn)))
     _expire(turn, _plan_lots(turn))
     _bill_overage(turn)
