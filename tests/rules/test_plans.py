@@ -6,6 +6,7 @@ from msgspec import structs
 from tests.support.desk import Desk, change_plan, ms, preset, without_limits
 from tokentill.rules import commands as c
 from tokentill.rules import entries as e
+from tokentill.rules import warnings
 from tokentill.rules.catalog import Catalog, Exhaustion, LowBalance, Overage, Rollover
 from tokentill.rules.refusals import Code
 
@@ -279,3 +280,24 @@ def test_no_overage_accrues_while_payment_is_failed() -> None:
     assert desk.ok(c.Settle(hold=hold)).amount == 0
     assert desk.view().overage_amount == 0
     assert desk.no(c.Charge(feature="suite_analyzer", user="ann")).code == Code.LICENCE
+
+
+# R-PLAN-8: it names the days until the reset and a pack that lasts until then at the customer's own pace
+def test_the_notice_names_days_and_a_pack() -> None:
+    desk = Desk(ANALYSIS, "starter")
+    assert warnings.notice(desk.account, ANALYSIS, desk.now) is None
+    desk.until("2025-01-15")
+    desk.charge("suite_analyzer", 42)  # 3 a day for 14 days, so 48 more by the reset and 8 left
+    notice = warnings.notice(desk.account, ANALYSIS, desk.now)
+    assert notice is not None
+    assert notice.text == ("You're running low on tokens. Purchase more tokens or wait 16 days for reset.")
+    assert (notice.left, notice.days, notice.link) == (8, 16, "/account/buy-credits")
+    assert notice.recommended is not None
+    assert notice.recommended.label == "Buy 50 tokens ($45)"
+    desk.charge("suite_analyzer", 8)
+    notice = warnings.notice(desk.account, ANALYSIS, desk.now)
+    assert notice is not None
+    assert notice.code == "exhausted"
+    desk.until("2025-01-31")
+    desk.view()
+    assert warnings.notice(desk.account, ANALYSIS, desk.now) is None

@@ -202,6 +202,7 @@ class Texts(Struct, frozen=True):
     headline: str = "You've used all your tokens"
     exhausted: str = "You've reached your limit. Upgrade or purchase credits."
     low_balance: str = "You're running low on tokens. Purchase more tokens or wait {days} days for reset."
+    low_balance_no_reset: str = "You're running low on tokens. Purchase more tokens."
     payment_failed: str = "Update payment to restore AI"
     offline: str = "Your licence is offline. Contact support."
     purchase_link: str = "/account/buy-credits"

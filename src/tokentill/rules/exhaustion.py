@@ -16,11 +16,11 @@ from __future__ import annotations
 from msgspec import Struct
 
 from tokentill.rules.account import Account, State
-from tokentill.rules.catalog import DAY_MS, Catalog, Plan
+from tokentill.rules.catalog import Catalog, Pack, Plan
 from tokentill.rules.entries import Beyond, Moves
 from tokentill.rules.money import format_amount, per_token
+from tokentill.rules.periods import days_left
 from tokentill.rules.refusals import Code, Refusal, WayOut
-
 
 RETRY_MS = 1_000
 """When to try again where only running operations stand in the way: most end within seconds."""
@@ -142,13 +142,14 @@ def ways_out(
     """Every way to get `needed` tokens, with its price: those that suffice first, then by price, waiting last."""
     state = account.state
     short = needed - account.free
-    ways = [*_upgrades(catalog, plan), *_packs(catalog, plan)]
+    packs = [pack_way(catalog, pack) for pack in packs_for(catalog, plan)]
+    ways = [*_upgrades(catalog, plan), *packs]
     ways.sort(key=lambda way: (way.tokens is not None and way.tokens < short, way.price or 0))
     if plan is not None and plan.exhaustion.overage is not None:
         ways.append(WayOut("raise_cap", "Raise your spending cap", link=catalog.texts.purchase_link))
     waits = plan is not None and plan.exhaustion.wait and (plan.tokens > 0 or plan.unlimited)
     if waits and state.period is not None:
-        days = -((now - state.period.end) // DAY_MS)
+        days = days_left(now, state.period.end)
         label = f"Wait {days} day{'' if days == 1 else 's'} for the reset"
         ways.append(WayOut("wait", label, days=days, at=state.period.end))
     return tuple(ways)
@@ -188,21 +189,26 @@ def _upgrades(catalog: Catalog, plan: Plan | None) -> list[WayOut]:
     ]
 
 
-def _packs(catalog: Catalog, plan: Plan | None) -> list[WayOut]:
+def packs_for(catalog: Catalog, plan: Plan | None) -> list[Pack]:
+    """The packs that an organization on `plan` may buy now, in the catalog's order."""
     if plan is not None and not plan.exhaustion.packs:
         return []
     name = None if plan is None else plan.id
     return [
-        WayOut(
-            "pack",
-            f"Buy {pack.tokens} {catalog.unit.many} ({format_amount(pack.price, catalog.currency, short=True)})",
-            id=pack.id,
-            tokens=pack.tokens,
-            price=pack.price,
-            currency=catalog.currency,
-            per_token=per_token(pack.price, pack.tokens, catalog.currency),
-            link=catalog.texts.purchase_link,
-        )
-        for pack in catalog.packs.values()
-        if pack.enabled and (not pack.plans or name in pack.plans)
+        pack for pack in catalog.packs.values() if pack.enabled and (not pack.plans or name in pack.plans)
     ]
+
+
+def pack_way(catalog: Catalog, pack: Pack) -> WayOut:
+    """A pack as a way out, with its price."""
+    price = format_amount(pack.price, catalog.currency, short=True)
+    return WayOut(
+        "pack",
+        f"Buy {pack.tokens} {catalog.unit.many} ({price})",
+        id=pack.id,
+        tokens=pack.tokens,
+        price=pack.price,
+        currency=catalog.currency,
+        per_token=per_token(pack.price, pack.tokens, catalog.currency),
+        link=catalog.texts.purchase_link,
+    )

@@ -11,7 +11,14 @@ from __future__ import annotations
 
 from typing import Literal
 
+from msgspec import Struct
+
 from tokentill.rules import entries as e
+from tokentill.rules.account import Account, State
+from tokentill.rules.catalog import Catalog, Pack
+from tokentill.rules.exhaustion import pack_way, packs_for
+from tokentill.rules.periods import days_left
+from tokentill.rules.refusals import WayOut
 from tokentill.rules.turn import Turn
 
 
@@ -44,3 +51,52 @@ def warn(turn: Turn) -> None:
     for code, threshold in thresholds(turn):
         if left <= threshold and code not in turn.state.warned:
             turn.emit(e.Warned(**turn.stamp(), tokens=left, code=code, threshold=threshold))
+
+
+class Notice(Struct, frozen=True):
+    """What a customer with a low balance is told, as long as it is low (R-PLAN-8).
+
+    `left` tokens, free and held; `days` until the reset, None without one. `recommended` is the smallest pack
+    that lasts until the reset at this period's own pace, the largest where none does, None where none is sold.
+    """
+
+    code: Literal["percent", "tokens", "exhausted"]
+    text: str
+    left: int
+    days: int | None
+    link: str
+    recommended: WayOut | None
+
+
+def notice(account: Account, catalog: Catalog, now: int) -> Notice | None:
+    """The warning that holds for the account now, None while nothing is low."""
+    state = account.state
+    if not state.warned or state.failed_at is not None:
+        return None
+    code: Literal["percent", "tokens", "exhausted"] = "percent"
+    if "exhausted" in state.warned:
+        code = "exhausted"
+    elif "tokens" in state.warned:
+        code = "tokens"
+    left = account.free + account.held
+    days = None if state.period is None else days_left(now, state.period.end)
+    texts = catalog.texts
+    text = texts.low_balance_no_reset if days is None else texts.low_balance.format(days=days)
+    packs = packs_for(catalog, None if state.plan is None else catalog.plans.get(state.plan))
+    pack = _recommended(packs, need_until_reset(state, left, now))
+    way = None if pack is None else pack_way(catalog, pack)
+    return Notice(code, text, left, days, texts.purchase_link, way)
+
+
+def need_until_reset(state: State, left: int, now: int) -> int:
+    """Tokens still lacking until the reset if this period's pace goes on; without a period, 0."""
+    period = state.period
+    if period is None or now <= period.start:
+        return 0
+    used = sum(lot.spent - lot.spent_before for lot in state.lots.values() if lot.unit == "token")
+    return max(0, -(-used * (period.end - now) // (now - period.start)) - left)
+
+
+def _recommended(packs: list[Pack], need: int) -> Pack | None:
+    by_size = sorted(packs, key=lambda pack: (pack.tokens, pack.price))
+    return next((pack for pack in by_size if pack.tokens >= need), by_size[-1] if by_size else None)
