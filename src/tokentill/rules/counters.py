@@ -36,7 +36,7 @@ def user(state: State, name: str | None, time: int) -> User:
     return counters
 
 
-def admitted(state: State, name: str, time: int) -> None:
+def admitted(state: State, name: str | None, time: int) -> None:
     """A request of the user was admitted at `time`: it counts toward rate and spacing."""
     counters = user(state, name, time)
     counters.last = time

@@ -189,7 +189,7 @@ def _held(account: Account, entry: e.Held) -> None:
         burned=entry.burned,
     )
     account.push(entry.deadline, RANK_HOLD, key)
-    if entry.rated and entry.user is not None:
+    if entry.rated:
         counters.admitted(state, entry.user, entry.time)
 
 
@@ -207,7 +207,7 @@ def _charged(account: Account, entry: e.Charged) -> None:
         _take(account, entry.moves)
         if entry.beyond_kind == "grace":
             state.grace_used += 1
-        if entry.rated and entry.user is not None:
+        if entry.rated:
             counters.admitted(state, entry.user, entry.time)
     else:
         _end_hold(account, entry.key)
@@ -355,7 +355,7 @@ def _cap_set(account: Account, entry: e.CapSet) -> None:
 
 
 def _refused(account: Account, entry: e.Refused) -> None:
-    if entry.rated and entry.user is not None:
+    if entry.rated:
         counters.admitted(account.state, entry.user, entry.time)
     known = counters.user(account.state, entry.user, entry.time)
     if entry.minute is None:
