@@ -34,6 +34,9 @@ from tokentill.rules.receipts import Receipt
 from tokentill.rules.refusals import Refusal
 
 T = TypeVar("T")
+LINGER_SECONDS = 5.0
+"""How long `close` waits for what it cancelled to give its tokens back."""
+
 Reason = Literal["failed", "timeout", "cancelled"]
 RunState = Literal["running", "charged", "released"]
 
@@ -142,6 +145,8 @@ class Charging:
         # What is not released in this time is released by its deadline.
         self._retry_release = structs.replace(self._retry, tries_max=3, total_ms_max=2_000)
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._operations: set[asyncio.Task[Any]] = set()
+        self._open: dict[str, asyncio.Future[None]] = {}
         self.recovery = Recovery(books, intents, clock)
 
     async def run(
@@ -160,10 +165,16 @@ class Charging:
         if isinstance(hold, Refusal):
             return hold
         task = self._spawn(_awaited(operation, hold))
+        self._operations.add(task)
+        task.add_done_callback(self._operations.discard)
         try:
             await self._until_done(task, hold)
         except asyncio.CancelledError:
-            self._detach(self._give_up(task, hold, "cancelled"))
+            if _succeeded(task):
+                self._detach(self._settle(hold))
+                self._ended(hold)
+            else:
+                self._detach(self._give_up(task, hold, "cancelled"))
             raise
         if not task.done():
             await asyncio.shield(self._spawn(self._give_up(task, hold, "timeout")))
@@ -189,25 +200,30 @@ class Charging:
             raise
         if isinstance(answer, Refusal):
             return answer
-        return Hold(self, organization, answer, asyncio.get_running_loop().time() + timeout_ms / 1000)
+        loop = asyncio.get_running_loop()
+        self._open[answer.operation] = loop.create_future()
+        return Hold(self, organization, answer, loop.time() + timeout_ms / 1000)
 
     async def finish(self, hold: Hold) -> Charge:
         """The operation succeeded: charge it. Goes on to the end even if the caller is cancelled."""
-        return await asyncio.shield(self._spawn(self._settle(hold)))
+        settling = self._spawn(self._settle(hold))
+        self._ended(hold)
+        return await asyncio.shield(settling)
 
     async def abandon(self, hold: Hold, reason: Reason) -> None:
         """The operation did not succeed: give everything back. A caller that goes away is not kept waiting."""
-        releasing = self._release(hold.organization, hold.id, reason)
-        if reason == "cancelled":
-            self._detach(releasing)
-        else:
-            await asyncio.shield(self._spawn(releasing))
+        releasing = self._spawn(self._release(hold.organization, hold.id, reason))
+        self._ended(hold)
+        if reason != "cancelled":
+            await asyncio.shield(releasing)
 
     async def late(self, hold: Hold) -> None:
         """The operation succeeded after it had timed out: charge 0, count the operator's loss (readings)."""
         settle, _, _ = hold.settle()
-        with suppress(StoreDown):
+        try:
             await send(self._books, Envelope(hold.organization, settle), self._retry_release)
+        except Exception as error:  # noqa: BLE001 nothing of the customer's depends on it
+            log.warning("the loss of operation %s could not be recorded: %r", hold.id, error)
 
     async def extend(self, hold: Hold, timeout_ms: int) -> Receipt | Refusal:
         """Let the operation run for `timeout_ms` more from now on."""
@@ -227,15 +243,27 @@ class Charging:
 
     async def close(self, seconds: float = 10.0) -> None:
         """Let what is running end for up to `seconds`; what still runs then is cancelled and charged 0."""
-        loop = asyncio.get_running_loop()
-        end = loop.time() + seconds
-        while self._tasks and loop.time() < end:
-            await asyncio.wait(set(self._tasks), timeout=end - loop.time())
+        await self._quiet(seconds)
+        for operation in self._operations:
+            operation.cancel()
+        await self._quiet(LINGER_SECONDS)
         for task in self._tasks:
             task.cancel()
         if self._tasks:
             await asyncio.wait(set(self._tasks))
         await self.recovery.close()
+
+    async def _quiet(self, seconds: float) -> None:
+        """Until nothing runs and no hold is open, for up to `seconds`."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        while (busy := {*self._tasks, *self._open.values()}) and (left := end - loop.time()) > 0:
+            await asyncio.wait(busy, timeout=left)
+
+    def _ended(self, hold: Hold) -> None:
+        ended = self._open.pop(hold.id, None)
+        if ended is not None and not ended.done():
+            ended.set_result(None)
 
     def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run `work` in a task of its own, kept until it is done."""
@@ -244,7 +272,7 @@ class Charging:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def _detach(self, work: Coroutine[Any, Any, None]) -> None:
+    def _detach(self, work: Coroutine[Any, Any, Any]) -> None:
         """Run `work` to its end, whoever goes away meanwhile."""
         self._spawn(work).add_done_callback(_log_failure)
 
@@ -271,20 +299,21 @@ class Charging:
     async def _give_up(self, task: asyncio.Task[Any], hold: Hold, reason: Reason) -> None:
         """Stop the operation and give its tokens back now; it may take its time to stop."""
         task.cancel()
+        self._ended(hold)
         await self._release(hold.organization, hold.id, reason)
         self._detach(self._watch(task, hold))
 
     async def _watch(self, task: asyncio.Task[Any], hold: Hold) -> None:
         await asyncio.wait({task})
-        if not task.cancelled() and task.exception() is None:
+        if _succeeded(task):
             await self.late(hold)
 
     async def _release(self, organization: str, hold: str, reason: Reason) -> None:
         try:
             command = Release(hold=hold, reason=reason)
             await send(self._books, Envelope(organization, command), self._retry_release)
-        except StoreDown:
-            log.warning("hold %s of %s could not be released; its deadline will", hold, organization)
+        except Exception as error:  # noqa: BLE001 what the operation raised matters more to the caller
+            log.warning("hold %s of %s is left to its deadline: %r", hold, organization, error)
 
     async def _settle(self, hold: Hold) -> Charge:
         settle, tokens, beyond = hold.settle()
@@ -320,6 +349,10 @@ class Charging:
         if isinstance(answer, Refusal):
             return Charge("uncharged", 0, refusal=answer, uncollected=intent.tokens + beyond)
         return Charge("settled", answer.tokens, answer, uncollected=beyond)
+
+
+def _succeeded(task: asyncio.Task[Any]) -> bool:
+    return task.done() and not task.cancelled() and task.exception() is None
 
 
 def _log_failure(task: asyncio.Task[None]) -> None:
