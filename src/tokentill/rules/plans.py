@@ -356,9 +356,10 @@ def restore(turn: Turn, command: c.Restore) -> Reply:
     state = turn.state
     if state.failed_at is None:
         return Refusal(Code.NOT_POSSIBLE, "Payment has not failed, so there is nothing to restore.")
-    away = turn.now - state.failed_at
     extended = tuple(
-        (lot.id, lot.expires_at + away) for lot in _open_lots(turn) if lot.expires_at is not None
+        (lot.id, lot.expires_at + turn.now - max(lot.at, state.failed_at))
+        for lot in _open_lots(turn)
+        if lot.expires_at is not None
     )
     entry = e.Restored(**turn.signed(), tokens=turn.account.free, extended=extended, reason=command.reason)
     turn.emit(entry)
