@@ -341,7 +341,7 @@ def _restored(account: Account, entry: e.Restored) -> None:
     state.stage_at = None
     for number, expires_at in entry.extended:
         lot = _lot(state, number)
-        listed = lot.available > 0
+        listed = lot.available > 0 and lot.unit == "token"
         if listed:
             account.unlist_lot(lot)
         lot.expires_at = expires_at
