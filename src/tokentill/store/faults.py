@@ -36,6 +36,26 @@ SQLITE = (
 )
 """The points a command, or another write, passes on SQLite, in the order in which it passes them."""
 
+POSTGRES = (
+    "open.locked",
+    "open.migrated",
+    "open.committed",
+    "lane.collected",
+    "lane.begun",
+    "lane.locked",
+    "lane.loaded",
+    "lane.looked_up",
+    "lane.decided",
+    "lane.written",
+    "lane.committed",
+    "lane.remembered",
+    "lane.answered",
+    "call.begun",
+    "call.worked",
+    "call.committed",
+)
+"""The same on PostgreSQL."""
+
 ROLLBACK = ("lane.rolling_back", "lane.rolled_back")
 """Passed only by a batch that failed."""
 

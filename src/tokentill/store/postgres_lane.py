@@ -249,11 +249,13 @@ class PostgresLane:
     async def _roll_back(self, connection: Connection, trouble: BaseException) -> None:
         """Leave no transaction open. A connection that may be broken is thrown away, which does the same."""
         if isinstance(trouble, Exception) and not lost(trouble) and not connection.is_closed():
+            faults.hit("lane.rolling_back")
             try:
                 await connection.execute(SQL["rollback"])
             except Exception as another:  # noqa: BLE001  # it is thrown away instead
                 log.warning("a rollback failed", trouble=describe(another))
             else:
+                faults.hit("lane.rolled_back")
                 return
         self._drop(connection)
 
