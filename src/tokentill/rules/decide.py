@@ -99,6 +99,9 @@ def _attempt(turn: Turn, command: c.Attempt) -> Receipt | Refusal:
 
 
 def _unblock(turn: Turn, command: c.Unblock) -> Receipt | Refusal:
+    if not command.reason.strip() or not command.actor.strip():
+        message = "Lifting a block needs a reason and the name of who lifts it."
+        return Refusal(Code.INVALID, message, detail="reason")
     counters = turn.state.users.get(command.user)
     if counters is None or counters.blocked_until <= turn.now:
         return Refusal(Code.NOT_POSSIBLE, "This user is not blocked.")
