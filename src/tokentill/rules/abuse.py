@@ -146,8 +146,10 @@ def record(turn: Turn, refusal: Refusal, command: c.Command, user: str | None) -
     """
     feature = getattr(command, "feature", None)
     known = feature in turn.catalog.features
-    limits = limits_of(turn.catalog, turn.state.plan, feature) if known and feature else NO_LIMITS
-    if not known:
+    limits = getattr(command, "limits", None)
+    if limits is None:
+        limits = limits_of(turn.catalog, turn.state.plan, feature) if known and feature else None
+    if limits is None:
         limits = _strictest_attempts(turn)
     remembered = turn.keyed and isinstance(command, c.Charge) and refusal.retry_after_ms is None
     attempt = refusal.code in ATTEMPT_CODES and user is not None and limits.attempts_max is not None
