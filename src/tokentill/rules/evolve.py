@@ -337,6 +337,7 @@ def _standing_changed(account: Account, entry: e.StandingChanged) -> None:
 def _restored(account: Account, entry: e.Restored) -> None:
     state = account.state
     state.failed_at = None
+    state.unpaid = False
     state.standing = "active"
     state.stage_at = None
     for number, expires_at in entry.extended:

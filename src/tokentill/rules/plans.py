@@ -361,9 +361,9 @@ def restore(turn: Turn, command: c.Restore) -> Reply:
         for lot in _open_lots(turn)
         if lot.expires_at is not None
     )
+    plan, unpaid = turn.current_plan(), state.unpaid
     entry = e.Restored(**turn.signed(), tokens=turn.account.free, extended=extended, reason=command.reason)
     turn.emit(entry)
-    plan = turn.current_plan()
-    if state.unpaid and plan is not None:
+    if unpaid and plan is not None:
         _grant_period(turn, plan, 0)
     return receipt(entry)
