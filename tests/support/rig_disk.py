@@ -13,6 +13,7 @@ sync of a journal or log it has opened.
 import contextlib
 import itertools
 import random
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +21,11 @@ from typing import Any, Literal, Self
 
 import apsw
 from msgspec import Struct
+
+if sys.version_info >= (3, 12):
+    from typing import override
+else:
+    from typing_extensions import override
 
 SECTOR = 512
 _numbers = itertools.count(1)
@@ -51,14 +57,17 @@ class _Watched(apsw.VFSFile):
         self._new = self._name.endswith(("-wal", "-journal"))
         super().__init__("", name, flags)
 
+    @override
     def xWrite(self, data: bytes, offset: int) -> None:
         self._disk.happens(Record("write", self._name, offset, bytes(data)))
         super().xWrite(data, offset)
 
+    @override
     def xTruncate(self, newsize: int) -> None:
         self._disk.happens(Record("truncate", self._name, newsize))
         super().xTruncate(newsize)
 
+    @override
     def xSync(self, flags: int) -> None:
         self._disk.happens(Record("sync", self._name, 1 if self._new else 0))
         self._new = False
@@ -88,9 +97,11 @@ class Disk(apsw.VFS):
     ) -> None:
         self.unregister()
 
+    @override
     def xOpen(self, name: Any, flags: list[int]) -> _Watched:
         return _Watched(self, name, flags)
 
+    @override
     def xDelete(self, filename: str, syncdir: bool) -> None:
         self.happens(Record("delete", Path(filename).name, 1 if syncdir else 0))
         super().xDelete(filename, syncdir)

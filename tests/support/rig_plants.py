@@ -1,8 +1,11 @@
 """Planted faults: ledgers with one mistake each, which the rigs must catch."""
 
+import asyncio
 import sys
 import threading
+from typing import Any
 
+from tests.support.rig_store import Engine
 from tokentill.store.lane import Job, Writes, deliver
 from tokentill.store.sqlite import SqliteLedger
 
@@ -10,14 +13,6 @@ if sys.version_info >= (3, 12):
     from typing import override
 else:
     from typing_extensions import override
-
-
-def _let_run(job: Job) -> None:
-    """Give the job's loop time to do what it was told."""
-    for _ in range(5):
-        done = threading.Event()
-        job.loop.call_soon_threadsafe(done.set)
-        done.wait()
 
 
 class AnswersEarly(SqliteLedger):
@@ -33,12 +28,48 @@ class AnswersEarly(SqliteLedger):
         super()._store(writes)
         for job in self._early:
             job.loop.call_soon_threadsafe(deliver, [job])
-        _let_run(self._early[0])
+        _let_run(self._early[0].loop)
+
+
+def _let_run(loop: asyncio.AbstractEventLoop) -> None:
+    """Give the loop time to do what it was told."""
+    for _ in range(5):
+        done = threading.Event()
+        loop.call_soon_threadsafe(done.set)
+        done.wait()
 
 
 class SyncsSeldom(SqliteLedger):
     """`synchronous=NORMAL`: a commit is in the operating system's hands, not on the disk."""
 
-    def __init__(self, *arguments: object, **options: object) -> None:
-        super().__init__(*arguments, **options)  # type: ignore[arg-type]  # handed on as they come
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
         self._connection.pragma("synchronous", "normal")
+
+
+class BelievesItself(SqliteLedger):
+    """Does not ask whether another process has written: decides on what it remembers."""
+
+    @override
+    def _refresh(self, jobs: Any, names: set[str]) -> None:
+        version = self._connection.execute("pragma data_version").get
+        for name in names & self.book.cache.keys():
+            self.book.cache[name].version = version
+        super()._refresh(jobs, names)
+
+
+class ChecksThenDeducts(BelievesItself):
+    """As above, and what it decided is written whatever has become of the account meanwhile."""
+
+    @override
+    def _store(self, writes: Writes) -> None:
+        now = dict(self._connection.execute("select number, seq from organization"))
+        writes.accounts = [(*row[:5], now[row[4]]) for row in writes.accounts]
+        super()._store(writes)
+
+
+PLANTS: dict[tuple[Engine, str], Any] = {
+    ("sqlite", "answers early"): AnswersEarly,
+    ("sqlite", "believes itself"): BelievesItself,
+    ("sqlite", "checks then deducts"): ChecksThenDeducts,
+}

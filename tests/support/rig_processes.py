@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Self
 
 _REPOSITORY = Path(__file__).parents[2]
-_IMPORTED = ("tests.support.rig_workers",)
+_IMPORTED = ("tests.support.rig_crowd", "tests.support.rig_workers")
 _MESSAGE_BYTES_MAX = 1 << 16
 PATIENCE_SECONDS = 120.0
 """A child that is silent for so long hangs, and the rig fails."""
@@ -86,6 +86,7 @@ class Processes:
         self._control.settimeout(PATIENCE_SECONDS)
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # closed by __exit__
         self._ended: dict[int, int] = {}
+        self._children: list[Child] = []
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.support.rig_processes", str(theirs.fileno())],
@@ -99,6 +100,8 @@ class Processes:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for child in self._children:
+            child.close()
         self._control.close()
         self._process.wait()
         self._errors.close()
@@ -112,7 +115,9 @@ class Processes:
             socket.send_fds(self._control, [json.dumps(request).encode()], [theirs.fileno()])
         while "started" not in (answer := self._listen()):
             self._ended[answer["ended"]] = answer["status"]
-        return Child(self, answer["started"], Channel(ours))
+        child = Child(self, answer["started"], Channel(ours))
+        self._children.append(child)
+        return child
 
     def wait(self, pid: int) -> int:
         """Wait until the child has ended."""

@@ -13,6 +13,7 @@ from tokentill.rules import entries as e
 from tokentill.rules.catalog import Catalog
 from tokentill.rules.receipts import Receipt
 from tokentill.rules.refusals import Refusal
+from tokentill.store.postgres import PostgresLedger
 from tokentill.store.sqlite import SqliteLedger
 
 Engine = Literal["sqlite", "postgres"]
@@ -42,16 +43,12 @@ def bench_with(tokens: int) -> Catalog:
 
 
 async def open_ledger(
-    engine: Engine, url: str, catalog: Catalog, clock: Any = None, **options: Any
+    engine: Engine, url: str, catalog: Catalog, *, kind: Any = None, clock: Any = None, sweep: bool = False
 ) -> Ledger:
-    """A ledger on `url`, a file's path or a PostgreSQL database, without a sweeper unless `options` say so."""
-    options.setdefault("sweep", False)
-    clock = clock or Still()
-    if engine == "sqlite":
-        return await SqliteLedger.open(url, catalog, SECRET, clock, **options)
-    from tokentill.store.postgres import PostgresLedger  # noqa: PLC0415  # half of the rigs need it
-
-    return await PostgresLedger.open(url, catalog, SECRET, clock, **options)
+    """A ledger on `url`, a file's path or a PostgreSQL database; `kind` is a ledger with a planted fault."""
+    kind = kind or {"sqlite": SqliteLedger, "postgres": PostgresLedger}[engine]
+    ledger: Ledger = await kind.open(url, catalog, SECRET, clock or Still(), sweep=sweep)
+    return ledger
 
 
 async def journal(ledger: Ledger, organization: str) -> list[JournalRow]:

@@ -10,6 +10,7 @@ from typing import Any
 import apsw
 from msgspec.structs import replace
 
+from tests.support.rig_plants import PLANTS
 from tests.support.rig_processes import Channel
 from tests.support.rig_scripts import ALLOWANCE, Script
 from tests.support.rig_store import Engine, bench_with, open_ledger, plain
@@ -27,7 +28,7 @@ class Fault(Exception):
     """What nobody expected."""
 
 
-def trap(point: str, at: int, how: str) -> Callable[[], int]:
+def trap(point: str, at: int, how: str, engine: Engine = "sqlite") -> Callable[[], int]:
     """At the `at`-th time that `point` is passed: kill this process, or raise. Tells how often it was passed.
 
     The points of a rollback are passed only if something fails, so then something does.
@@ -45,7 +46,9 @@ def trap(point: str, at: int, how: str) -> Callable[[], int]:
             return
         if how == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
-        raise apsw.IOError(name) if how == "down" else Fault(name)
+        if how == "bug":
+            raise Fault(name)
+        raise apsw.IOError(name) if engine == "sqlite" else ConnectionResetError(name)
 
     faults.install(hook)
     return lambda: passed
@@ -80,16 +83,17 @@ async def _add_keys(channel: Channel, ledger: Ledger, count: int) -> None:
 
 
 def crash(channel: Channel, *, engine: Engine, url: str, seed: int, organizations: list[str], clients: int,
-          actions: int, point: str, at: int, how: str) -> None:  # fmt: skip
+          actions: int, point: str, at: int, how: str, plant: str = "") -> None:  # fmt: skip
     """Run scripts, telling each answer, until the trap at `point` ends it or all is done."""
-    passed = trap(point, at, how)
+    passed = trap(point, at, how, engine)
+    kind = PLANTS[engine, plant] if plant else None
     script = Script(seed, tuple(organizations))
 
     async def run() -> None:
         try:
-            ledger = await open_ledger(engine, url, bench_with(ALLOWANCE))
+            ledger = await open_ledger(engine, url, bench_with(ALLOWANCE), kind=kind)
         except (Fault, StoreDown):
-            ledger = await open_ledger(engine, url, bench_with(ALLOWANCE))
+            ledger = await open_ledger(engine, url, bench_with(ALLOWANCE), kind=kind)
         for name in organizations:
             await _insist(
                 ledger, c.Envelope(name, c.Open(), script.seed.to_bytes(16, "big").hex(), keyed=True)
