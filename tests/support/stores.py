@@ -1,0 +1,146 @@
+"""The engines of the store, for tests that must hold on every one of them."""
+
+import itertools
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal
+
+import asyncpg
+
+from tests.support.desk import preset, without_limits
+from tokentill.ports import JournalRow, Ledger, StoreDown
+from tokentill.rules import commands as c
+from tokentill.rules.catalog import Catalog
+from tokentill.rules.receipts import Receipt
+from tokentill.rules.refusals import Refusal
+from tokentill.store.postgres import PostgresLedger
+from tokentill.store.sqlite import SqliteLedger
+
+Engine = Literal["sqlite", "memory", "postgres"]
+SECRET = b"the secret of the store's tests."
+NOON = 1_767_268_800_000
+"""Noon UTC of 1 January 2026."""
+MONTH = 31 * 86_400_000
+
+
+class Hand:
+    """A clock that is moved by hand."""
+
+    def __init__(self, now: int = NOON) -> None:
+        self.time = now
+
+    def now(self) -> int:
+        return self.time
+
+
+def goals() -> Catalog:
+    """The preset `goals` without its abuse limits, so that a test may charge as often as it likes."""
+    return without_limits(preset("goals"))
+
+
+class Store:
+    """A place for a database, and the ledgers that a test opened on it."""
+
+    def __init__(self, engine: Engine, url: str) -> None:
+        self.engine = engine
+        self.url = url
+        self.clock = Hand()
+        self._opened: list[Ledger] = []
+
+    async def open(
+        self,
+        *,
+        catalog: Catalog | None = None,
+        secret: bytes = SECRET,
+        sweep: bool = False,
+        kind: Any = None,
+    ) -> Any:
+        """A ledger on this database, closed at the test's end; `kind` is one with something planted."""
+        kinds: dict[Engine, Any] = {
+            "sqlite": SqliteLedger,
+            "memory": SqliteLedger,
+            "postgres": PostgresLedger,
+        }
+        ledger = await (kind or kinds[self.engine]).open(
+            self.url, catalog or goals(), secret, self.clock, sweep=sweep
+        )
+        self._opened.append(ledger)
+        return ledger
+
+    async def close(self) -> None:
+        for ledger in self._opened:
+            with suppress(StoreDown):
+                await ledger.close()
+
+
+async def connect(store: Store) -> "asyncpg.Connection[asyncpg.Record]":
+    """A connection of the login role, which is a superuser here."""
+    return await asyncpg.connect(store.url)
+
+
+def sqlite_url(folder: Path) -> str:
+    return str(folder / "till.db")
+
+
+# ---- what tests send ------------------------------------------------------------------------------------
+
+_keys = itertools.count(1)
+
+
+def new_key() -> str:
+    """An operation id of this test process that was not used before."""
+    return f"{next(_keys):032x}"
+
+
+def envelope(organization: str, command: c.Command, key: str | None = None) -> c.Envelope:
+    """A command on its way; with a `key` it is the caller's own."""
+    return c.Envelope(organization, command, key or new_key(), key is not None)
+
+
+async def ok(ledger: Ledger, organization: str, command: c.Command, key: str | None = None) -> Receipt:
+    """The receipt of a command that must be done."""
+    reply = await ledger.submit(envelope(organization, command, key))
+    assert isinstance(reply, Receipt), reply
+    return reply
+
+
+async def no(ledger: Ledger, organization: str, command: c.Command, key: str | None = None) -> Refusal:
+    """The refusal of a command that must be refused."""
+    reply = await ledger.submit(envelope(organization, command, key))
+    assert isinstance(reply, Refusal), reply
+    return reply
+
+
+async def begin(ledger: Ledger, *organizations: str, tokens: int = 0) -> None:
+    """Open organizations on the plan `pro` with `tokens` more than its 200."""
+    for name in organizations:
+        await ok(ledger, name, c.Open(plan="pro"))
+        if tokens:
+            await ok(ledger, name, c.Grant(tokens=tokens))
+
+
+async def charge(
+    ledger: Ledger, organization: str, user: str | None = None, key: str | None = None
+) -> Receipt:
+    """Three tokens for a goal."""
+    return await ok(ledger, organization, c.Charge(feature="generate_goal", user=user), key)
+
+
+async def whole(ledger: Ledger, organization: str) -> list[JournalRow]:
+    """The organization's journal, oldest first."""
+    rows: list[JournalRow] = []
+    before: int | None = None
+    while True:
+        page = await ledger.journal(organization, before, 7)
+        assert page is not None
+        rows += page.rows
+        if page.next is None:
+            return rows[::-1]
+        before = page.next
+
+
+async def clean(ledger: Ledger) -> int:
+    """Verify finds nothing; the number of entries."""
+    verdict = await ledger.verify()
+    assert verdict.findings == ()
+    return verdict.entries
