@@ -79,6 +79,8 @@ class Local:
 
     async def forget_user(self, organization: str, user: str) -> bool | None:
         """Erase the name of a user; False if there was none."""
+        if await self._ledger.account(organization) is None:
+            return None
         return await self._ledger.forget_user(organization, user)
 
     async def operator_keys(self) -> Sequence[OperatorKey]:
