@@ -223,6 +223,8 @@ class PostgresLane:
                 batch.sent = (writes.entries[0][0], writes.entries[0][_LINK])
             await connection.execute(SQL["commit"])
             faults.hit("lane.committed")
+            book.stored(jobs, writes)
+            faults.hit("lane.remembered")
         except BaseException as trouble:
             book.forget(batch.names)
             await self._roll_back(connection, trouble)
@@ -231,10 +233,8 @@ class PostgresLane:
                     job.envelope = replace(job.envelope, retry=True)
             raise
         batch.sent = None
-        book.stored(jobs, writes)
         self.batches += 1
         self.commands += len(jobs)
-        faults.hit("lane.remembered")
 
     async def _connected(self) -> Connection:
         connection = self._connection
