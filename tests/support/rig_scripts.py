@@ -70,8 +70,10 @@ class Script(Struct, frozen=True):
         steps = []
         for part, (command, effect) in enumerate(commands):
             place = Place(client, action, part)
-            keyed = not isinstance(command, c.Settle | c.Release | c.Refund)
-            envelope = c.Envelope(organization, command, self.key(place) if keyed else None, keyed)
+            named = not isinstance(command, c.Settle | c.Release | c.Refund)
+            # Some callers choose a key, for others one is made; a refusal is remembered under a caller's only.
+            keyed = named and (kind == "refused" or dice.randrange(2) == 0)
+            envelope = c.Envelope(organization, command, self.key(place) if named else None, keyed)
             steps.append(Step(place, envelope, effect))
         return steps
 

@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+import random
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +15,16 @@ from msgspec.structs import replace
 from tests.support.rig_plants import PLANTS
 from tests.support.rig_processes import Channel
 from tests.support.rig_scripts import ALLOWANCE, Script
-from tests.support.rig_store import Engine, bench_with, open_ledger, plain
+from tests.support.rig_store import SECRET, Engine, Still, bench_with, open_ledger, plain
+from tokentill.flows.charge import Charging, Done, Hold
+from tokentill.flows.send import Ending, LedgerBooks, Retry
 from tokentill.ports import Intent, Ledger, OperatorKey, StoreDown
 from tokentill.rules import commands as c
 from tokentill.rules.receipts import Receipt
 from tokentill.rules.refusals import Refusal
 from tokentill.store import faults
 from tokentill.store.intents import FileIntents
+from tokentill.wiring import SystemIds
 
 TRIES_MAX = 50
 
@@ -77,7 +82,7 @@ async def _add_keys(channel: Channel, ledger: Ledger, count: int) -> None:
         name = f"{os.getpid()}-{number}"
         try:
             await ledger.add_operator_key(OperatorKey(name, name, 0, None, None), name.encode())
-        except (StoreDown, Fault):
+        except (StoreDown, Fault, ConnectionResetError):
             continue
         channel.write({"operator key": name})
 
@@ -120,6 +125,58 @@ def crash_under_load(channel: Channel, *, engine: Engine, url: str, seed: int, o
         )
 
     asyncio.run(run())
+
+
+def charge(channel: Channel, *, engine: Engine, url: str, folder: str, organization: str, seed: int, runs: int,
+           point: str, at: int) -> None:  # fmt: skip
+    """Run operations and charge them, a few at a time, telling each that is done, until the trap ends it."""
+    trap(point, at, "kill")
+
+    async def run() -> None:
+        ledger = await open_ledger(engine, url, bench_with(ALLOWANCE))
+        await ledger.submit(c.Envelope(organization, c.Open(), seed.to_bytes(16, "big").hex(), keyed=True))
+        # Now and then the books are away at the end, so that a charge has to be kept for later.
+        books = Sometimes(LedgerBooks(ledger, SECRET), random.Random(seed))
+        retry = Retry(tries_max=2, delay_ms_min=1)
+        charging = Charging(books, FileIntents(Path(folder)), Still(), SystemIds(), retry)
+
+        async def operation(hold: Hold) -> str:
+            faults.hit("operation.begun")
+            await asyncio.sleep(0)
+            hold.charge(2)
+            faults.hit("operation.done")
+            return hold.id
+
+        async def customer(number: int) -> None:
+            for step in range(runs):
+                key = f"{seed:x} {number} {step}"
+                reserve = c.Reserve(feature="metered", tokens=5, timeout_ms=60_000)
+                with suppress(StoreDown):
+                    done = await charging.run(organization, reserve, operation, 60_000, key)
+                    assert isinstance(done, Done), done
+                    channel.write({"hold": done.result, "state": done.charge.state})
+
+        await asyncio.gather(*map(customer, range(4)))
+        await charging.close()
+        await ledger.close()
+
+    asyncio.run(run())
+
+
+class Sometimes:
+    """Books that are away for one try in five."""
+
+    def __init__(self, books: LedgerBooks, dice: random.Random) -> None:
+        self._books = books
+        self._dice = dice
+
+    async def submit(self, envelope: c.Envelope) -> Receipt | Refusal:
+        if self._dice.randrange(5) == 0:
+            raise StoreDown("away")
+        return await self._books.submit(envelope)
+
+    async def ending(self, organization: str, hold: str) -> Ending | None:
+        return await self._books.ending(organization, hold)
 
 
 def keep_intents(channel: Channel, *, folder: str, first: int, point: str, at: int, how: str) -> None:
