@@ -14,12 +14,13 @@ from tests.support.stores import (
     charge,
     clean,
     envelope,
+    follow,
     new_key,
     no,
     ok,
     whole,
 )
-from tokentill.ports import Ledger, OperatorKey, StoreDown
+from tokentill.ports import Ledger, OperatorKey, StoreDown, Stretch
 from tokentill.rules import commands as c
 from tokentill.rules.account import balance
 from tokentill.rules.receipts import Receipt
@@ -237,18 +238,16 @@ async def test_following_the_journal(store: Store) -> None:
     for _ in range(3):
         await charge(ledger, "acme", user="ann")
         await charge(ledger, "beta")
-    read = []
-    position = ""
-    while (stretch := await ledger.follow(position, 4)).rows:
-        assert len(stretch.rows) <= 4
-        read += stretch.rows
-        position = stretch.position
-    assert stretch.position == position
-    assert read == sorted(
-        [*await whole(ledger, "acme"), *await whole(ledger, "beta")], key=lambda row: row.id
-    )
+    read, position = await follow(ledger, "", 14, limit=5)
+    assert [row.entry.seq for row in read if row.organization == "acme"] == list(range(1, 8))
+    assert read[-1].user_name is None
+    assert read[-2].user_name == "ann"
+    both = [*await whole(ledger, "acme"), *await whole(ledger, "beta")]
+    assert read == sorted(both, key=lambda row: row.id)
+    assert await ledger.follow(position) == Stretch((), position)
     await charge(ledger, "acme")
-    assert [row.entry.seq for row in (await ledger.follow(position)).rows] == [8]
+    new, _ = await follow(ledger, position, 1)
+    assert [row.entry.seq for row in new] == [8]
 
 
 async def test_all_engines_write_the_same_journal(sqlite: Store, postgres: Store) -> None:

@@ -12,6 +12,7 @@ from tests.support.stores import (
     charge,
     clean,
     envelope,
+    follow,
     new_key,
     no,
     ok,
@@ -151,35 +152,30 @@ async def test_following_beside_four_writers_misses_nothing(lasting: Store) -> N
     reader = await lasting.open()
     names = [f"o{number}" for number in range(12)]
     await begin(writers[0], *names)
-    writing = True
-    read: list[JournalRow] = []
 
     async def write(number: int) -> None:
         for turn in range(40):
             own = {names[(number + turn * step) % 12] for step in (1, 5, 7)}
             await asyncio.gather(*(charge(writers[number], name) for name in own))
 
-    async def follow() -> None:
-        position = ""
-        while True:
-            last = not writing
-            stretch = await reader.follow(position, 50)
-            read.extend(stretch.rows)
-            position = stretch.position
-            if last and not stretch.rows:
-                return
-
-    following = asyncio.create_task(follow())
-    await asyncio.gather(*(write(number) for number in range(4)))
-    writing = False
-    await following
+    written = asyncio.gather(*(write(number) for number in range(4)))
+    rows: list[JournalRow] = []
+    position = ""
+    while not written.done():
+        stretch = await reader.follow(position, 50)
+        rows += stretch.rows
+        position = stretch.position
+    await written
+    total = await clean(reader)
+    rest, _ = await follow(reader, position, total - len(rows))
+    rows += rest
+    assert len(rows) == total
     by_name = defaultdict(list)
-    for row in read:
+    for row in rows:
         by_name[row.organization].append(row.entry.seq)
     assert set(by_name) == set(names)
     for name in names:
         assert by_name[name] == list(range(1, len(await whole(reader, name)) + 1))
-    assert len(read) == await clean(reader)
 
 
 async def test_two_sweepers_do_what_is_due_once(lasting: Store) -> None:

@@ -173,7 +173,7 @@ class Server:
         full_name = f"tokentill_template_{name}_{run.directory().name}"
         with (run.directory() / f"template-{name}.lock").open("a+") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if lock.tell() == 0:
+            if os.fstat(lock.fileno()).st_size == 0:
                 self._do(f'create database "{full_name}" template template0')
 
                 async def fill() -> None:

@@ -1,5 +1,6 @@
 """The engines of the store, for tests that must hold on every one of them."""
 
+import asyncio
 import itertools
 from contextlib import suppress
 from pathlib import Path
@@ -137,6 +138,21 @@ async def whole(ledger: Ledger, organization: str) -> list[JournalRow]:
         if page.next is None:
             return rows[::-1]
         before = page.next
+
+
+async def follow(ledger: Ledger, position: str, rows: int, limit: int = 1000) -> tuple[list[JournalRow], str]:
+    """The next `rows` rows of the journal, and where they end.
+
+    On PostgreSQL they become readable when every older transaction has ended, those of other tests included.
+    """
+    read: list[JournalRow] = []
+    async with asyncio.timeout(30):
+        while len(read) < rows:
+            stretch = await ledger.follow(position, limit)
+            assert len(stretch.rows) <= limit
+            read += stretch.rows
+            position = stretch.position
+    return read, position
 
 
 async def clean(ledger: Ledger) -> int:
