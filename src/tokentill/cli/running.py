@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 from typing import Annotated
 
 import typer
@@ -12,6 +11,7 @@ from rich.text import Text
 from tokentill import __version__, wiring
 from tokentill import settings as settings_table
 from tokentill.cli import show
+from tokentill.cli.demo import demo
 from tokentill.cli.frame import DONE, FOUND, HERE, UNUSABLE, Work, command
 from tokentill.ports import Ledger
 from tokentill.settings import Settings
@@ -21,12 +21,13 @@ SERVING = ("secret_file", "host", "port", "drain_seconds", "trusted_proxies", "l
 
 def add(app: typer.Typer) -> None:
     """The commands."""
-    command(app, "serve", (*HERE, *SERVING))(serve)
-    command(app, "demo", ())(demo)
+    command(app, "serve", ("database", "catalog", *SERVING), as_json=False)(serve)
+    app.command("demo")(demo)
     command(app, "verify", HERE)(verify)
     command(app, "review")(review)
     command(app, "health")(health)
-    command(app, "settings", tuple(row.name for row in settings_table.table()))(show_settings)
+    shown = tuple(row.name for row in settings_table.table() if row.name not in settings_table.HIDDEN)
+    command(app, "settings", shown)(show_settings)
     command(app, "version", ())(version)
 
 
@@ -78,18 +79,6 @@ def _announce(settings: Settings, ledger: Ledger, url: str, *, fresh: bool) -> N
             f"  tokentill org open acme{option}",
         ]
     show.human(Text("\n".join(lines)))
-
-
-def demo(
-    work: Work,  # noqa: ARG001 every command gets one
-    once: Annotated[bool, typer.Option("--once", help="One pass, then end.")] = False,  # noqa: FBT002 a flag
-    whole: Annotated[bool, typer.Option("--whole", help="Everything there is to see.")] = False,  # noqa: FBT002 a flag
-    speed: Annotated[float, typer.Option(help="How many times faster.", min=0.1)] = 1.0,
-) -> int | None:
-    """Show the product at work, on a database of its own."""
-    module = importlib.import_module("tokentill.lab.demo")
-    answer: int | None = module.run(once=once, whole=whole, speed=speed)
-    return answer
 
 
 async def verify(work: Work) -> int | None:
