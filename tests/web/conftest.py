@@ -8,6 +8,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import pytest_asyncio
 
 from tokentill.flows.keys import create_operator_key
 from tokentill.ports import Ledger
@@ -152,7 +153,14 @@ async def till() -> AsyncIterator[Till]:
         yield running
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_till() -> AsyncIterator[Till]:
+    """A till in memory for all tests of a module that change nothing, or only what is their own."""
+    async with running_till(":memory:") as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
 async def each_till(request: pytest.FixtureRequest, tmp_path: Any) -> AsyncIterator[Till]:
     """A till on each engine."""
     database = (

@@ -14,9 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-import traceback
 from collections.abc import Callable
-from pathlib import PurePath
 
 import msgspec
 import structlog
@@ -106,10 +104,15 @@ class Application:
             return await self._serve(bound, segments, scope, receive)
         except Halt as halt:
             return halt.answer
+        except asyncio.CancelledError:
+            if not self.draining:
+                raise
+            # The drain took too long. What was asked may or may not be stored: the same key will tell.
+            return self._unable()
         except StoreDown:
             return problems.unavailable("store_unavailable", "The database cannot be reached at the moment.")
         except Exception as error:  # noqa: BLE001 - whatever a bug raises becomes an incident, not a stack trace
-            return self._incident(node.path, error)
+            return self.site.incident(node.path, error)
 
     async def _serve(self, bound: Bound, segments: list[bytes], scope: Scope, receive: Receive) -> Answer:
         site, route = self.site, bound.route
@@ -179,15 +182,6 @@ class Application:
         if self.draining:
             return problems.unavailable("shutting_down", "The till is shutting down.", close=True)
         return problems.unavailable("overloaded", "Too many requests are being answered at once.")
-
-    def _incident(self, place: str, error: Exception) -> Answer:
-        """Log a bug by where it happened. Messages of exceptions may hold what a client sent, so they stay out."""
-        self.site.telemetry.incidents += 1
-        ident = self.site.ids.operation()
-        frames = traceback.extract_tb(error.__traceback__)
-        where = [f"{PurePath(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
-        log.error("incident", incident=ident, route=place, error=type(error).__qualname__, where=where)
-        return problems.incident(ident)
 
 
 def _not_allowed(method: str, node: Node) -> Answer:

@@ -36,6 +36,13 @@ class Body(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     TEXTS: ClassVar[tuple[str, ...]] = ()
 
 
+class Query(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What every query is."""
+
+    NAMES: ClassVar[tuple[str, ...]] = ()
+    TEXTS: ClassVar[tuple[str, ...]] = ()
+
+
 class OrganizationBody(Body, frozen=True, kw_only=True):
     """A new organization. Without `plan` it gets the catalog's default plan, with null none.
 
@@ -168,6 +175,16 @@ class UnblockBody(Body, frozen=True, kw_only=True):
     reason: Reason
 
 
+class ReviewBody(Body, frozen=True, kw_only=True):
+    """An operation that succeeded and could not be charged: its hold, the tokens it used, and why (R-LED-4)."""
+
+    NAMES: ClassVar[tuple[str, ...]] = ("hold",)
+    TEXTS: ClassVar[tuple[str, ...]] = ("reason",)
+    hold: Name
+    tokens: TokensOrNone
+    reason: Reason
+
+
 class OperatorKeyBody(Body, frozen=True, kw_only=True):
     """What the key is called; the name stands on the record beside what is done with it."""
 
@@ -175,23 +192,24 @@ class OperatorKeyBody(Body, frozen=True, kw_only=True):
     name: Name
 
 
-class ListQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ListQuery(Query, frozen=True, kw_only=True):
     """A page of organizations in order of their ids, after the id `after`."""
 
     after: Annotated[str, Meta(max_length=NAME_CHARS_MAX)] = ""
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
 
 
-class JournalQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class JournalQuery(Query, frozen=True, kw_only=True):
     """A page of the journal, newest first; `before` is the `next` of the page before."""
 
     before: Annotated[str, Meta(min_length=1, max_length=32)] | None = None
     limit: Annotated[int, Meta(ge=1, le=500)] = 50
 
 
-class CheckQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class CheckQuery(Query, frozen=True, kw_only=True):
     """The use to be checked: `quantity` uses of a feature, or `tokens` of a metered one."""
 
+    NAMES: ClassVar[tuple[str, ...]] = ("feature", "user")
     feature: Name
     user: Name | None = None
     quantity: Tokens = 1

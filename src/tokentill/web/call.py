@@ -9,10 +9,9 @@ Requirement ids: R-LED-9, R-LED-10, R-ABU-6.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
@@ -21,11 +20,10 @@ from msgspec import Struct
 
 from tokentill.ports import OperatorKey
 from tokentill.web import names, problems
-from tokentill.web.asgi import CLOSE, Receive
+from tokentill.web.asgi import Message, Receive
 from tokentill.web.problems import Halt
 
 BODY_BYTES_MAX = 64 * 1024
-BODY_SECONDS_MAX = 10.0
 QUERY_FIELDS_MAX = 10
 
 Body = TypeVar("Body")
@@ -61,56 +59,52 @@ class Head:
 
     __slots__ = ("authorization", "content_type", "doubled", "key", "length")
 
-    def __init__(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        self.authorization: bytes | None = None
-        self.content_type: bytes | None = None
-        self.length: bytes | None = None
-        self.key: bytes | None = None
-        self.doubled = False
-        for header, value in headers:
-            if header == b"authorization":
-                self.doubled = self.doubled or self.authorization is not None
-                self.authorization = value
-            elif header == b"content-type":
-                self.content_type = value
-            elif header == b"content-length":
-                self.length = value
-            elif header == b"idempotency-key":
-                self.doubled = self.doubled or self.key is not None
-                self.key = value
+    def __init__(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        found = dict(headers)
+        self.authorization = found.get(b"authorization")
+        self.content_type = found.get(b"content-type")
+        self.length = found.get(b"content-length")
+        self.key = found.get(b"idempotency-key")
+        self.doubled = len(found) != len(headers) and any(
+            sum(header == one for header, _ in headers) > 1 for one in (b"authorization", b"idempotency-key")
+        )
 
 
 async def read_body(receive: Receive, declared: bytes | None) -> bytes:
-    """The whole body, at most 64 KiB and within 10 seconds; `declared` is the content-length header."""
+    """The whole body, at most 64 KiB; `declared` is the content-length header.
+
+    How long it may take is the server's to say (`tokentill.web.protocol`).
+    """
     if declared is not None and (not declared.isdigit() or int(declared[:20]) > BODY_BYTES_MAX):
         raise _too_large()
-    try:
-        async with asyncio.timeout(BODY_SECONDS_MAX):
-            message = await receive()
-            body: bytes = message.get("body", b"")
-            if message.get("more_body"):
-                body = await _read_on(receive, body)
-    except TimeoutError:
-        detail = f"The body took longer than {BODY_SECONDS_MAX:g} seconds. Nothing was changed."
-        raise Halt(problems.plain(408, "body_too_slow", detail, (CLOSE,))) from None
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if message.get("more_body") or message["type"] == "http.disconnect":
+        body = await _read_on(receive, message)
     if len(body) > BODY_BYTES_MAX:
         raise _too_large()
     return body
 
 
-async def _read_on(receive: Receive, first: bytes) -> bytes:
-    parts, size, more = [first], len(first), True
-    while more and size <= BODY_BYTES_MAX:
-        message = await receive()
+async def _read_on(receive: Receive, message: Message) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    while message["type"] == "http.request":
         parts.append(message.get("body", b""))
         size += len(parts[-1])
-        more = bool(message.get("more_body"))
-    return b"".join(parts)
+        if size > BODY_BYTES_MAX or not message.get("more_body"):
+            return b"".join(parts)
+        message = await receive()
+    # Nobody is there to read this; what was sent of the body is not what was meant.
+    raise Halt(
+        problems.plain(408, "body_too_slow", "The connection ended before the body. Nothing was changed.")
+    )
 
 
 def _too_large() -> Halt:
     detail = f"A request body may have at most {BODY_BYTES_MAX} bytes. Nothing was changed."
-    return Halt(problems.plain(413, "body_too_large", detail, (CLOSE,)))
+    # The connection stays: closing it on a client that is still sending would lose the answer.
+    return Halt(problems.plain(413, "body_too_large", detail))
 
 
 def is_json(content_type: bytes | None) -> bool:
@@ -128,7 +122,7 @@ def _once(pairs: list[tuple[str, Any]]) -> None:
         raise problems.invalid(f"The field {twice!r:.80} stands twice in the body.", twice[:80])
 
 
-_check_once = json.JSONDecoder(object_pairs_hook=_once).decode
+_scan = json.JSONDecoder(object_pairs_hook=_once).decode
 
 
 def decode(decoder: msgspec.json.Decoder[Body], body: bytes) -> Body:
@@ -140,8 +134,9 @@ def decode(decoder: msgspec.json.Decoder[Body], body: bytes) -> Body:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         detail = "The body is not JSON in UTF-8. Nothing was changed. Correct it and send it again."
         raise Halt(problems.plain(400, "malformed_json", detail)) from None
-    # msgspec lets the last of two equal names win; what a body says twice is not what it means.
-    _check_once(body.decode())
+    if body.count(b":") > 1:
+        # msgspec lets the last of two equal names win; what a body says twice is not what it means.
+        _scan(body.decode())
     return value
 
 
@@ -205,18 +200,10 @@ def query(kind: type[Query], text: bytes) -> Query:
 
 def idempotency_key(value: bytes) -> str:
     """The caller's key from its header, with or without the quotes that the IETF draft puts around it."""
-    text = value.decode("latin-1").strip(" ")
-    if len(text) > 1 and text[0] == text[-1] == '"':
+    text = value.decode("latin-1")
+    if text[:1] == '"' == text[-1:] and len(text) > 1:
         text = text[1:-1]
     wrong = names.key_fault(text)
     if wrong is not None:
         raise problems.invalid(f"The header Idempotency-Key {wrong}.", "Idempotency-Key")
     return text
-
-
-def name(value: str, field: str) -> str:
-    """The value itself if it may be a name."""
-    wrong = names.fault(value)
-    if wrong is not None:
-        raise problems.invalid(f"`{field}` {wrong}.", field)
-    return value

@@ -192,7 +192,7 @@ def _codes(route: Route) -> Iterator[tuple[int, str]]:
     yield 422, Code.INVALID
     if route.body is not None:
         yield 400, "malformed_json"
-        yield 408, "body_too_slow"
+        yield 408, "request_too_slow"
         yield 413, "body_too_large"
         yield 415, "unsupported_media_type"
     if route.name == "createOperatorKey":

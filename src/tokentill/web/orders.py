@@ -48,8 +48,9 @@ def of_operation(order: Order, status: int = 200) -> Run:
     """A route that goes on with the operation its path names."""
 
     async def run(site: Site, call: Call) -> Answer:
-        envelope = c.Envelope(call.organization, order(site, call), site.ids.operation())
-        return answer(site, await site.ledger.submit(envelope), status)
+        return answer(
+            site, await site.ledger.submit(c.Envelope(call.organization, order(site, call))), status
+        )
 
     return run
 
@@ -156,6 +157,12 @@ def set_cap(_site: Site, call: Call) -> c.SetCap:
 def unblock(_site: Site, call: Call) -> c.Unblock:
     """Lift a block, in the name of the operator key."""
     return c.Unblock(user=call.params[1], reason=call.body.reason, actor=call.actor)
+
+
+def review(site: Site, call: Call) -> c.Review:
+    """List a charge that could not be stored for a person to look at."""
+    body = call.body
+    return c.Review(hold=site.operation_id(body.hold), tokens=body.tokens, reason=body.reason)
 
 
 async def open_organization(site: Site, call: Call) -> Answer:

@@ -36,7 +36,7 @@ _HOME = """<!doctype html>
 <li><a href="/v1/health">Health</a></li>
 </ul>
 <p>Every other address under /v1 needs an operator key:
-<code>tokentill operator-key create NAME</code> makes one.</p>
+<code>tokentill key create NAME</code> makes one.</p>
 </body>
 </html>
 """
@@ -72,11 +72,14 @@ def build_pages(site: Site) -> Asgi:
             answer = problems.plain(404, "not_found", "There is nothing at this address. See /openapi.json.")
         return _response(answer)
 
+    def fail(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+        return _response(site.incident(f"page {request.method[:20]}", error))
+
     app = Litestar(
         [home],
         openapi_config=None,
         logging_config=None,
-        exception_handlers={HTTPException: refuse},
+        exception_handlers={HTTPException: refuse, Exception: fail},
         request_max_body_size=None,
     )
     return cast("Asgi", app)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct
 
+from tokentill.rules.keys import redact
 from tokentill.rules.refusals import Code, Layer, Refusal, Status, WayOut
 from tokentill.web.asgi import CLOSE, PROBLEM_JSON, Answer, Headers
 
@@ -83,9 +84,8 @@ TITLES: dict[str, str] = {
     "not_found": "Nothing is here",
     "method_not_allowed": "This method is not possible here",
     "malformed_http": "This is not HTTP",
-    "head_too_slow": "The head of the request did not arrive in time",
+    "request_too_slow": "The request did not arrive in time",
     "head_too_large": "The head of the request is too large",
-    "body_too_slow": "The body did not arrive in time",
     "operator_key_exists": "The operator key was made already",
     "unknown_operator_key": "Unknown operator key",
     "body_too_large": "The body is too large",
@@ -189,7 +189,9 @@ def plain(status: int, code: str, detail: str, headers: Headers = (), field: str
 
 def invalid(detail: str, field: str | None = None) -> Halt:
     """The request is understood and not valid; nothing was changed."""
-    detail = f"{detail} Nothing was changed. Correct the request and send it again."
+    # What is wrong may be a key in the wrong place; an answer that repeats it may end up in somebody's log.
+    detail = redact(f"{detail} Nothing was changed. Correct the request and send it again.")
+    field = None if field is None else redact(field)
     return Halt(plain(422, Code.INVALID, detail, field=field), field)
 
 

@@ -39,8 +39,8 @@ class Route(Struct, frozen=True, kw_only=True):
     run: Run
     reply: type[Struct] | None
     status: int = 200
-    body: type[Struct] | None = None
-    query: type[Struct] | None = None
+    body: type[bodies.Body] | None = None
+    query: type[bodies.Query] | None = None
     refusals: tuple[Code, ...] = ()
     open: bool = False
     attempts: bool = False
@@ -51,7 +51,7 @@ ORG = "/v1/organizations/{org}"
 
 
 def _order(
-    path: str, name: str, summary: str, run: Run, body: type[Struct], *refusals: Code, **more: Any
+    path: str, name: str, summary: str, run: Run, body: type[bodies.Body], *refusals: Code, **more: Any
 ) -> Route:
     return Route(
         method="POST",
@@ -138,6 +138,10 @@ ACCOUNTS = (
     _order(
         f"{ORG}/users/{{user}}/unblock", "unblock", "Lift a user's block",
         orders.keyed(orders.unblock), bodies.UnblockBody, Code.KEY_REUSED, Code.NOT_POSSIBLE,
+    ),
+    _order(
+        f"{ORG}/reviews", "review", "List a charge that could not be stored in time for a person to look at",
+        orders.keyed(orders.review, 201), bodies.ReviewBody, Code.KEY_REUSED, status=201,
     ),
     Route(
         method="DELETE", path=f"{ORG}/users/{{user}}", name="eraseUser", summary="Erase the name of a user",

@@ -6,33 +6,49 @@ of its place. The path is matched exactly: no second slash, no slash at the end.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 
 from tokentill.web import names, problems
-from tokentill.web.bodies import Body
-from tokentill.web.call import Call, decode, name, query
+from tokentill.web.bodies import Body, Query
+from tokentill.web.call import Call, decode, query
 from tokentill.web.routes import Route
 
 _NO_BODY = b"{}"
 
 
+Checks = list[tuple[str, Callable[[str], str | None]]]
+
+
+def _checks(kind: type[Body | Query]) -> Checks:
+    """What the texts of a body or a query must be, field by field."""
+    named: Checks = [(field, names.fault) for field in kind.NAMES]
+    return named + [(field, names.text_fault) for field in kind.TEXTS]
+
+
+def _hold(value: object, checks: Checks) -> None:
+    for field, fault in checks:
+        text = getattr(value, field)
+        if type(text) is str:
+            wrong = fault(text)
+            if wrong is not None:
+                raise problems.invalid(f"`{field}` {wrong}.", field)
+
+
 class Bound:
     """A route made ready: its decoder, and what its parameters and fields must be."""
 
-    __slots__ = ("_decoder", "_is_name", "_names", "_params", "_texts", "has_body", "route")
+    __slots__ = ("_body_checks", "_decoder", "_is_name", "_params", "_query_checks", "has_body", "route")
 
     def __init__(self, route: Route) -> None:
         self.route = route
         self.has_body = route.body is not None
         self._decoder: Any = None if route.body is None else msgspec.json.Decoder(route.body)
-        body = route.body
-        known = body is not None and issubclass(body, Body)
-        self._names: tuple[str, ...] = body.NAMES if known else ()  # type: ignore[union-attr]  # just seen
-        self._texts: tuple[str, ...] = body.TEXTS if known else ()  # type: ignore[union-attr]  # just seen
+        self._body_checks = [] if route.body is None else _checks(route.body)
+        self._query_checks = [] if route.query is None else _checks(route.query)
         self._params = [part[1:-1] for part in route.path.split("/") if part[:1] == "{"]
         self._is_name = [param in ("org", "user") for param in self._params]
 
@@ -47,12 +63,9 @@ class Bound:
                 raise problems.invalid(
                     f"`{self._params[at]}` in the path is not UTF-8.", self._params[at]
                 ) from None
-            if self._is_name[at]:
-                name(text, self._params[at])
-            else:
-                wrong = names.key_fault(text)
-                if wrong is not None:
-                    raise problems.invalid(f"`{self._params[at]}` in the path {wrong}.", self._params[at])
+            wrong = names.fault(text) if self._is_name[at] else names.key_fault(text)
+            if wrong is not None:
+                raise problems.invalid(f"`{self._params[at]}` in the path {wrong}.", self._params[at])
             found.append(text)
         return found
 
@@ -60,17 +73,11 @@ class Bound:
         """The body and the query as values, or `Halt`."""
         if self._decoder is not None:
             value = call.body = decode(self._decoder, body or _NO_BODY)
-            for field in self._names:
-                text = getattr(value, field)
-                if type(text) is str:
-                    name(text, field)
-            for field in self._texts:
-                text = getattr(value, field)
-                wrong = names.text_fault(text) if text is not None else None
-                if wrong is not None:
-                    raise problems.invalid(f"`{field}` {wrong}.", field)
+            if self._body_checks:
+                _hold(value, self._body_checks)
         if self.route.query is not None:
             call.query = query(self.route.query, query_string)
+            _hold(call.query, self._query_checks)
         elif query_string:
             raise problems.invalid("This route takes no query parameters.")
 

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Awaitable, Callable
+from pathlib import PurePath
+
+import structlog
 
 from tokentill.ports import Clock, Health, Ids, Ledger
 from tokentill.rules import chain
+from tokentill.web import problems
 from tokentill.web.asgi import Answer
 from tokentill.web.call import Call
 from tokentill.web.gate import Gate
 from tokentill.web.telemetry import Telemetry
 
 HEALTH_FRESH_MS = 1000
+
+log = structlog.get_logger("tokentill.web")
 
 _is_id = re.compile(r"[0-9a-f]{32}").fullmatch
 
@@ -52,6 +59,15 @@ class Site:
         if self._health is None or not 0 <= now - self._health_at < HEALTH_FRESH_MS:
             self._health, self._health_at = await self.ledger.health(), now
         return self._health
+
+    def incident(self, place: str, error: Exception) -> Answer:
+        """Log a bug by where it happened. Messages of exceptions may hold what a client sent, so they stay out."""
+        self.telemetry.incidents += 1
+        ident = self.ids.operation()
+        frames = traceback.extract_tb(error.__traceback__)
+        where = [f"{PurePath(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
+        log.error("incident", incident=ident, route=place, error=type(error).__qualname__, where=where)
+        return problems.incident(ident)
 
 
 Run = Callable[[Site, Call], Awaitable[Answer]]

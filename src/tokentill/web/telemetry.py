@@ -95,11 +95,12 @@ class Telemetry(Collector):
         return metric
 
     def _ledger_metrics(self) -> Iterator[Metric]:
-        # Both engines count these; a ledger that does not is no less a ledger.
+        # The lane counts its batches; on SQLite the ledger is its own lane.
+        lane = getattr(self._ledger, "lane", self._ledger)
         for name, text in (
             ("batches", "Batches of commands committed."),
             ("commands", "Commands decided and committed."),
         ):
-            value = getattr(self._ledger, name, None)
+            value = getattr(lane, name, None)
             if isinstance(value, int):
                 yield CounterMetricFamily(f"tokentill_ledger_{name}", text, value=value)

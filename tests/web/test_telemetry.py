@@ -1,0 +1,209 @@
+"""Metrics, logs and incidents tell what happens and never who or with which key (R-PLAT-3)."""
+
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+from prometheus_client.parser import text_string_to_metric_families
+from structlog.testing import LogCapture
+
+from tests.web.conftest import Till, running_till
+from tokentill.ports import Health, StoreDown
+from tokentill.rules import keys
+from tokentill.rules.catalog import Catalog
+
+ORG = "/v1/organizations/acme"
+GOAL = {"feature": "generate_goal", "user": "maria-canary"}
+
+
+@pytest.fixture
+def logged() -> Iterator[LogCapture]:
+    """Everything that is logged through structlog, as it stands before anybody tidies it."""
+    capture = LogCapture()
+    before = structlog.get_config()
+    structlog.configure(processors=[capture], cache_logger_on_first_use=False)
+    yield capture
+    structlog.configure(**before)
+
+
+def metrics_of(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+async def test_the_metrics_count_what_happened(each_till: Till) -> None:
+    # R-PLAT-3
+    await each_till.done("POST", f"{ORG}/charges", GOAL)
+    await each_till.ask("POST", f"{ORG}/charges", GOAL)
+    await each_till.done("POST", f"{ORG}/holds", {"feature": "generate_goal", "user": "bob"}, key="j")
+    await each_till.done("POST", f"{ORG}/holds/j/settle", {"tokens": 2})
+    await each_till.done("POST", f"{ORG}/holds/j/settle", {"tokens": 2})
+    await each_till.ask("GET", "/nothing")
+    reply = await each_till.ask("GET", "/metrics")
+    assert reply.headers["content-type"].startswith("text/plain")
+    found = metrics_of(reply.raw.decode())
+    charges = "/v1/organizations/{org}/charges"
+    assert found["tokentill_requests_total", (("route", charges), ("status", "201"))] == 1
+    assert found["tokentill_requests_total", (("route", charges), ("status", "429"))] == 1
+    assert found["tokentill_requests_total", (("route", "other"), ("status", "404"))] == 1
+    assert found["tokentill_refusals_total", (("code", "too_soon"),)] == 1
+    assert found["tokentill_tokens_charged_total", ()] == 5
+    assert found["tokentill_request_seconds_count", (("route", charges),)] == 2
+    assert found["tokentill_request_seconds_bucket", (("le", "+Inf"), ("route", charges))] == 2
+    assert found["tokentill_requests_in_flight", ()] == 1
+    assert found["tokentill_incidents_total", ()] == 0
+    assert found["tokentill_ledger_commands_total", ()] >= 5
+    assert 1 <= found["tokentill_ledger_batches_total", ()] <= found["tokentill_ledger_commands_total", ()]
+
+
+async def test_no_secret_and_no_name_reaches_logs_metrics_or_problems(
+    till: Till, logged: LogCapture, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    # R-PLAT-3
+    caplog.set_level(logging.DEBUG)
+    own = keys.read(till.key)
+    assert own is not None
+    made = await till.done("POST", "/v1/operator-keys", {"name": "other"})
+    replies = [
+        await till.ask("GET", "/v1/operator-keys"),
+        await till.ask("POST", f"{ORG}/charges", GOAL, key="idem-canary"),
+        await till.ask("POST", f"{ORG}/charges", {**GOAL, "quantity": -1}),
+        await till.ask("POST", f"{ORG}/charges", raw=b'{"user":"maria-canary"'),
+        await till.ask("GET", f"{ORG}/balance", headers={"Authorization": f"Bearer {till.key}x"}),
+        await till.ask("GET", f"{ORG}/balance", headers={"Authorization": f"Basic {till.key}"}),
+        await till.ask("PUT", f"{ORG}/{till.key}"),
+        await till.ask("GET", f"/{till.key}"),
+        await till.ask("GET", f"/v1/organizations?{till.key}={till.key}"),
+        await till.ask("GET", "/metrics"),
+    ]
+    broken = till.app.site
+    broken.ledger = Broken(f"{till.key} {GOAL['user']}")
+    replies += [
+        await till.ask("POST", f"{ORG}/charges", GOAL),
+        await till.ask("GET", f"{ORG}/journal"),
+    ]
+    assert [reply.code for reply in replies[-2:]] == ["internal_error"] * 2
+    assert len([entry for entry in logged.entries if entry["event"] == "incident"]) == 2
+    places = [reply.raw.decode() + str(reply.headers) for reply in replies]
+    places += [json.dumps(logged.entries, default=str), caplog.text, *capfd.readouterr()]
+    made_key = keys.read(made["key"])
+    assert made_key is not None
+    for place in places:
+        for secret in (own.secret, made_key.secret, "idem-canary"):
+            assert secret not in place
+    for place in [*places[10:], places[9]]:
+        assert "maria-canary" not in place
+
+
+class Broken:
+    """A ledger with a bug in everything, whose exceptions say too much."""
+
+    def __init__(self, says: str) -> None:
+        self.says = says
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(self.says)
+
+
+class Away:
+    """A ledger whose database is away."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.catalog = catalog
+
+    def __getattr__(self, name: str) -> Any:
+        async def fail(*_args: Any, **_kwargs: Any) -> Any:
+            raise StoreDown("postgresql://user:password@host/db is away")
+
+        return fail
+
+
+async def test_a_bug_is_an_incident_that_the_log_can_be_searched_for(till: Till, logged: LogCapture) -> None:
+    # R-PLAT-3
+    till.app.site.ledger = Broken("boom")
+    reply = await till.ask("POST", f"{ORG}/charges", GOAL)
+    assert (reply.status, reply.code) == (500, "internal_error")
+    (entry,) = (entry for entry in logged.entries if entry["event"] == "incident")
+    assert entry["incident"] == reply.json["incident"]
+    assert entry["incident"] in reply.json["detail"]
+    assert entry["route"] == "/v1/organizations/{org}/charges"
+    assert entry["error"] == "RuntimeError"
+    assert entry["where"][-1].endswith("__getattr__")
+    assert "boom" not in json.dumps(entry, default=str)
+
+
+async def test_a_database_that_is_away_is_503_with_a_time_to_come_back(till: Till) -> None:
+    # R-LED-9
+    site = till.app.site
+    ledger, site.ledger = site.ledger, Away(till.ledger.catalog)
+    for method, path, body in [
+        ("POST", f"{ORG}/charges", GOAL),
+        ("GET", f"{ORG}/balance", None),
+        ("GET", "/v1/health", None),
+    ]:
+        reply = await till.ask(method, path, body)
+        assert (reply.status, reply.code, reply.headers["Retry-After"]) == (503, "store_unavailable", "1")
+        assert b"password" not in reply.raw
+    # An invalid request is invalid all the same, though nobody can put it on the record.
+    assert (await till.ask("POST", f"{ORG}/charges", {**GOAL, "quantity": 0})).status == 422
+    async with till.client.get(f"{till.url}/") as page:
+        assert page.status == 200
+        assert "cannot be reached" in await page.text()
+    site.ledger = Broken("boom")
+    async with till.client.get(f"{till.url}/") as page:
+        assert page.status == 500
+        assert (await page.json(content_type="application/problem+json"))["code"] == "internal_error"
+    site.ledger = ledger
+    assert (await till.ask("POST", f"{ORG}/charges", GOAL)).status == 201
+
+
+async def test_a_key_cannot_be_looked_up_while_the_database_is_away(till: Till) -> None:
+    till.clock.pass_ms(10_000)
+    gate = till.app.site.gate
+    gate._ledger = Away(till.ledger.catalog)
+    reply = await till.ask("GET", f"{ORG}/balance")
+    assert (reply.status, reply.code) == (503, "store_unavailable")
+
+
+async def test_an_unhealthy_till_says_why(till: Till) -> None:
+    # R-PLAT-3
+
+    class Slow:
+        async def health(self) -> Health:
+            return Health(False, "sqlite", 0, 90_000, ("the sweeper is more than a minute behind",))
+
+    till.app.site.ledger = Slow()  # type: ignore[assignment]  # for once
+    reply = await till.ask("GET", "/v1/health")
+    assert (reply.status, reply.code) == (503, "unhealthy")
+    assert reply.json["problems"] == ["the sweeper is more than a minute behind"]
+    assert reply.headers["Retry-After"] == "1"
+
+
+async def test_health_asks_the_store_once_a_second_however_often_it_is_asked(till: Till) -> None:
+    asked = 0
+
+    class Counting:
+        async def health(self) -> Health:
+            nonlocal asked
+            asked += 1
+            return Health(True, "sqlite", 0, 0, ())
+
+    till.app.site.ledger = Counting()  # type: ignore[assignment]  # for once
+    for _ in range(10):
+        await till.ask("GET", "/v1/health")
+    assert asked == 1
+    till.clock.pass_ms(1000)
+    await till.ask("GET", "/v1/health")
+    assert asked == 2
+
+
+async def test_too_many_requests_at_once_are_told_to_come_back() -> None:
+    async with running_till(":memory:", catalog="analysis", in_flight_max=0) as till:
+        reply = await till.ask("GET", "/v1/catalog")
+        assert (reply.status, reply.code, reply.headers["Retry-After"]) == (503, "overloaded", "1")
