@@ -24,16 +24,15 @@ Reply = Receipt | Refusal
 
 def refund(turn: Turn, command: c.Refund) -> Reply:
     """Give back a charge whose work failed after all (`refundToken`, R-LED-7); once for each charge."""
+    wrong = None if command.tokens is None else bad_amount(command.tokens)
+    if wrong is not None:
+        return wrong
     history = turn.find(command.operation)
     charged = next((entry for entry in history if type(entry) is e.Charged), None)
     if charged is None:
         if command.operation in turn.state.holds:
             return Refusal(Code.NOT_POSSIBLE, "This operation is still running. Release its hold instead.")
         return Refusal(Code.UNKNOWN_OPERATION, "This organization has no charge of this id.")
-    if command.tokens is not None:
-        wrong = bad_amount(command.tokens)
-        if wrong is not None:
-            return wrong
     tokens = charged.tokens if command.tokens is None else command.tokens
     before = next((entry for entry in history if type(entry) is e.Refunded), None)
     if before is not None:

@@ -1,0 +1,338 @@
+"""The auditor: a second set of books, kept from the journal alone, that must agree with the account.
+
+It shares no code with `tokentill.rules.evolve`. It posts every entry to books of its own, checks each against
+what the invariants allow (I1 to I10 and I12 of the test plan), and compares the books with the account's state
+whenever it is asked. It decides nothing and never looks at a catalog.
+
+    I1  every lot: granted = available + held + spent + expired + revoked, none negative
+    I2  what is free is what the lots have free; nothing is owed
+    I3  the account is the fold of its journal: books, stamps and snapshot agree
+    I4  a hold ends at most once, in time, for at most what it held, and gives the rest back at once
+    I5  tokens leave the lots in burn order: priority, expiry, age
+    I6  the same key and body get the same answer
+    I7  a refused command leaves nothing behind but its own record
+    I8  sequence without gap, time never backwards, hash chain unbroken
+    I9  an operation reported failed or timed out charged nothing
+    I10 what comes back to a lapsed lot expires
+    I12 one plan grant for each plan and period start
+
+Beside them: a low balance warns once for each crossing (R-PLAN-8).
+
+Requirement ids: R-LED-1, R-LED-2, R-LED-3, R-LED-4, R-LED-5, R-LED-9, R-PLAN-8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, ClassVar
+
+from msgspec import structs
+
+from tokentill.lab.books import FAR, PLAN_PRIORITY, BookHold, BookLot, by_lot, first, total
+from tokentill.rules import chain
+from tokentill.rules import commands as c
+from tokentill.rules import entries as e
+from tokentill.rules.account import Account
+from tokentill.rules.receipts import Receipt
+from tokentill.rules.refusals import Refusal
+
+
+class Violation(Exception):
+    """An invariant does not hold: its number, the entry where it shows, and what was found."""
+
+    def __init__(self, invariant: str, seq: int, found: str) -> None:
+        super().__init__(f"{invariant} broken at entry {seq}: {found}")
+        self.invariant = invariant
+
+
+class Auditor:
+    """The books of one organization. `post` entries in order; every method raises `Violation` on a finding."""
+
+    def __init__(self) -> None:
+        self.seq = 0
+        self.time = 0
+        self.lots: dict[int, BookLot] = {}
+        self.living: dict[int, BookLot] = {}
+        """Token lots that have not lapsed."""
+        self.holds: dict[str, BookHold] = {}
+        self.held = 0
+        """Tokens reserved by open holds, those beyond the lots included."""
+        self.ended: set[str] = set()
+        self.charges: dict[str, e.Charged] = {}
+        self.refunded: set[str] = set()
+        self.frozen = False
+        self.plan: str | None = None
+        self.period_start: int | None = None
+        self.grants: set[tuple[str | None, int | None]] = set()
+        self.warned: dict[str, int] = {}
+        self.answers: dict[str, tuple[bytes, Receipt]] = {}
+
+    @property
+    def free(self) -> int:
+        """Tokens free in lots that have not lapsed."""
+        return sum(lot.available for lot in self.living.values())
+
+    def expect(self, invariant: str, holds: bool, found: object) -> None:  # noqa: FBT001  # reads as an assertion
+        """Raise `Violation` unless the invariant holds here."""
+        if not holds:
+            raise Violation(invariant, self.seq, str(found))
+
+    def post(self, entry: e.Entry) -> None:
+        """Put one entry into the books, if it follows from what is in them."""
+        self.expect("I8", entry.seq == self.seq + 1, f"sequence {entry.seq} follows {self.seq}")
+        self.expect("I8", entry.time >= self.time, f"time {entry.time} follows {self.time}")
+        self.expect("I1", entry.tokens >= 0, f"{entry.tokens} tokens moved")
+        self.seq, self.time = entry.seq, entry.time
+        handler = self._handlers.get(type(entry))
+        if handler is not None:
+            handler(self, entry)
+        touched = [n for name in ("moves", "returned", "lapsed") for n, _ in getattr(entry, name, ())]
+        for lot in (self.lots[number] for number in touched):
+            self.expect("I1", min(lot.columns()) >= 0, f"lot {lot.number} is {lot}")
+        stamps, books = (entry.balance, entry.held), (self.free, self.held)
+        self.expect("I3", stamps == books, f"{e.movement(entry)} is stamped {stamps}, books say {books}")
+        left = sum(books)
+        self.warned = {code: threshold for code, threshold in self.warned.items() if left <= threshold}
+
+    def post_all(self, entries: Iterable[e.Entry]) -> None:
+        """Post entries in order."""
+        for entry in entries:
+            self.post(entry)
+
+    def _granted(self, entry: e.Granted) -> None:
+        self.expect("I8", entry.lot == len(self.lots) + 1, f"lot {entry.lot} follows {len(self.lots)}")
+        self.expect("I1", entry.tokens > 0, f"lot {entry.lot} of {entry.tokens} tokens")
+        if entry.origin == "plan":
+            grant = (self.plan, self.period_start)
+            self.expect("I12", grant not in self.grants, f"second grant of plan and period {grant}")
+            self.grants.add(grant)
+        lot = BookLot(entry.lot, entry.priority, entry.unit, entry.expires_at, entry.tokens)
+        self.lots[entry.lot] = lot
+        if entry.unit == "token":
+            self.living[entry.lot] = lot
+
+    def _draw(self, entry: e.Held | e.Charged) -> None:
+        """Moves out of lots are the greedy draw in burn order; beyond them only when they are empty."""
+        left, expected = total(entry.moves), []
+        for lot in sorted(self.living.values(), key=lambda lot: lot.rank):
+            take = min(left, lot.available) if lot.drawable(self.time) else 0
+            if take:
+                expected.append((lot.number, take))
+            left -= take
+        self.expect("I2", left == 0, f"{total(entry.moves)} tokens drawn, {left} more than are free")
+        self.expect("I5", tuple(expected) == entry.moves, f"drew {entry.moves}, burn order gives {expected}")
+        self.expect("I2", not (entry.moves and self.frozen), "tokens drawn while they are set aside")
+        if entry.beyond:
+            alone = entry.beyond_kind == "unlimited" and not entry.moves
+            rest = self.free - total(entry.moves)
+            self.expect("I5", alone or rest == 0, f"went beyond the lots with {rest} tokens free")
+        made = total(entry.moves) + entry.beyond
+        self.expect("I3", entry.tokens == made, f"{entry.tokens} tokens are made of {made}")
+
+    def _held(self, entry: e.Held) -> None:
+        key = entry.key or ""
+        known = key in self.holds or key in self.ended or key in self.charges
+        self.expect("I4", bool(key) and not known, f"operation {key} begins again")
+        self._draw(entry)
+        for number, tokens in entry.moves:
+            self.lots[number].held += tokens
+        self.holds[key] = BookHold(entry.tokens, entry.deadline, entry.moves, entry.beyond)
+        self.held += entry.tokens
+
+    def _extended(self, entry: e.Extended) -> None:
+        hold = self.holds.get(entry.hold)
+        if hold is None:
+            raise Violation("I4", self.seq, f"extends hold {entry.hold}, which is not open")
+        fair = self.time < hold.deadline <= entry.deadline
+        self.expect("I4", fair, f"at {self.time} deadline {hold.deadline} became {entry.deadline}")
+        hold.deadline = entry.deadline
+
+    def _end(self, key: str | None) -> BookHold:
+        hold = self.holds.pop(key or "", None)
+        if hold is None:
+            raise Violation("I4", self.seq, f"ends hold {key}, which is not open")
+        self.ended.add(key or "")
+        self.held -= hold.tokens
+        for number, tokens in hold.moves:
+            self.lots[number].held -= tokens
+        return hold
+
+    def _back(self, returned: e.Moves, lapsed: e.Moves) -> None:
+        """What comes back is free again in a living lot and expires in a lapsed one."""
+        for number, _ in returned:
+            self.expect("I10", not self.lots[number].lapsed, f"tokens came back to lapsed lot {number}")
+        for number, tokens in lapsed:
+            self.expect("I10", self.lots[number].lapsed, f"tokens of living lot {number} expired")
+            self.lots[number].expired += tokens
+
+    def _charged(self, entry: e.Charged) -> None:
+        key = entry.key or ""
+        self.expect("I4", key not in self.charges, f"operation {key} charged again")
+        self.charges[key] = entry
+        if entry.part == 0:
+            self.expect("I4", key not in self.holds and key not in self.ended, f"{key} is a hold")
+            self._draw(entry)
+        else:
+            hold = self._end(entry.key)
+            self.expect("I9", self.time < hold.deadline, f"charged {self.time - hold.deadline} ms too late")
+            self.expect("I4", entry.tokens <= hold.tokens, f"charged {entry.tokens} of {hold.tokens} held")
+            self.expect("I4", 0 <= entry.beyond <= hold.beyond, f"{entry.beyond} beyond of {hold.beyond}")
+            parts = by_lot(entry.moves, entry.returned, entry.lapsed)
+            self.expect("I4", parts == by_lot(hold.moves), f"hold of {hold.moves} ended as {parts}")
+            kept = first(hold.moves, total(entry.moves))
+            self.expect("I5", entry.moves == kept, f"charged {entry.moves}, order gives {kept}")
+            self._back(entry.returned, entry.lapsed)
+        for number, tokens in entry.moves:
+            self.lots[number].spent += tokens
+        made = total(entry.moves) + entry.beyond
+        self.expect("I3", entry.tokens == made, f"{entry.tokens} tokens are made of {made}")
+
+    def _released(self, entry: e.Released) -> None:
+        hold = self._end(entry.key)
+        parts = by_lot(entry.returned, entry.lapsed)
+        self.expect("I9", parts == by_lot(hold.moves), f"hold of {hold.moves} gave back {parts}")
+        self.expect("I4", entry.tokens == hold.tokens, f"released {entry.tokens} of {hold.tokens}")
+        self._back(entry.returned, entry.lapsed)
+
+    def _refunded(self, entry: e.Refunded) -> None:
+        key = entry.key or ""
+        charge = self.charges.get(key)
+        if charge is None or key in self.refunded:
+            raise Violation("I4", self.seq, f"refunds {key}, which was not charged or is refunded")
+        self.refunded.add(key)
+        made = total(entry.returned) + total(entry.lapsed) + entry.beyond
+        fair = entry.tokens == made <= charge.tokens and entry.beyond <= charge.beyond
+        self.expect("I4", fair, f"{made} of {charge.tokens} refunded")
+        spent = by_lot(charge.moves)
+        for number, tokens in by_lot(entry.returned, entry.lapsed).items():
+            self.expect("I4", tokens <= spent.get(number, 0), f"refunds {tokens} tokens to lot {number}")
+            self.lots[number].spent -= tokens
+        self._back(entry.returned, entry.lapsed)
+
+    def _revoked(self, entry: e.Revoked) -> None:
+        self.expect("I3", entry.tokens == total(entry.moves), "tokens are not the sum of moves")
+        for number, tokens in entry.moves:
+            self.lots[number].revoked += tokens
+
+    def _expired(self, entry: e.Expired) -> None:
+        moved = by_lot(entry.moves)
+        self.expect("I1", moved.keys() <= set(entry.lots), "tokens expired in a living lot")
+        for number in entry.lots:
+            lot = self.lots[number]
+            past = lot.expires_at is not None and lot.expires_at <= self.time
+            due = past or lot.priority == PLAN_PRIORITY
+            self.expect("I5", due and not lot.lapsed, f"lot {number} lapsed before its time or twice")
+            self.expect("I1", moved.get(number, 0) == lot.available, f"lot {number} kept tokens")
+            lot.expired += lot.available
+            lot.lapsed = True
+            self.living.pop(number, None)
+
+    def _period_started(self, entry: e.PeriodStarted) -> None:
+        self.period_start = entry.start
+
+    def _plan_changed(self, entry: e.PlanChanged) -> None:
+        self.plan = entry.plan
+        self.period_start = None
+
+    def _frozen(self, _entry: e.Frozen) -> None:
+        self.frozen = True
+
+    def _restored(self, entry: e.Restored) -> None:
+        self.frozen = False
+        for number, expires_at in entry.extended:
+            before = self.lots[number].expires_at
+            self.expect("I5", before is not None and expires_at >= before, f"lot {number} lost time")
+            self.lots[number].expires_at = expires_at
+
+    def _warned(self, entry: e.Warned) -> None:
+        left = self.free + self.held
+        self.expect("R-PLAN-8", left <= entry.threshold, f"warned with {left} of {entry.threshold} left")
+        self.expect("R-PLAN-8", entry.code not in self.warned, f"warned of {entry.code} twice")
+        self.warned[entry.code] = entry.threshold
+
+    _handlers: ClassVar[dict[type[e.Base], Callable[[Auditor, Any], None]]] = {
+        e.Granted: _granted,
+        e.Held: _held,
+        e.Extended: _extended,
+        e.Charged: _charged,
+        e.Released: _released,
+        e.Refunded: _refunded,
+        e.Revoked: _revoked,
+        e.Expired: _expired,
+        e.PeriodStarted: _period_started,
+        e.PlanChanged: _plan_changed,
+        e.Frozen: _frozen,
+        e.Restored: _restored,
+        e.Warned: _warned,
+    }
+
+    def compare(self, account: Account) -> None:
+        """The account says what the books say (I1 to I4), and what it derives follows from its state."""
+        state = account.state
+        self.expect("I3", (state.seq, state.time) == (self.seq, self.time), "the account is elsewhere")
+        theirs = {
+            number: (
+                lot.granted, lot.available, lot.held, lot.spent, lot.expired, lot.revoked,
+                FAR if lot.expires_at is None else lot.expires_at, int(lot.lapsed),
+            )
+            for number, lot in state.lots.items()
+        }  # fmt: skip
+        kept = {n: lot for n, lot in self.lots.items() if n in theirs or lot.available or lot.held}
+        ours = {number: lot.columns() for number, lot in kept.items()}
+        self.expect("I1", ours == theirs, f"lots are {theirs}, books {ours}")
+        gone = [lot for n, lot in self.lots.items() if n not in kept and lot.unit == "token"]
+        sums = [
+            sum(getattr(lot, name) for lot in gone) for name in ("granted", "spent", "expired", "revoked")
+        ]
+        self.expect("I1", sums == state.dropped, f"dropped lots sum to {state.dropped}, books {sums}")
+        holds = {k: BookHold(h.tokens, h.deadline, h.moves, h.beyond) for k, h in state.holds.items()}
+        self.expect("I4", holds == self.holds, f"open holds are {holds}, books {self.holds}")
+        derived, books = (account.free, account.held), (self.free, self.held)
+        self.expect("I2", derived == books, f"account derives {derived}, books {books}")
+        order = sorted(lot.rank for lot in self.living.values() if lot.available)
+        self.expect("I5", order == account.order, f"burn order is {account.order}, books {order}")
+        deadlines = [hold.deadline for hold in self.holds.values()]
+        deadlines += [at for at in (state.stage_at, None if state.period is None else state.period.end) if at]
+        if not self.frozen:
+            aging = [lot for lot in kept.values() if lot.priority != PLAN_PRIORITY and not lot.lapsed]
+            deadlines += [lot.expires_at for lot in aging if lot.expires_at is not None]
+        due, soonest = account.next_due(), min(deadlines, default=None)
+        self.expect("I3", (None if due is None else due[0]) == soonest, f"next due {due}, books {soonest}")
+
+    def answered(self, envelope: c.Envelope, reply: Receipt | Refusal, wrote: Sequence[e.Entry]) -> None:
+        """What one command answered and put on the record: I6 and I7. `wrote` are its entries, due ones included."""
+        acts = [entry for entry in wrote if _acts(entry)]
+        if isinstance(reply, Refusal):
+            self.expect("I7", not acts, f"refused as {reply.code} but wrote {acts}")
+            return
+        self.expect("I6", not (reply.replayed and acts), f"replayed but wrote {acts}")
+        if envelope.key is None or not envelope.keyed or isinstance(envelope.command, _KEYED_OTHERWISE):
+            return
+        answer = (c.encode(envelope.command), structs.replace(reply, replayed=False))
+        before = self.answers.setdefault(envelope.key, answer)
+        self.expect("I6", before == answer, f"key {envelope.key} answered {answer} after {before}")
+
+
+_KEYED_OTHERWISE = (c.Settle, c.Release, c.Extend, c.Refund, c.Tick, c.CountRefusals)
+"""Commands keyed by the operation they are about, or that leave nothing of their own to answer with."""
+
+_ACTS = (
+    e.Opened | e.Held | e.Extended | e.Charged | e.Refunded | e.Revoked | e.Frozen | e.Restored | e.CapSet
+    | e.Unblocked | e.Reviewed
+)  # fmt: skip
+
+
+def _acts(entry: e.Entry) -> bool:
+    """Whether only a command that was done may have written this entry, never the clock or a refusal."""
+    if isinstance(entry, e.Released):
+        return entry.reason != "timeout"
+    return isinstance(entry, _ACTS)
+
+
+def check_links(secret: bytes, organization: str, entries: Sequence[e.Entry], links: Sequence[str]) -> None:
+    """Every link of the chain is what the entries up to it make it (I8)."""
+    link = chain.root(secret, organization)
+    for entry, stored in zip(entries, links, strict=True):
+        link = chain.link(secret, link, e.encode(entry))
+        if link.hex() != stored:
+            raise Violation("I8", entry.seq, f"link {stored} where the chain gives {link.hex()}")
