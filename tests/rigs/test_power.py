@@ -30,7 +30,8 @@ from tests.support.rig_store import SECRET, Still, bench_with, plain
 from tokentill.rules import commands as c
 from tokentill.rules.receipts import Receipt
 from tokentill.store import sqlite_reads as reads
-from tokentill.store.sqlite import SqliteLedger, connect
+from tokentill.store.sqlite import SqliteLedger
+from tokentill.store.sqlite_connection import connect
 
 IMAGES = 3_000
 """At the least; where nothing is open there is only one image."""

@@ -1,0 +1,73 @@
+"""Connections to SQLite, set up alike, and the schema brought up to date.
+
+Durability: WAL with synchronous=FULL, so what was answered survives a power cut. SQLite 3.51.3 or newer is
+required: older ones can corrupt a WAL file with several connections.
+
+Requirement ids: R-PLAT-5.
+"""
+
+from __future__ import annotations
+
+import apsw
+
+from tokentill.ports import StoreDown
+from tokentill.store import faults
+from tokentill.store.migrations import check_secret, pending
+from tokentill.store.statements import statements
+
+SQL = statements("sqlite")
+SQLITE_MIN = (3, 51, 3)
+
+DOWN = (
+    apsw.BusyError,
+    apsw.LockedError,
+    apsw.FullError,
+    apsw.IOError,
+    apsw.ReadOnlyError,
+    apsw.CantOpenError,
+)
+"""Trouble of the database, not of a command; recognised by code."""
+
+
+def connect(path: str, vfs: str | None = None) -> apsw.Connection:
+    """A connection set up as every one of ours is. Raises `StoreDown` if SQLite is too old.
+
+    `vfs` names the layer below SQLite's files, None for the operating system's own.
+    """
+    if tuple(int(part) for part in apsw.sqlite_lib_version().split(".")) < SQLITE_MIN:
+        needed = ".".join(map(str, SQLITE_MIN))
+        raise StoreDown(f"SQLite {apsw.sqlite_lib_version()} is too old; {needed} or newer is needed.")
+    try:
+        connection = apsw.Connection(path, vfs=vfs, statementcachesize=1024)
+        connection.set_busy_timeout(10_000)
+        connection.pragma("journal_mode", "wal")
+        connection.pragma("synchronous", "full")
+        connection.pragma("cache_size", -65_536)
+    except DOWN as trouble:
+        raise StoreDown(f"{path} cannot be opened: {trouble}") from trouble
+    return connection
+
+
+def migrate(connection: apsw.Connection, secret: bytes) -> None:
+    """Bring the schema up to date and make sure the secret is the one this journal was begun with.
+
+    Raises `StoreDown`. If it raises, the connection is closed.
+    """
+    try:
+        connection.execute(SQL["begin"])
+        faults.hit("open.locked")
+        for migration in pending("sqlite", connection.pragma("user_version")):
+            connection.execute(migration.sql)
+            connection.pragma("user_version", migration.number)
+        known = connection.execute(SQL["meta"], ("secret",)).get
+        mark = check_secret(secret, known)
+        if known is None:
+            connection.execute(SQL["set_meta"], ("secret", mark))
+        faults.hit("open.migrated")
+        connection.execute(SQL["commit"])
+        faults.hit("open.committed")
+    except BaseException as trouble:
+        connection.close()
+        if isinstance(trouble, DOWN):
+            raise StoreDown(f"The database cannot be brought up to date: {trouble}.") from trouble
+        raise

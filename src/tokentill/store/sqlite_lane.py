@@ -1,0 +1,304 @@
+"""The lane on SQLite: one connection, one writer thread, one transaction a batch (design idea 3).
+
+The writer takes the turnstile (a fair lock between processes), begins, and asks SQLite whether another
+connection has written since (`data_version`): if not, the cache of accounts is exact; if so, each account's
+sequence is compared. Replies leave after the commit. A command that fails is done again apart from its
+neighbours; trouble of the database fails the batch, and its callers send it again under the same keys.
+
+Requirement ids: R-PLAT-5, R-LED-3, R-LED-5, R-LED-9.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from itertools import chain
+from typing import Any, TypeVar
+
+import apsw
+from msgspec.structs import replace
+
+from tokentill.ports import Clock, StoreDown
+from tokentill.rules import commands as c
+from tokentill.rules import entries as e
+from tokentill.rules.account import Account
+from tokentill.rules.catalog import Catalog
+from tokentill.rules.receipts import Receipt
+from tokentill.rules.refusals import Refusal
+from tokentill.store import faults
+from tokentill.store import sqlite_reads as reads
+from tokentill.store.lane import Book, Cached, Job, Writes, deliver
+from tokentill.store.sqlite_connection import DOWN, connect, migrate
+from tokentill.store.statements import statements
+from tokentill.store.turnstile import NoTurnstile, Turnstile
+
+T = TypeVar("T")
+
+SQL = statements("sqlite")
+BATCH_JOBS_MAX = 256
+ENTRIES_A_STATEMENT = 128
+_ROW = "(" + ",".join("?" * 16) + ")"
+_INSERTS = [""] + [
+    f"insert into entry values {','.join([_ROW] * n)}" for n in range(1, ENTRIES_A_STATEMENT + 1)
+]
+
+
+class Call:
+    """Something else to be written, outside the accounts: `work` runs in a transaction of its own."""
+
+    __slots__ = ("future", "work")
+
+    def __init__(self, work: Callable[[apsw.Connection], Any], future: asyncio.Future[Any]) -> None:
+        self.work = work
+        self.future = future
+
+
+class SqliteLane:
+    """The writing half of a SQLite ledger; `start` it once, `stop` it once."""
+
+    def __init__(
+        self, path: str, catalog: Catalog, secret: bytes, clock: Clock, vfs: str | None = None
+    ) -> None:
+        self.catalog = catalog
+        self.path = path
+        self._vfs = vfs
+        self.book = Book(catalog, secret)
+        self.batches = 0
+        self.commands = 0
+        self._clock = clock
+        self._connection = connect(path, vfs)
+        self._in_memory = path == ":memory:"
+        self._turnstile = NoTurnstile() if self._in_memory else Turnstile(path + ".lock")
+        try:
+            with self._turnstile:
+                migrate(self._connection, secret)
+        except BaseException:
+            self._turnstile.close()
+            raise
+        self._queue: deque[Job | Call] = deque()
+        self._wake = threading.Semaphore(0)
+        self._asleep = False
+        self._closing = False
+        self._version = -1
+        self._row = 0
+        self._thread = threading.Thread(target=self._work, name="tokentill-lane", daemon=True)
+
+    def start(self) -> None:
+        """Let the writer thread take commands."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish what is queued, then close the connection; blocks. Later commands raise `StoreDown`."""
+        self._closing = True
+        self._wake.release()
+        self._thread.join()
+        self._connection.close()
+        self._turnstile.close()
+
+    # ---- commands ------------------------------------------------------------------------------------
+
+    def submit(self, envelope: c.Envelope) -> asyncio.Future[Receipt | Refusal]:
+        """Queue one command; the future is done when its outcome is durable. Raises `StoreDown` through it."""
+        future: asyncio.Future[Receipt | Refusal] = asyncio.get_running_loop().create_future()
+        self._put(self.book.job(envelope, future))
+        return future
+
+    def _put(self, item: Job | Call) -> None:
+        if self._closing:
+            item.future.set_exception(StoreDown("The store is closing. Send it again in a moment."))
+            return
+        self._queue.append(item)
+        if self._asleep:
+            self._asleep = False
+            self._wake.release()
+
+    def _write(self, work: Callable[[apsw.Connection], T]) -> asyncio.Future[T]:
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._put(Call(work, future))
+        return future
+
+    # ---- the writer thread ---------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        queue = self._queue
+        while True:
+            if not queue:
+                if self._closing:
+                    return
+                self._asleep = True
+                if not queue and not self._closing:
+                    self._wake.acquire()
+                self._asleep = False
+                continue
+            self._step()
+
+    def _step(self) -> None:
+        """Do what is first in the queue: the commands up to the next call, or a call."""
+        queue = self._queue
+        jobs: list[Job] = []
+        while queue and len(jobs) < BATCH_JOBS_MAX:
+            if isinstance(queue[0], Call):
+                break
+            jobs.append(queue.popleft())  # type: ignore[arg-type]  # just seen not to be a Call
+        if jobs:
+            self._batch(jobs)
+        else:
+            self._call(queue.popleft())  # type: ignore[arg-type]  # just seen to be a Call
+
+    def _batch(self, jobs: list[Job]) -> None:
+        try:
+            self._commit(jobs)
+        except DOWN as trouble:
+            self._fail(jobs, StoreDown(f"The database did not take the command: {trouble}. Send it again."))
+        except Exception as trouble:  # noqa: BLE001 a bug in one command must not take the others down
+            if len(jobs) > 1:
+                self._apart(jobs)
+                return
+            self._fail(jobs, trouble)
+        by_loop: dict[asyncio.AbstractEventLoop, list[Job]] = {}
+        for job in jobs:
+            by_loop.setdefault(job.loop, []).append(job)
+        for loop, some in by_loop.items():
+            with suppress(RuntimeError):  # a loop that has ended has nobody left to be told
+                loop.call_soon_threadsafe(deliver, some)
+        faults.hit("lane.answered")
+
+    def _apart(self, jobs: list[Job]) -> None:
+        """Do a failed batch again, one organization at a time, then one command: a bad one fails alone."""
+        some: dict[str | int, list[Job]] = {}
+        for job in jobs:
+            # What failed after it was stored must be found again, not done again.
+            job.envelope = replace(job.envelope, retry=True)
+            some.setdefault(job.envelope.organization, []).append(job)
+        if len(some) == 1:
+            some = {number: [job] for number, job in enumerate(jobs)}
+        for own in some.values():
+            self._batch(own)
+
+    def _fail(self, jobs: Sequence[Job], trouble: BaseException) -> None:
+        for job in jobs:
+            job.trouble = trouble
+
+    def _commit(self, jobs: list[Job]) -> None:
+        """One transaction: lock, compare, look up, decide, write, commit."""
+        connection, book = self._connection, self.book
+        names = {job.envelope.organization for job in jobs}
+        try:
+            faults.hit("lane.collected")
+            with self._turnstile:
+                faults.hit("lane.locked")
+                connection.execute(SQL["begin"])
+                faults.hit("lane.begun")
+                self._refresh(jobs, names)
+                faults.hit("lane.loaded")
+                stored: dict[tuple[int, str], list[e.Entry]] = {}
+                for number, key in book.lookups(jobs):
+                    if (number, key) not in stored:
+                        stored[number, key] = [
+                            entry for _, entry, _ in reads.operation(connection, number, key)
+                        ]
+                faults.hit("lane.looked_up")
+                writes = book.decide(jobs, self._clock.now(), self._row + 1, stored)
+                faults.hit("lane.decided")
+                self._store(writes)
+                faults.hit("lane.written")
+                connection.execute(SQL["commit"])
+                faults.hit("lane.committed")
+            faults.hit("lane.unlocked")
+        except BaseException:
+            self._version = -1
+            book.forget(names)
+            if connection.in_transaction:
+                faults.hit("lane.rolling_back")
+                connection.execute(SQL["rollback"])
+                faults.hit("lane.rolled_back")
+            raise
+        self._row += len(writes.entries)
+        book.stored(jobs, writes)
+        faults.hit("lane.remembered")
+        self.batches += 1
+        self.commands += len(jobs)
+
+    def _refresh(self, jobs: Sequence[Job], names: set[str]) -> None:
+        """Make the cache exact for the accounts of this batch, and begin accounts that are to be opened."""
+        connection, book = self._connection, self.book
+        version = connection.execute(SQL["data_version"]).get
+        if version != self._version:
+            self._version = version
+            self._row = connection.execute(SQL["last_row"]).get
+        unsure = [name for name in names if name in book.cache and book.cache[name].version != version]
+        if unsure:
+            now = {row[0]: row for row in connection.execute(SQL["organizations_now"], (json.dumps(unsure),))}
+            for name in unsure:
+                cached, row = book.cache[name], now.get(name)
+                if row is None or row[2] != cached.account.state.seq:
+                    book.forget([name])
+                else:
+                    cached.version, cached.due_at = version, row[5]
+        for name in names - book.cache.keys():
+            loaded = reads.load(connection, book, name)
+            if loaded is not None:
+                loaded.version = version
+                book.put(loaded)
+        for job in jobs:
+            name = job.envelope.organization
+            if type(job.envelope.command) is c.Open and name not in book.cache:
+                root = book.root(name)
+                number = connection.execute(SQL["open_organization"], (name, root)).get
+                fresh = Cached(name, number, Account(), root, 0)
+                fresh.version = version
+                book.put(fresh)
+
+    def _store(self, writes: Writes) -> None:
+        connection = self._connection
+        rows = writes.entries
+        for start in range(0, len(rows), ENTRIES_A_STATEMENT):
+            some = rows[start : start + ENTRIES_A_STATEMENT]
+            connection.execute(_INSERTS[len(some)], tuple(chain.from_iterable(some)))
+        faults.hit("lane.entries_written")
+        for row in writes.accounts:
+            connection.execute(SQL["write_account"], row)
+            if connection.changes() != 1:
+                raise AssertionError("an account's sequence moved under its lock")
+        faults.hit("lane.accounts_written")
+        if writes.snapshots:
+            connection.executemany(SQL["write_snapshot"], writes.snapshots)
+        if writes.persons:
+            connection.executemany(SQL["write_person"], writes.persons)
+        for number in writes.unopened:
+            connection.execute(SQL["drop_unopened"], (number,))
+
+    def _call(self, call: Call) -> None:
+        connection, future = self._connection, call.future
+        outcome: Any = None
+        trouble: BaseException | None = None
+        try:
+            with self._turnstile:
+                connection.execute(SQL["begin"])
+                faults.hit("call.begun")
+                outcome = call.work(connection)
+                faults.hit("call.worked")
+                connection.execute(SQL["commit"])
+                faults.hit("call.committed")
+            faults.hit("call.unlocked")
+        except Exception as error:  # noqa: BLE001 it is handed to the caller
+            if connection.in_transaction:
+                connection.execute(SQL["rollback"])
+            trouble = (
+                StoreDown(f"The database did not take it: {error}") if isinstance(error, DOWN) else error
+            )
+
+        def tell() -> None:
+            if future.done():
+                return
+            if trouble is None:
+                future.set_result(outcome)
+            else:
+                future.set_exception(trouble)
+
+        with suppress(RuntimeError):  # as above
+            future.get_loop().call_soon_threadsafe(tell)
