@@ -43,7 +43,8 @@ BATCH_JOBS_MAX = 256
 ENTRIES_A_STATEMENT = 128
 _ROW = "(" + ",".join("?" * 16) + ")"
 _INSERTS = [""] + [
-    f"insert into entry values {','.join([_ROW] * n)}" for n in range(1, ENTRIES_A_STATEMENT + 1)
+    f"insert into entry values {','.join([_ROW] * n)}"  # noqa: S608 question marks only
+    for n in range(1, ENTRIES_A_STATEMENT + 1)
 ]
 
 
