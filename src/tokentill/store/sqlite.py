@@ -71,6 +71,7 @@ class SqliteLedger(SqliteLane):
         if self._closing:
             return
         await self.sweeper.stop()
+        self._closing = True  # on this loop, so that nothing is queued after the last look at the queue
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, self.stop)
         if self._reader is not None:
@@ -93,7 +94,8 @@ class SqliteLedger(SqliteLane):
             try:
                 return work(connection)
             finally:
-                connection.execute("rollback")
+                if connection.in_transaction:  # an error may have ended it
+                    connection.execute("rollback")
         except DOWN as trouble:
             raise StoreDown(f"The database cannot be read: {trouble}") from trouble
 
@@ -145,6 +147,8 @@ class SqliteLedger(SqliteLane):
         try:
             connection.execute("begin")
             return reads.verify(connection, self.book.key)
+        except DOWN as trouble:
+            raise StoreDown(f"The database cannot be read: {trouble}") from trouble
         finally:
             connection.close()
 
