@@ -30,7 +30,7 @@ else:
 SECTOR = 512
 _numbers = itertools.count(1)
 
-Kind = Literal["write", "truncate", "sync", "delete", "acknowledge"]
+Kind = Literal["write", "truncate", "sync", "delete", "acknowledge", "read"]
 
 
 class Record(Struct, frozen=True):
@@ -58,6 +58,12 @@ class _Watched(apsw.VFSFile):
         super().__init__("", name, flags)
 
     @override
+    def xRead(self, amount: int, offset: int) -> bytes:
+        if self._disk.before is not None:
+            self._disk.before(Record("read", self._name, offset))
+        return super().xRead(amount, offset)
+
+    @override
     def xWrite(self, data: bytes, offset: int) -> None:
         self._disk.happens(Record("write", self._name, offset, bytes(data)))
         super().xWrite(data, offset)
@@ -78,8 +84,9 @@ class _Watched(apsw.VFSFile):
 class Disk(apsw.VFS):
     """Register with `with Disk() as disk`, and open databases with `vfs=disk.name`.
 
-    `before` is called with every record before it happens and may raise instead (`apsw.FullError`,
-    `apsw.IOError`). `flush` False: the host's own disk is not made to sync, only the records say so.
+    `before` is called with everything before it happens, reads too, and may raise instead (`apsw.FullError`,
+    `apsw.IOError`); reads are not recorded. `flush` False: the host's own disk is not made to sync, only the
+    records say so.
     """
 
     def __init__(self, *, flush: bool = False) -> None:
