@@ -155,8 +155,9 @@ def load(environment: Mapping[str, str], given: Mapping[str, object] | None = No
             msgspec.convert({name: value}, Settings, strict=False)
         except msgspec.ValidationError as error:
             row = next(setting for setting in table() if setting.name == name)
+            takes = f"a {row.type}" if row.type in ("number", "text") else row.type
             raise SettingsError(
-                f"{source[name]} cannot be {shown(name, value)!r}: it is {row.type}. {row.help} ({error})"
+                f"{source[name]} cannot be {shown(name, value)!r}: it takes {takes}. {row.help} ({error})"
             ) from error
     return msgspec.convert(values, Settings, strict=False)
 

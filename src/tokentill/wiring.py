@@ -162,8 +162,9 @@ def _secret(text: str, source: str) -> bytes:
 def catalog_of(settings: Settings) -> Catalog:
     """The catalog that is sold; its warnings are logged. Raises `CatalogError` or `SettingsError`."""
     catalog, warnings = read_catalog(settings.catalog)
+    level = logging.DEBUG if settings.catalog in catalogs.PRESETS else logging.WARNING
     for warning in warnings:
-        log.info("catalog: %s", warning.as_text())
+        log.log(level, "catalog: %s", warning.as_text())
     return catalog
 
 
@@ -237,6 +238,9 @@ def log_to_stderr(settings: Settings, *, quiet: bool = False) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
+    logging.getLogger("uvicorn").setLevel(
+        max(level, logging.WARNING)
+    )  # its start and end are told by `serve`
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

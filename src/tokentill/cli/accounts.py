@@ -73,7 +73,7 @@ def add(app: typer.Typer) -> None:
         "unblock": unblock,
     }
     for name, function in commands.items():
-        command(app, name, panel=ACCOUNTS)(function)
+        command(app, name, panel=ACCOUNTS, negative_numbers=function is adjust)(function)
 
 
 async def open_organization(
@@ -88,7 +88,7 @@ async def open_organization(
 ) -> None:
     """Open an organization's account."""
     wanted = None if no_plan else (UNSET if plan is None else plan)
-    async with work.till() as till:
+    async with work.till(make=True) as till:
         done = await till.open(
             organization, plan=wanted, anchor=epoch_ms(anchor), idempotency_key=idempotency_key
         )
@@ -182,7 +182,7 @@ async def grant(
 async def adjust(
     work: Work, organization: Organization, tokens: Tokens, reason: MustReason, idempotency_key: Key = None
 ) -> None:
-    """Correct a balance by hand; for fewer tokens write: adjust ORGANIZATION --reason WHY -- -5."""
+    """Correct a balance by hand, with a reason; a negative number takes tokens away."""
     async with work.till() as till:
         done = await till.adjust(organization, tokens, reason, idempotency_key=idempotency_key)
     work.print(done, lambda: show.receipt(done))

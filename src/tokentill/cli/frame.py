@@ -22,6 +22,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -36,7 +37,7 @@ from tokentill.settings import Settings, SettingsError
 DONE, FOUND, USAGE, REFUSED, UNREACHABLE, UNUSABLE = range(6)
 INTERRUPTED = 130
 
-HERE = ("database", "catalog", "spool")
+HERE = ("database", "catalog", "secret_file", "spool")
 THERE = ("url", "key")
 WHERE_PANEL = "Where the till is"
 
@@ -56,19 +57,30 @@ class Work:
         self.json = as_json
 
     @asynccontextmanager
-    async def till(self) -> AsyncIterator[Till]:
-        """The till: over HTTP where a URL is set, else on the database itself."""
+    async def till(self, *, make: bool = False) -> AsyncIterator[Till]:
+        """The till: over HTTP where a URL is set, else on the database itself; `make` it if there is none."""
         if self.settings.url is not None:
             async with Till.connect(
                 self.settings.url, self.settings.key, spool=self.settings.spool_folder
             ) as there:
                 yield there
             return
+        if not make:
+            self._find_database()
         ledger = await wiring.make_ledger(self.settings)
         secret = wiring.secret_of(self.settings)
         actor = f"cli:{getpass.getuser()}"
         async with Till.over(ledger, secret, self.settings.spool_folder, actor=actor) as here:
             yield here
+
+    def _find_database(self) -> None:
+        """Raise `SettingsError` where there is no database, so that a slip of the pen does not make one."""
+        database = self.settings.database
+        if not self.settings.postgres and not Path(database).exists():
+            raise SettingsError(
+                f"There is no database {database} yet. Name another with --database, or make this one: "
+                "tokentill serve, or tokentill org open acme."
+            )
 
     def print(self, value: object, human: Callable[[], object]) -> None:
         """The value as JSON where that was asked for, else what `human` makes of it."""
@@ -78,7 +90,7 @@ class Work:
             show.human(human())
 
 
-def _common(ways: tuple[str, ...]) -> list[inspect.Parameter]:
+def _common(ways: tuple[str, ...], *, as_json: bool) -> list[inspect.Parameter]:
     """The options that a command has beside its own."""
     options = []
     for row in settings_table.table():
@@ -88,8 +100,10 @@ def _common(ways: tuple[str, ...]) -> list[inspect.Parameter]:
             option = typer.Option(flag, help=help_text, rich_help_panel=WHERE_PANEL, show_default=False)
             kind = Annotated[int | None, option] if row.type == "number" else Annotated[str | None, option]
             options.append(_parameter(row.name, kind, None))
-    as_json = typer.Option("--json", help="Print JSON for programs.", show_default=False)
-    return [*options, _parameter("as_json", Annotated[bool, as_json], default=False)]
+    if as_json:
+        option = typer.Option("--json", help="Print JSON for programs.", show_default=False)
+        options.append(_parameter("as_json", Annotated[bool, option], default=False))
+    return options
 
 
 def _parameter(name: str, kind: object, default: object) -> inspect.Parameter:
@@ -97,9 +111,18 @@ def _parameter(name: str, kind: object, default: object) -> inspect.Parameter:
 
 
 def command(
-    app: typer.Typer, name: str, ways: tuple[str, ...] = (*HERE, *THERE), panel: str | None = None
+    app: typer.Typer,
+    name: str,
+    ways: tuple[str, ...] = (*HERE, *THERE),
+    *,
+    panel: str | None = None,
+    as_json: bool = True,
+    negative_numbers: bool = False,
 ) -> Callable[[Run], Run]:
-    """Make a command of a function whose first argument is a `Work`; `ways` are the settings it takes."""
+    """Make a command of a function whose first argument is a `Work`; `ways` are the settings it takes.
+
+    `negative_numbers`: an argument may be one, which otherwise reads like an option.
+    """
 
     def register(function: Run) -> Run:
         signature = inspect.signature(function, eval_str=True)
@@ -107,17 +130,18 @@ def command(
             parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
             for parameter in list(signature.parameters.values())[1:]
         ]
-        common = [extra for extra in _common(ways) if extra.name not in signature.parameters]
+        common = _common(ways, as_json=as_json)
 
         @functools.wraps(function)
         def run(**values: Any) -> None:
-            as_json = values.pop("as_json")
-            given = {extra.name: values.pop(extra.name) for extra in common if extra.name != "as_json"}
-            sys.exit(guarded(lambda: _run(function, given, values, as_json), as_json))
+            json = values.pop("as_json", False)
+            given = {name: values.pop(name) for name in ways}
+            sys.exit(guarded(lambda: _run(function, given, values, json), json))
 
         run.__signature__ = inspect.Signature([*own, *common])  # type: ignore[attr-defined]  # typer reads it
         run.__annotations__ = {one.name: one.annotation for one in [*own, *common]}
-        app.command(name, rich_help_panel=panel)(run)
+        context = {"ignore_unknown_options": True} if negative_numbers else None
+        app.command(name, rich_help_panel=panel, context_settings=context)(run)
         return function
 
     return register

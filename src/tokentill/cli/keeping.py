@@ -97,7 +97,7 @@ async def create(
     name: Annotated[str, typer.Argument(help="What it is called on the record.", show_default=False)],
 ) -> None:
     """Make an operator key. Its text is shown this once; only a digest of it is kept."""
-    async with work.till() as till:
+    async with work.till(make=True) as till:
         made = await till.create_key(name)
     text = f"{made.key}\n\nThis is shown once. Give it to a client, or to this command line as TOKENTILL_KEY."
     work.print(made, lambda: Text(text))
@@ -113,11 +113,11 @@ async def list_keys(work: Work) -> None:
 
 async def revoke(
     work: Work,
-    key: Annotated[str, typer.Argument(help="The key's id, as `key list` shows it.", show_default=False)],
+    key_id: Annotated[str, typer.Argument(help="The key's id, as `key list` shows it.", show_default=False)],
 ) -> int | None:
     """Revoke an operator key; it is refused within a second, everywhere."""
     async with work.till() as till:
-        revoked = await till.revoke_key(key)
-    said = f"Revoked {key}." if revoked else f"There is no operator key {key} that could be revoked."
-    work.print({"id": key, "revoked": revoked}, lambda: Text(said))
+        revoked = await till.revoke_key(key_id)
+    said = f"Revoked {key_id}." if revoked else f"There is no operator key {key_id} that could be revoked."
+    work.print({"id": key_id, "revoked": revoked}, lambda: Text(said))
     return DONE if revoked else FOUND

@@ -21,12 +21,13 @@ SERVING = ("secret_file", "host", "port", "drain_seconds", "trusted_proxies", "l
 
 def add(app: typer.Typer) -> None:
     """The commands."""
-    command(app, "serve", (*HERE, *SERVING))(serve)
+    command(app, "serve", ("database", "catalog", *SERVING), as_json=False)(serve)
     app.command("demo")(demo)
     command(app, "verify", HERE)(verify)
     command(app, "review")(review)
     command(app, "health")(health)
-    command(app, "settings", tuple(row.name for row in settings_table.table()))(show_settings)
+    shown = tuple(row.name for row in settings_table.table() if row.name not in settings_table.HIDDEN)
+    command(app, "settings", shown)(show_settings)
     command(app, "version", ())(version)
 
 

@@ -271,7 +271,8 @@ class Remote:
                     _retry_after(response.headers.get("Retry-After")),
                 )
         except (TimeoutError, aiohttp.ClientError, OSError) as lost:
-            raise StoreDown(f"The till at {self._base} cannot be reached: {lost!r}.") from lost
+            why = str(lost) or type(lost).__name__
+            raise StoreDown(f"The till at {self._base} cannot be reached: {why}.") from lost
         if answer.status in (502, 503, 504) and _problem(answer).code != "unhealthy":
             down = StoreDown(_problem(answer).detail or f"The till at {self._base} answered {answer.status}.")
             down.retry_after_ms = answer.retry_after_ms
