@@ -21,6 +21,22 @@ from tokentill.web.routes import ORG, Route
 _REF = "#/components/schemas/{name}"
 _RULE = re.compile(r"\s*\((?:R-[A-Z]+-[0-9]+(?:, )?)+\)")
 
+_TEXTS = {
+    "Balance": "The balance. remaining = monthly + additional - used - reserved, always. monthly: this period's plan "
+    "tokens, carried ones included. additional: bought and given tokens as they stood when the period began, plus "
+    "what came since. used, reserved: of these, in this period. remaining: free to spend now (0 while payment is "
+    "failed; then set_aside says what is kept). held also counts holds that outlived their lot or reach beyond it. "
+    "credit is money credit in minor units. overage_amount is what this period's overage costs so far.",
+    "Receipt": "The answer to a command that was done. operation: its id, which is also the hold's id. kind: the "
+    "journal's word (hold, charge, release, refund, purchase, …). tokens: what it moved. balance: free tokens after "
+    "it; held: reserved ones. released: tokens a partial settle gave back. deadline: until when the hold lasts. "
+    "beyond: tokens that came from no lot, costing amount minor units. output_tokens_max: the cap to ask of the "
+    "model. entry: number of the journal's entry. lot: number of the lot that was made.",
+    "Rollover": "What happens to unused plan tokens at a reset. cap: the most that is carried over; null where it "
+    "is capped means one period's allowance.",
+}
+"""Descriptions for readers of the API where the source speaks to its maintainers."""
+
 _PARAMS = {
     "org": ("The organization's id.", names.NAME_CHARS_MAX),
     "user": ("The user's id, as the host knows it.", names.NAME_CHARS_MAX),
@@ -73,6 +89,8 @@ def document(routes: Sequence[Route]) -> bytes:
         sorted(kinds, key=lambda kind: kind.__name__), ref_template=_REF
     )
     schemas["Problem"]["properties"]["code"]["enum"] = sorted(problems.TITLES)
+    for name, text in _TEXTS.items():
+        schemas[name]["description"] = text
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
