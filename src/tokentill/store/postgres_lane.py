@@ -7,7 +7,7 @@ are looked up. It decides, writes everything in one statement that counts what i
 Any number of processes may share a database. They wait for each other's locks and never for rows, and all
 take the locks in the same order, so there is nothing to deadlock on.
 
-When an answer is lost the batch is done again on a fresh connection, for `RETRY_SECONDS` at most. If the
+When an answer is lost the batch is done again on a fresh connection, for `retry_seconds` at most. If the
 lost answer was that of COMMIT, the locks are taken first, so whatever became of that transaction has
 become of it; then the batch's first entry is looked for, by its id and its keyed link. If it is there, all
 of the batch is, and the replies stand; if not, none of it is.
@@ -41,7 +41,6 @@ BATCH_JOBS_MAX = 256
 BATCH_ORGANIZATIONS_MAX = 128
 IDS_A_BLOCK = 1024
 """By how much the sequence `entry_block` moves."""
-RETRY_SECONDS = 10.0
 DELAY_SECONDS_MIN = 0.02
 DELAY_SECONDS_MAX = 1.0
 _LINK = 14
@@ -70,6 +69,8 @@ class PostgresLane:
     """Takes commands from `put` and answers them once they are durable."""
 
     ids_a_block = IDS_A_BLOCK
+    retry_seconds = 10.0
+    """How long a batch is tried again before its callers are told that the database is down."""
 
     def __init__(self, url: str, book: Book, clock: Clock) -> None:
         self.book = book
@@ -156,12 +157,16 @@ class PostgresLane:
     async def _insist(self, batch: Batch) -> None:
         """Store the batch; again on a fresh connection while the database is at fault and there is time."""
         loop = asyncio.get_running_loop()
-        end = loop.time() + (0.0 if self.down else RETRY_SECONDS)
+        end = loop.time() + (0.0 if self.down else self.retry_seconds)
         delay = DELAY_SECONDS_MIN
         while True:
             try:
-                if batch.sent is None or not await self._was_stored(batch):
-                    await self._commit(batch)
+                if batch.sent is not None:
+                    if await self._was_stored(batch):
+                        break
+                    delay = DELAY_SECONDS_MIN
+                await self._commit(batch)
+                break
             except Exception as trouble:
                 if not (isinstance(trouble, StoreDown) or lost(trouble)):
                     raise
@@ -172,11 +177,9 @@ class PostgresLane:
                         f"The database did not take the command: {describe(trouble)}.{known} Send it again."
                     ) from trouble
                 log.warning("a batch was lost, will try again", trouble=describe(trouble))
-            else:
-                self.down = False
-                return
             await asyncio.sleep(delay)
             delay = min(2 * delay, DELAY_SECONDS_MAX)
+        self.down = False
 
     async def _was_stored(self, batch: Batch) -> bool:
         """What became of a COMMIT that nobody answered. From here on the batch is in nobody's hands."""
