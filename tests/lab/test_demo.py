@@ -134,7 +134,7 @@ def test_a_minute_of_traffic_adds_up_to_the_token(tmp_path: Path) -> None:
 def test_the_till_is_left_open_with_a_key_until_ctrl_c(tmp_path: Path) -> None:
     demo = started(tmp_path, *QUICK)
     said = read_until(demo, "Ctrl+C closes the till")
-    found = re.search(r"TOKENTILL_URL=(\S+) TOKENTILL_KEY=(\S+)", said)
+    found = re.search(r"TOKENTILL_URL=(\S+)\s+export TOKENTILL_KEY=(\S+)", said)
     assert found is not None, said
     url, key = found[1], found[2]
     listed = subprocess.run(

@@ -10,6 +10,7 @@ from tokentill.lab.demo import screen
 from tokentill.lab.demo.reckoning import Check, Reckoning, Row
 from tokentill.lab.demo.tally import Tally
 
+WIDE = 104
 FACTS = screen.Facts("5 minutes of real chat traffic, 6 times as fast", 50.0, 40, 132)
 
 
@@ -44,6 +45,8 @@ def test_a_frame_shows_the_state_and_fits(width: int) -> None:
     for what in ("654,321", "402 exhausted", "fig-design has run out", "40.0 ms", "2.0 ms", "$8.00"):
         assert what in text
     assert max(map(len, text.splitlines())) <= width
+    boxes = [line for line in text.splitlines() if "Requests" in line]
+    assert ("Refused" in boxes[0] and "Till" in boxes[0]) == (width >= WIDE)
 
 
 def test_a_line_says_the_same_in_plain_words() -> None:

@@ -68,7 +68,7 @@ def frame(facts: Facts, tally: Tally, clock: float) -> RenderableType:
     done = ProgressBar(total=max(1, tally.requests), completed=tally.asked)
     asked = f"{tally.asked:,} of {tally.requests:,} requests"
     head.add_row(done, Text(f"{asked}   {_time(clock)} of about {_time(facts.seconds)}"))
-    boxes = Columns([_use(tally), _refused(tally), _till(tally, clock)], expand=True, equal=True)
+    boxes = Columns([_use(tally), _refused(tally), _till(tally, clock)], padding=(0, 4))
     news = Table.grid(padding=(0, 1))
     for moment, text in list(tally.news)[-NEWS_LINES:]:
         line = Text(text, no_wrap=True, overflow="ellipsis")
@@ -79,7 +79,7 @@ def frame(facts: Facts, tally: Tally, clock: float) -> RenderableType:
     return Panel(
         Group(head, Text(""), boxes, Text(""), news),
         title="[bold]tokentill demo[/]",
-        subtitle=f"{facts.traffic} · {who} · only the AI is simulated",
+        subtitle=f"{facts.traffic}, {who}, a simulated AI",
         padding=(1, 2),
     )
 

@@ -224,13 +224,12 @@ class Show:
         house, program = self._house, self._program
         lines = [
             "",
-            f"The till is still open at {house.url}/ — its key, shown this once:",
+            f"The till is still open at {house.url}/",
+            "Look around from another terminal; its key is shown this once:",
             "",
-            f"  {house.key}",
-            "",
-            "Look around from another terminal:",
-            "",
-            f"  export TOKENTILL_URL={house.url} TOKENTILL_KEY={house.key}",
+            f"  {program} verify --database {house.database} --catalog {CATALOG}",
+            f"  export TOKENTILL_URL={house.url}",
+            f"  export TOKENTILL_KEY={house.key}",
             f"  {program} org list",
             f"  {program} journal almond-travel --limit 10",
             f"  {program} org show bamboo-news",
