@@ -1,4 +1,4 @@
-"""The same till in each of its faces: in this process, over HTTP, and without async."""
+"""The same till in each of its faces: in this process on each engine, over HTTP, and without async."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tokentill.web.app import build_app
 from tokentill.web.serving import serving
 from tokentill.wiring import SystemIds, open_ledger
 
-FACES = ["embedded", "http", "sync"]
+FACES = ["embedded", "postgres", "http", "sync"]
 
 
 class Awaited:
@@ -107,7 +107,7 @@ async def world_of(face: str, database: str, spool: Path, catalog: str = "goals"
             cast("Ledger", flaky), SECRET, spool, clock=clock, ids=ids, retry=INSIST, actor="backend"
         )
         till: Any = direct
-        if face == "embedded":
+        if face in ("embedded", "postgres"):
             await stack.enter_async_context(direct)
         else:
             key = (await direct.create_key("backend")).key
@@ -124,7 +124,9 @@ async def world_of(face: str, database: str, spool: Path, catalog: str = "goals"
 
 @pytest.fixture(params=FACES)
 async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
-    async with world_of(request.param, str(tmp_path / "till.db"), tmp_path / "spool") as made:
+    on_postgres = request.param == "postgres"
+    database = request.getfixturevalue("postgres_url") if on_postgres else str(tmp_path / "till.db")
+    async with world_of(request.param, database, tmp_path / "spool") as made:
         yield made
 
 

@@ -89,7 +89,7 @@ class World:
                 await asyncio.sleep(0)
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=["sqlite", "postgres"])
 async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
     database = (
         request.getfixturevalue("postgres_url") if request.param == "postgres" else str(tmp_path / "till.db")

@@ -43,9 +43,10 @@ class Background:
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """The outcome of `work`; if the caller is interrupted, `work` is cancelled."""
-        if threading.current_thread() is self._thread:
+        if self.stopped or threading.current_thread() is self._thread:
             work.close()
-            raise RuntimeError("a SyncTill cannot be used on its own event loop; use Till there")
+            why = "is closed" if self.stopped else "cannot be used on its own event loop; use Till there"
+            raise RuntimeError(f"this SyncTill {why}")
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
@@ -53,9 +54,14 @@ class Background:
             future.cancel()
             raise
 
+    @property
+    def stopped(self) -> bool:
+        """Whether the loop has ended."""
+        return self._loop.is_closed()
+
     def stop(self) -> None:
         """End the loop and its thread."""
-        if self._thread.is_alive():
+        if not self.stopped:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.close()
@@ -168,7 +174,9 @@ class SyncTill:
         self.close()
 
     def close(self) -> None:
-        """Let running operations end, then close."""
+        """Let running operations end, then close. Closing again changes nothing."""
+        if self.background.stopped:
+            return
         try:
             self.background.run(self.till.close())
         finally:
