@@ -110,7 +110,7 @@ def _layers(
         LayerAnswer(
             "plan",
             "plan",
-            outside_plan(Turn(account, catalog, now, decide.none_found), plan, feature, tokens),
+            outside_plan(Turn.begin(account, catalog, now, decide.none_found), plan, feature, tokens),
         ),
         LayerAnswer(
             "balance",

@@ -65,12 +65,14 @@ def execute(
     """
     command = envelope.command
     kind = type(command)
-    body = chain.fingerprint(c.encode(command)) if envelope.keyed else None
-    turn = Turn(account, catalog, now, find, envelope.key, keyed=envelope.keyed, body=body)
-    if not account.state.opened and kind is not c.Open:
+    state = account.state
+    if not state.opened and kind is not c.Open:
         return Outcome([], Refusal(Code.UNKNOWN_ORGANIZATION, "There is no organization of this id."))
+    now = max(now, state.time)
+    body = chain.fingerprint(c.encode(command)) if envelope.keyed else None
+    turn = Turn(account, state, catalog, now, find, envelope.key, envelope.keyed, body)
     timers = account.timers
-    if timers and timers[0][0] <= turn.now:
+    if timers and timers[0][0] <= now:
         plans.apply_due(turn)
     reply = _first_answer(turn, envelope) if envelope.keyed or envelope.retry else None
     if reply is None:

@@ -64,37 +64,36 @@ def _lot(state: State, number: int) -> Lot:
     return lot
 
 
-def _take(account: Account, moves: e.Moves) -> None:
-    """Tokens leave `available`; the caller has put them into another column of the lot."""
-    for number, tokens in moves:
-        lot = _lot(account.state, number)
-        if not 0 < tokens <= lot.available:
-            raise Misfit(f"{tokens} tokens of lot {number}, which has {lot.available} free")
-        lot.available -= tokens
-        if lot.unit == "token":
-            account.free -= tokens
-            if lot.available == 0:
-                account.unlist_lot(lot)
-
-
-def _return(account: Account, moves: e.Moves) -> None:
-    """Tokens come back to `available` of lots that have not lapsed."""
-    for number, tokens in moves:
-        lot = _lot(account.state, number)
-        if lot.lapsed:
-            raise Misfit(f"{tokens} tokens returned to lot {number}, which has lapsed")
+def _draw(account: Account, number: int, tokens: int) -> Lot:
+    """Tokens leave `available` of a lot; the caller puts them into another of its columns."""
+    lot = _lot(account.state, number)
+    if not 0 < tokens <= lot.available:
+        raise Misfit(f"{tokens} tokens of lot {number}, which has {lot.available} free")
+    lot.available -= tokens
+    if lot.unit == "token":
+        account.free -= tokens
         if lot.available == 0:
-            account.list_lot(lot)
-        lot.available += tokens
-        account.free += tokens
+            account.unlist_lot(lot)
+    return lot
 
 
-def _unhold(state: State, moves: e.Moves) -> None:
-    for number, tokens in moves:
-        lot = _lot(state, number)
-        if not 0 < tokens <= lot.held:
-            raise Misfit(f"{tokens} held tokens of lot {number}, which holds {lot.held}")
-        lot.held -= tokens
+def _return(account: Account, lot: Lot, tokens: int) -> None:
+    """Tokens come back to `available` of a lot that has not lapsed; the caller took them out of another column."""
+    if lot.lapsed:
+        raise Misfit(f"{tokens} tokens returned to lot {lot.id}, which has lapsed")
+    if lot.available == 0:
+        account.list_lot(lot)
+    lot.available += tokens
+    account.free += tokens
+
+
+def _unhold(state: State, number: int, tokens: int) -> Lot:
+    """Tokens leave `held` of a lot; the caller puts them into another of its columns."""
+    lot = _lot(state, number)
+    if not 0 < tokens <= lot.held:
+        raise Misfit(f"{tokens} held tokens of lot {number}, which holds {lot.held}")
+    lot.held -= tokens
+    return lot
 
 
 def _end_hold(account: Account, key: str | None) -> Hold:
@@ -163,9 +162,8 @@ def _held(account: Account, entry: e.Held) -> None:
     key = entry.key
     if key is None or key in state.holds:
         raise Misfit(f"hold {key} is open already")
-    _take(account, entry.moves)
     for number, tokens in entry.moves:
-        state.lots[number].held += tokens
+        _draw(account, number, tokens).held += tokens
     account.held += entry.tokens
     if entry.beyond_kind is not None:
         if entry.beyond_kind == "overage":
@@ -204,19 +202,18 @@ def _extended(account: Account, entry: e.Extended) -> None:
 def _charged(account: Account, entry: e.Charged) -> None:
     state = account.state
     if entry.part == 0:
-        _take(account, entry.moves)
+        for number, tokens in entry.moves:
+            _draw(account, number, tokens).spent += tokens
         if entry.beyond_kind == "grace":
             state.grace_used += 1
         if entry.rated:
             counters.admitted(state, entry.user, entry.time)
     else:
         _end_hold(account, entry.key)
-        _unhold(state, entry.moves)
-        _unhold(state, entry.returned)
-        _return(account, entry.returned)
-        _lapse(state, entry.lapsed)
-    for number, tokens in entry.moves:
-        state.lots[number].spent += tokens
+        for number, tokens in entry.moves:
+            _unhold(state, number, tokens).spent += tokens
+        if entry.returned or entry.lapsed:
+            _give_back(account, entry)
     if entry.beyond_kind == "overage":
         state.overage_tokens += entry.beyond
         state.overage_amount += entry.amount
@@ -226,11 +223,12 @@ def _charged(account: Account, entry: e.Charged) -> None:
         counters.burned(state, entry.user, entry.time, entry.tokens)
 
 
-def _lapse(state: State, moves: e.Moves) -> None:
-    """Held tokens of lapsed lots that come back expire instead."""
-    _unhold(state, moves)
-    for number, tokens in moves:
-        lot = state.lots[number]
+def _give_back(account: Account, entry: e.Charged | e.Released) -> None:
+    """Held tokens that were not charged go back to their lots; those of lapsed lots expire instead."""
+    for number, tokens in entry.returned:
+        _return(account, _unhold(account.state, number, tokens), tokens)
+    for number, tokens in entry.lapsed:
+        lot = _unhold(account.state, number, tokens)
         if not lot.lapsed:
             raise Misfit(f"{tokens} tokens of lot {number} expired, which has not lapsed")
         lot.expired += tokens
@@ -239,9 +237,7 @@ def _lapse(state: State, moves: e.Moves) -> None:
 def _released(account: Account, entry: e.Released) -> None:
     state = account.state
     hold = _end_hold(account, entry.key)
-    _unhold(state, entry.returned)
-    _return(account, entry.returned)
-    _lapse(state, entry.lapsed)
+    _give_back(account, entry)
     in_period = state.period is None or hold.at >= state.period.start
     if hold.beyond_kind == "grace" and in_period and state.grace_used:
         state.grace_used -= 1
@@ -255,7 +251,8 @@ def _refunded(account: Account, entry: e.Refunded) -> None:
             raise Misfit(f"{tokens} tokens refunded of lot {number}, which spent {lot.spent}")
         lot.spent -= tokens
         lot.spent_before = min(lot.spent_before, lot.spent)
-    _return(account, entry.returned)
+    for number, tokens in entry.returned:
+        _return(account, state.lots[number], tokens)
     for number, tokens in entry.lapsed:
         state.lots[number].expired += tokens
     if entry.beyond_kind == "overage":
@@ -266,15 +263,13 @@ def _refunded(account: Account, entry: e.Refunded) -> None:
 
 
 def _revoked(account: Account, entry: e.Revoked) -> None:
-    _take(account, entry.moves)
     for number, tokens in entry.moves:
-        account.state.lots[number].revoked += tokens
+        _draw(account, number, tokens).revoked += tokens
 
 
 def _expired(account: Account, entry: e.Expired) -> None:
-    _take(account, entry.moves)
     for number, tokens in entry.moves:
-        account.state.lots[number].expired += tokens
+        _draw(account, number, tokens).expired += tokens
     for number in entry.lots:
         _lot(account.state, number).lapsed = True
 

@@ -13,8 +13,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from msgspec import Struct
+
 from tokentill.rules import entries as e
-from tokentill.rules.account import Account
+from tokentill.rules.account import Account, State
 from tokentill.rules.catalog import TOKENS_MAX, Catalog, Plan
 from tokentill.rules.evolve import evolve
 from tokentill.rules.refusals import Code, Refusal
@@ -23,44 +25,25 @@ Find = Callable[[str], Sequence[e.Entry]]
 """Every entry of an operation, by its id, oldest first; empty if there is none."""
 
 
-class Turn:
-    """One command on one account at `now`, which never runs behind the account's own time."""
+class Turn(Struct, eq=False):
+    """One command on one account at `now`, which never runs behind the account's own time; see `begin`."""
 
-    __slots__ = (
-        "account",
-        "body",
-        "catalog",
-        "counted",
-        "entries",
-        "find",
-        "key",
-        "keyed",
-        "now",
-        "plan",
-        "state",
-    )
+    account: Account
+    state: State
+    catalog: Catalog
+    now: int
+    find: Find
+    key: str | None = None
+    keyed: bool = False
+    body: str | None = None
+    entries: list[e.Entry] = []
+    counted: tuple[str | None, Code, int] | None = None
 
-    def __init__(
-        self,
-        account: Account,
-        catalog: Catalog,
-        now: int,
-        find: Find,
-        key: str | None = None,
-        *,
-        keyed: bool = False,
-        body: str | None = None,
-    ) -> None:
-        self.account = account
-        self.state = account.state
-        self.catalog = catalog
-        self.now = max(account.state.time, now)
-        self.find = find
-        self.key = key
-        self.keyed = keyed
-        self.body = body
-        self.entries: list[e.Entry] = []
-        self.counted: tuple[str | None, Code, int] | None = None
+    @classmethod
+    def begin(cls, account: Account, catalog: Catalog, now: int, find: Find) -> Turn:
+        """A turn of nobody's command, for what is due or only asked."""
+        state = account.state
+        return cls(account, state, catalog, max(state.time, now), find)
 
     def emit(self, entry: e.Entry) -> None:
         """Put an entry on the record and into the account."""

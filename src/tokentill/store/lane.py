@@ -35,10 +35,8 @@ SNAPSHOT_BYTES_MIN = 16_384
 
 _encode = e.encode
 _movement = e.movement
-_link = chain.link
-_KINDS = e.KINDS
-_REFERENCED = frozenset({e.Granted, e.Revoked})
-"""Entries with a reference; they are also the ones whose kind of movement depends on their content."""
+_KINDS = {kind: name for kind, name in e.KINDS.items() if kind not in (e.Granted, e.Revoked)}
+"""The others have a reference, and their kind of movement depends on their content."""
 
 
 class Cached:
@@ -69,20 +67,19 @@ class Cached:
         """The engine's mark of the database state in which this was seen to be exact."""
 
 
-class Job:
-    """A command waiting in a lane, and whom to tell."""
+class Job(Struct, eq=False):
+    """A command waiting in a lane, and whom to tell. `person` is the user's opaque id and name, if it has one."""
 
-    __slots__ = ("envelope", "future", "loop", "person", "reply", "trouble")
+    envelope: c.Envelope
+    future: asyncio.Future[Receipt | Refusal]
+    person: tuple[str, str] | None
+    reply: Receipt | Refusal | None = None
+    trouble: BaseException | None = None
 
-    def __init__(
-        self, envelope: c.Envelope, future: asyncio.Future[Receipt | Refusal], person: tuple[str, str] | None
-    ) -> None:
-        self.envelope = envelope
-        self.future = future
-        self.loop = future.get_loop()
-        self.person = person
-        self.reply: Receipt | Refusal | None = None
-        self.trouble: BaseException | None = None
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """Where the caller waits."""
+        return self.future.get_loop()
 
 
 class Writes(Struct):
@@ -108,6 +105,7 @@ class Book:
     def __init__(self, catalog: Catalog, secret: bytes) -> None:
         self.catalog = catalog
         self.key = secret[: chain.KEY_BYTES]
+        self._link = chain.linker(self.key)
         self.cache: OrderedDict[str, Cached] = OrderedDict()
         self.counted: dict[tuple[str, str | None, Code, int], int] = {}
         self._opaque: dict[tuple[str, str], str] = {}
@@ -199,9 +197,15 @@ class Book:
     ) -> Writes:
         """Decide the jobs in order; rows are numbered from `row`. Replies are left in the jobs, not sent."""
         writes = Writes([], [], [], [], [])
+        rows = writes.entries
         touched: dict[str, tuple[Cached, int]] = {}
         swept: set[str] = set()
-        catalog, cache = self.catalog, self.cache
+        catalog, cache, known = self.catalog, self.cache, self._known
+        number = 0
+
+        def find(operation: str) -> Sequence[e.Entry]:
+            return stored.get((number, operation), ())
+
         for job in jobs:
             envelope = job.envelope
             name = envelope.organization
@@ -209,19 +213,16 @@ class Book:
             if cached is None:
                 job.reply = Refusal(Code.UNKNOWN_ORGANIZATION, "There is no organization of this id.")
                 continue
+            account, number = cached.account, cached.number
             if name not in touched:
-                touched[name] = (cached, cached.account.state.seq)
-            number = cached.number
-
-            def find(operation: str, number: int = number) -> Sequence[e.Entry]:
-                return stored.get((number, operation), ())
-
-            outcome = execute(cached.account, envelope, catalog, now, find)
+                touched[name] = (cached, account.state.seq)
+            outcome = execute(account, envelope, catalog, now, find)
             job.reply = outcome.reply
             if outcome.entries:
-                row = self._add(writes.entries, cached, outcome.entries, row, stored)
-                if job.person is not None and (name, job.person[0]) not in self._known:
-                    writes.persons.append((number, *job.person))
+                row = self._add(rows, cached, outcome.entries, row, stored)
+                person = job.person
+                if person is not None and (name, person[0]) not in known:
+                    writes.persons.append((number, *person))
             if outcome.counted is not None:
                 counted = (name, *outcome.counted)
                 self.counted[counted] = self.counted.get(counted, 0) + 1
@@ -239,11 +240,14 @@ class Book:
         stored: dict[tuple[int, str], list[e.Entry]],
     ) -> int:
         """Append the entries' rows, each with its link; the number of the row after them."""
-        number, head, previous, key = cached.number, cached.head, cached.last_row, self.key
+        number, head, previous, link = cached.number, cached.head, cached.last_row, self._link
         for entry in entries:
             body = _encode(entry)
-            head = _link(key, head, body)
-            kind = type(entry)
+            head = link(head, body)
+            kind = _KINDS.get(type(entry))
+            reference = None
+            if kind is None:
+                kind, reference = _movement(entry), entry.reference  # type: ignore[union-attr]  # these two have one
             operation = entry.key
             digits = None
             if operation is not None:
@@ -256,13 +260,13 @@ class Book:
                     previous,
                     entry.seq,
                     entry.time,
-                    _movement(entry) if kind in _REFERENCED else _KINDS[kind],
+                    kind,
                     entry.status,
                     entry.user,
                     entry.feature,
                     entry.tokens,
                     entry.balance,
-                    entry.reference if kind in _REFERENCED else None,  # type: ignore[union-attr]
+                    reference,
                     digits,
                     entry.part,
                     head,

@@ -105,7 +105,7 @@ class PostgresLedger:
         cached = await self._own.read(lambda connection: reads.account(connection, self.book, organization))
         if cached is None:
             return None
-        apply_due(Turn(cached.account, self.catalog, self._clock.now(), none_found))
+        apply_due(Turn.begin(cached.account, self.catalog, self._clock.now(), none_found))
         return cached.account
 
     async def journal(self, organization: str, before: int | None = None, limit: int = 50) -> Page | None:

@@ -108,7 +108,7 @@ class SqliteLedger(SqliteLane):
         cached = await self._read(lambda connection: reads.load(connection, self.book, organization))
         if cached is None or not cached.account.state.opened:
             return None
-        apply_due(Turn(cached.account, self.catalog, self._clock.now(), none_found))
+        apply_due(Turn.begin(cached.account, self.catalog, self._clock.now(), none_found))
         return cached.account
 
     async def journal(self, organization: str, before: int | None = None, limit: int = 50) -> Page | None:

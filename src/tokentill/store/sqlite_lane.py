@@ -231,16 +231,24 @@ class SqliteLane:
         if version != self._version:
             self._version = version
             self._row = connection.execute(SQL["last_row"]).get
-        unsure = [name for name in names if name in book.cache and book.cache[name].version != version]
+        unknown: list[str] = []
+        unsure: list[str] = []
+        for name in names:
+            known = book.cache.get(name)
+            if known is None:
+                unknown.append(name)
+            elif known.version != version:
+                unsure.append(name)
         if unsure:
             now = {row[0]: row for row in connection.execute(SQL["organizations_now"], (json.dumps(unsure),))}
             for name in unsure:
                 cached, row = book.cache[name], now.get(name)
                 if row is None or row[2] != cached.account.state.seq:
                     book.forget([name])
+                    unknown.append(name)
                 else:
                     cached.version, cached.due_at = version, row[5]
-        for name in names - book.cache.keys():
+        for name in unknown:
             loaded = reads.load(connection, book, name)
             if loaded is not None:
                 loaded.version = version
@@ -261,9 +269,10 @@ class SqliteLane:
             some = rows[start : start + ENTRIES_A_STATEMENT]
             connection.execute(_INSERTS[len(some)], tuple(chain.from_iterable(some)))
         faults.hit("lane.entries_written")
-        for row in writes.accounts:
-            connection.execute(SQL["write_account"], row)
-            if connection.changes() != 1:
+        if writes.accounts:
+            before = connection.total_changes()
+            connection.executemany(SQL["write_account"], writes.accounts)
+            if connection.total_changes() - before != len(writes.accounts):
                 raise AssertionError("an account's sequence moved under its lock")
         faults.hit("lane.accounts_written")
         if writes.snapshots:

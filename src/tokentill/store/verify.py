@@ -13,7 +13,7 @@ Requirement ids: R-LED-5, R-LED-1, R-LED-2.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from typing import Any
 
@@ -49,6 +49,7 @@ class Verification:
 
     def __init__(self, key: bytes) -> None:
         self._key = key
+        self._linked = chain.linker(key)
         self._stored: dict[int, tuple[str, int, bytes, int, int | None]] = {}
         self._replays: dict[int, _Replay] = {}
         self._findings: list[Finding] = []
@@ -79,7 +80,7 @@ class Verification:
                 continue
             if replay.broken:
                 continue
-            problem = _misfit(replay, row, self._key)
+            problem = _misfit(replay, row, self._linked)
             if problem is not None:
                 replay.broken = True
                 self._add(Finding(replay.name, row[3], row[0], problem))
@@ -116,12 +117,12 @@ def _digest(state: bytes) -> bytes:
     return blake2b(state, digest_size=16).digest()
 
 
-def _misfit(replay: _Replay, row: tuple[Any, ...], key: bytes) -> str | None:
+def _misfit(replay: _Replay, row: tuple[Any, ...], linked: Callable[[bytes, bytes], bytes]) -> str | None:
     """Why this row does not follow what came before; evolves the account if it does."""
     body = row[15]
     if row[2] != replay.row:
         return f"its previous row is said to be {row[2]}, but that was {replay.row}"
-    link = chain.link(key, replay.head, body)
+    link = linked(replay.head, body)
     if link != row[14]:
         return "its hash does not follow from the entry before it and its content"
     try:
