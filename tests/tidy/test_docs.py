@@ -1,12 +1,17 @@
-"""The documentation is true: what it lists is what there is, and its examples run."""
+"""The documentation is true: what it lists is what there is. Its examples are run by tests/docs."""
 
 import re
+import shlex
 from collections import defaultdict
+from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
 from tests.tidy import source
-from tokentill.rules import catalog_checks, catalog_file
+from tokentill import cli
+from tokentill.rules import catalog_file
 from tokentill.rules.catalog_reader import Table
 from tokentill.rules.refusals import LAYERS, RETRYABLE, Code
 from tokentill.web.problems import STATUS
@@ -16,6 +21,11 @@ DOCS = source.ROOT / "docs"
 
 def page(name: str) -> str:
     return (DOCS / name).read_text()
+
+
+def pages() -> dict[str, str]:
+    """The text of every page, by its path in the repository."""
+    return {name: text for name, text in source.texts().items() if name.endswith(".md")}
 
 
 def sections(text: str) -> dict[str, str]:
@@ -28,8 +38,7 @@ def sections(text: str) -> dict[str, str]:
 
 
 def test_every_refusal_is_described_in_order_of_precedence() -> None:
-    described = re.findall(r"^## `([a-z_]+)`$", page("reference/refusals.md"), flags=re.MULTILINE)
-    assert described == [str(code) for code in Code]
+    assert list(sections(page("reference/refusals.md"))) == [str(code) for code in Code]
 
 
 @pytest.mark.parametrize("code", Code)
@@ -47,8 +56,6 @@ def test_a_refusal_is_described_as_it_is(code: Code) -> None:
 EVERY_TABLE = """
 name = "whole"
 rollover = { mode = "none" }
-[unit]
-[cycle]
 [exhaustion]
 overage = { price = "1.00" }
 [plans.pro]
@@ -89,17 +96,95 @@ def keys_read(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[str]]:
 
 def test_every_key_of_a_catalog_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
     text = page("reference/catalog.md")
-    top = text.partition("## Top of the file\n")[2].partition("\n## ")[0]
-    rows: dict[str, set[str]] = {}
-    for name, section in {"": top, **sections(text)}.items():
+    described: dict[str, set[str]] = {}
+    for name, section in {"": text.partition("## Top of the file\n")[2], **sections(text)}.items():
         cells = re.findall(r"^\| (`.*?) \|", section.partition("\n## ")[0], flags=re.MULTILINE)
-        rows[name] = {key for cell in cells for key in re.findall(r"`([^`]+)`", cell)}
-    assert rows == keys_read(monkeypatch)
+        described[name] = {key for cell in cells for key in re.findall(r"`([^`]+)`", cell)}
+    assert described == keys_read(monkeypatch)
 
 
 def test_every_warning_about_a_catalog_is_described() -> None:
-    source_text = (source.SRC / "tokentill/rules/catalog_checks.py").read_text()
-    codes = set(re.findall(r'yield \(?\s*"([a-z-]+)"', source_text))
+    checks = (source.SRC / "tokentill/rules/catalog_checks.py").read_text()
+    codes = set(re.findall(r'yield \(?\s*"([a-z-]+)"', checks))
     described = page("reference/catalog.md").partition("## What is warned of\n")[2]
     assert set(re.findall(r"^\| `([a-z-]+)` \|", described, flags=re.MULTILINE)) == codes
-    assert catalog_checks.__doc__
+
+
+# Links, commands and make targets, on every page
+
+
+def anchors(text: str) -> set[str]:
+    """What can be linked to in a page: its headings, as GitHub names them."""
+    plain = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", plain, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def links(name: str, text: str) -> list[tuple[str, Path, str]]:
+    """The links of a page that lead into the repository: as written, the file, the anchor."""
+    written = [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if not re.match(r"[a-z]+:", link)]
+    here = source.ROOT / name
+    return [
+        (link, here.parent / path if path else here, anchor)
+        for link in written
+        for path, _, anchor in [link.partition("#")]
+    ]
+
+
+def test_links_lead_somewhere() -> None:
+    broken = [
+        f"{name}: {link}"
+        for name, text in pages().items()
+        for link, target, anchor in links(name, text)
+        if not target.exists() or (anchor and anchor not in anchors(target.read_text()))
+    ]
+    assert broken == []
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    known: set[str] = set()
+    new = {"README.md"}
+    while new:
+        known |= new
+        reached = {
+            source.name(target.resolve())
+            for name in new
+            for _, target, _ in links(name, pages().get(name, ""))
+            if target.exists()
+        }
+        new = {page for page in pages() for place in reached if f"{page}/".startswith(f"{place}/")} - known
+    assert {name for name in pages() if name.startswith("docs/")} - known == set()
+
+
+def command_lines(text: str) -> list[str]:
+    """Every mention of the command line: in a block, after a prompt or without one, and between backticks."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    blocks += re.findall(r"^ {4}(.*)$", text, flags=re.MULTILINE)
+    shown = r"^(?:\$ )?(?:[A-Z_]+=\S+ )*(tokentill [a-z].*)$"
+    lines = [line for block in blocks for line in re.findall(shown, block, flags=re.MULTILINE)]
+    return lines + re.findall(r"`(tokentill [a-z][^`]*)`", text)
+
+
+def test_commands_exist() -> None:
+    wrong = []
+    for name, text in pages().items():
+        for line in command_lines(text):
+            command: Any = typer.main.get_command(cli.app)
+            words = [word for word in shlex.split(line.partition(" > ")[0])[1:] if word != "&"]
+            while words and hasattr(command, "commands"):
+                command = command.commands.get(words.pop(0))
+            known = {option for parameter in getattr(command, "params", ()) for option in parameter.opts}
+            used = {word.partition("=")[0] for word in words if re.match(r"--\w", word)}
+            if command is None or used - known:
+                wrong.append(f"{name}: {line}")
+    assert wrong == []
+
+
+def test_make_targets_exist() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (source.ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    named = {
+        (name, target)
+        for name, text in pages().items()
+        for target in re.findall(r"^ {4}make ([a-z]+)|`make ([a-z]+)", text, flags=re.MULTILINE)
+    }
+    assert [(name, *both) for name, both in named if "".join(both) not in targets] == []
