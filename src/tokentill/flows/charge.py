@@ -72,7 +72,7 @@ class Charge(Struct, frozen=True):
 
     settled: stored, `receipt` is its receipt. pending: the books are away; it is kept and stored later.
     uncharged: the hold had ended before, so nothing was charged; `refusal` says why. `tokens` is what was
-    or will be charged, `uncollected` what the operation used beyond its hold.
+    or will be charged, `uncollected` what the operation used and nobody pays for.
     """
 
     state: Literal["settled", "pending", "uncharged"]
@@ -124,12 +124,6 @@ class Hold:
     async def extend(self, seconds: float) -> bool:
         """Ask for `seconds` from now on; False if the hold has ended already. Raises `StoreDown`."""
         return isinstance(await self._charging.extend(self, round(seconds * 1000)), Receipt)
-
-    def settle(self) -> tuple[Settle, int, int]:
-        """The command that charges it, the tokens it charges, and those used beyond the hold."""
-        used = self.tokens if self.used is None else self.used
-        tokens = min(used, self.tokens)
-        return Settle(hold=self.id, tokens=tokens, output_tokens=self.output_tokens), tokens, used - tokens
 
 
 class Charging:
@@ -219,7 +213,7 @@ class Charging:
 
     async def late(self, hold: Hold) -> None:
         """The operation succeeded after it had timed out: charge 0, count the operator's loss (readings)."""
-        settle, _, _ = hold.settle()
+        settle, _, _ = _terms(hold)
         try:
             await send(self._books, Envelope(hold.organization, settle), self._retry_release)
         except Exception as error:  # noqa: BLE001 nothing of the customer's depends on it
@@ -316,7 +310,7 @@ class Charging:
             log.warning("hold %s of %s is left to its deadline: %r", hold, organization, error)
 
     async def _settle(self, hold: Hold) -> Charge:
-        settle, tokens, beyond = hold.settle()
+        settle, tokens, beyond = _terms(hold)
         if beyond:
             log.warning("operation %s used %d tokens beyond its hold, which are not charged", hold.id, beyond)
         intent = Intent(hold.organization, settle, tokens, self._clock.now(), hold.deadline)
@@ -349,6 +343,13 @@ class Charging:
         if isinstance(answer, Refusal):
             return Charge("uncharged", 0, refusal=answer, uncollected=intent.tokens + beyond)
         return Charge("settled", answer.tokens, answer, uncollected=beyond)
+
+
+def _terms(hold: Hold) -> tuple[Settle, int, int]:
+    """The command that charges a hold, the tokens it charges, and those used beyond the hold."""
+    used = hold.tokens if hold.used is None else hold.used
+    tokens = min(used, hold.tokens)
+    return Settle(hold=hold.id, tokens=tokens, output_tokens=hold.output_tokens), tokens, used - tokens
 
 
 def _succeeded(task: asyncio.Task[Any]) -> bool:
