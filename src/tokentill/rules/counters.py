@@ -9,7 +9,8 @@ Requirement ids: R-ABU-2, R-ABU-3, R-ABU-5, R-ABU-6.
 
 from __future__ import annotations
 
-from tokentill.rules.account import State, User
+from tokentill.rules import entries as e
+from tokentill.rules.account import Account, State, User
 from tokentill.rules.catalog import HOUR_MS, MINUTE_MS
 
 RECENT_EXACT = 128
@@ -69,3 +70,34 @@ def burned(state: State, name: str, time: int, tokens: int) -> None:
         burn[-1] += tokens
     else:
         burn += (minute, tokens)
+
+
+def refused(account: Account, entry: e.Refused) -> None:
+    """Evolve by a refusal on the record."""
+    if entry.rated:
+        admitted(account.state, entry.user, entry.time)
+    known = user(account.state, entry.user, entry.time)
+    if entry.minute is None:
+        known.refused[entry.code] = entry.time // MINUTE_MS
+    if entry.attempt:
+        known.attempts.append(entry.time)
+        del known.attempts[:-100]
+
+
+def blocked(account: Account, entry: e.Blocked) -> None:
+    """Evolve by a block."""
+    known = user(account.state, entry.user, entry.time)
+    known.blocked_until = entry.until
+    known.attempts.clear()
+
+
+def unblocked(account: Account, entry: e.Unblocked) -> None:
+    """Evolve by the lifting of a block."""
+    known = user(account.state, entry.user, entry.time)
+    known.blocked_until = 0
+    known.attempts.clear()
+
+
+def alerted(account: Account, entry: e.Alerted) -> None:
+    """Evolve by an alert."""
+    user(account.state, entry.user, entry.time).alerts[entry.code] = entry.time

@@ -26,7 +26,6 @@ from tokentill.rules.account import (
     Period,
     State,
 )
-from tokentill.rules.catalog import MINUTE_MS
 
 LOT_KEPT_MS = 400 * 86_400_000
 """A lot with nothing left in it is kept this long after it was granted, for refunds; then only its sums are."""
@@ -350,33 +349,6 @@ def _cap_set(account: Account, entry: e.CapSet) -> None:
     account.state.cap = entry.cap
 
 
-def _refused(account: Account, entry: e.Refused) -> None:
-    if entry.rated:
-        counters.admitted(account.state, entry.user, entry.time)
-    known = counters.user(account.state, entry.user, entry.time)
-    if entry.minute is None:
-        known.refused[entry.code] = entry.time // MINUTE_MS
-    if entry.attempt:
-        known.attempts.append(entry.time)
-        del known.attempts[:-100]
-
-
-def _blocked(account: Account, entry: e.Blocked) -> None:
-    known = counters.user(account.state, entry.user, entry.time)
-    known.blocked_until = entry.until
-    known.attempts.clear()
-
-
-def _unblocked(account: Account, entry: e.Unblocked) -> None:
-    known = counters.user(account.state, entry.user, entry.time)
-    known.blocked_until = 0
-    known.attempts.clear()
-
-
-def _alerted(account: Account, entry: e.Alerted) -> None:
-    counters.user(account.state, entry.user, entry.time).alerts[entry.code] = entry.time
-
-
 def _warned(account: Account, entry: e.Warned) -> None:
     account.state.warned[entry.code] = entry.threshold
 
@@ -403,10 +375,10 @@ _APPLY: dict[type[e.Base], Callable[[Account, Any], None]] = {
     e.StandingChanged: _standing_changed,
     e.Restored: _restored,
     e.CapSet: _cap_set,
-    e.Refused: _refused,
-    e.Blocked: _blocked,
-    e.Unblocked: _unblocked,
-    e.Alerted: _alerted,
+    e.Refused: counters.refused,
+    e.Blocked: counters.blocked,
+    e.Unblocked: counters.unblocked,
+    e.Alerted: counters.alerted,
     e.Warned: _warned,
     e.Late: _noted,
     e.Reviewed: _noted,
