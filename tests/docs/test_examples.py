@@ -16,7 +16,11 @@ from tokentill.rules import catalog_file
 DOCS = source.ROOT / "docs"
 RUN = [
     "README.md",
-    *(source.name(path) for path in sorted(DOCS.rglob("*.md")) if "```python" in path.read_text()),
+    *(
+        source.name(path)
+        for path in sorted((*DOCS.glob("*.md"), *DOCS.glob("how-to/*.md")))
+        if "```python" in path.read_text()
+    ),
 ]
 BEFORE = {"docs/how-to/back-up-and-verify.md": "tokentill org open acme --plan pro"}
 """What has happened before the reader comes to a page."""
