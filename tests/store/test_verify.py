@@ -1,0 +1,302 @@
+"""Whatever is changed behind the till's back, verify finds (R-LED-5).
+
+The triggers that refuse it are dropped first, as somebody with the keys to the database could.
+"""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+
+from tests.support.postgres import Server
+from tests.support.stores import SECRET, Store, begin, charge, connect, ok
+from tokentill.ports import Verdict
+from tokentill.rules import chain
+from tokentill.rules import commands as c
+
+# R-LED-5, R-LED-1
+
+
+async def fill(url: str) -> None:
+    """Three organizations with a snapshot each."""
+    place = Store("postgres" if url.startswith("postgresql:") else "sqlite", url)
+    ledger = await place.open()
+    await begin(ledger, "acme", "beta", "zeta", tokens=10_000)
+    for name in ("acme", "beta", "zeta"):
+        users = [f"user {number}" for number in range(60)]
+        holds = await asyncio.gather(
+            *(ok(ledger, name, c.Reserve(feature="generate_goal", user=user)) for user in users)
+        )
+        await asyncio.gather(*(ok(ledger, name, c.Settle(hold=hold.operation)) for hold in holds))
+    await place.close()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def filled(
+    request: pytest.FixtureRequest, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Store]:
+    """A database that was filled once for all tests, and copied for this one."""
+    if request.param == "sqlite":
+        original = tmp_path_factory.getbasetemp() / "filled.db"
+        if not original.exists():
+            await fill(str(original))
+        yield Store("sqlite", str(shutil.copy(original, tmp_path)))
+    else:
+        server: Server = request.getfixturevalue("postgres_server")
+        database = server.create_database(server.template("filled", fill))
+        yield Store("postgres", server.url(database))
+        server.drop_database(database)
+
+
+async def verified(store: Store) -> Verdict:
+    ledger = await store.open()
+    verdict: Verdict = await ledger.verify()
+    await ledger.close()
+    return verdict
+
+
+async def tamper(store: Store, *statements: str) -> list[Any]:
+    """Run statements as the owner, with nothing in their way; the rows of the last one."""
+    rows: list[Any] = []
+    if store.engine == "postgres":
+        connection = await connect(store)
+        await connection.execute("drop trigger if exists entry_append_only on entry")
+        for statement in statements:
+            rows = [tuple(row) for row in await connection.fetch(statement)]
+        await connection.close()
+    else:
+        database = apsw.Connection(store.url)
+        database.execute(
+            "drop trigger if exists entry_never_updated; drop trigger if exists entry_never_deleted"
+        )
+        for statement in statements:
+            rows = database.execute(statement).fetchall()
+        database.close()
+    return rows
+
+
+def text(store: Store, column: str) -> str:
+    """An expression for a column of bytes as text."""
+    return f"convert_from({column}, 'UTF8')" if store.engine == "postgres" else f"cast({column} as text)"
+
+
+def blob(store: Store, expression: str) -> str:
+    """An expression for text as bytes."""
+    return (
+        f"convert_to({expression}, 'UTF8')" if store.engine == "postgres" else f"cast({expression} as blob)"
+    )
+
+
+LAST_OF_ACME = "(select last_row from organization where name = 'acme')"
+ACME = "(select number from organization where name = 'acme')"
+
+
+async def test_nothing_is_found_where_nothing_was_done(filled: Store) -> None:
+    before = await verified(filled)
+    assert (before.findings, before.organizations, before.entries) == ((), 3, 375)
+    assert await tamper(filled, "select count(*) from snapshot") == [(3,)]
+    assert await verified(filled) == before
+
+
+async def test_an_entry_edited(filled: Store) -> None:
+    before = await verified(filled)
+    body = blob(filled, f"replace({text(filled, 'body')}, '\"tokens\":3', '\"tokens\":1')")
+    await tamper(filled, f"update entry set body = {body} where id = {LAST_OF_ACME}")
+    verdict = await verified(filled)
+    (finding,) = verdict.findings
+    assert (finding.organization, finding.entry) == ("acme", 125)
+    assert "hash does not follow" in finding.problem
+    assert verdict.head == before.head, "the head is what is stored; the finding says that it is not true"
+
+
+async def test_an_entry_deleted(filled: Store) -> None:
+    await tamper(filled, f"delete from entry where organization = {ACME} and seq = 50")
+    (finding,) = (await verified(filled)).findings
+    assert (finding.organization, finding.entry) == ("acme", 51)
+    assert "previous row" in finding.problem
+
+
+async def test_two_entries_swapped(filled: Store) -> None:
+    mine = f"organization = {ACME}"
+    await tamper(
+        filled,
+        f"update entry set id = -1 where {mine} and seq = 50",
+        "update entry set id = (select previous from entry where previous = "
+        f"(select id from entry where {mine} and seq = 51)) where {mine} and seq = 51",
+    )
+    findings = (await verified(filled)).findings
+    assert [finding.organization for finding in findings] == ["acme"]
+
+
+async def test_the_contents_of_two_entries_swapped(filled: Store) -> None:
+    columns = ("body", "link", "time", "kind", "status", "tokens", "balance", "key", "part")
+    mine = f"organization = {ACME}"
+    rows = await tamper(
+        filled, f"select id, {', '.join(columns)} from entry where {mine} and seq in (50, 52) order by seq"
+    )
+    assert len(rows) == 2
+    other = f"(select * from entry where {mine} and seq in (50, 52))"
+    sets = ", ".join(f"{name} = other.{name}" for name in columns if name not in ("key", "part"))
+    await tamper(
+        filled, f"update entry set {sets} from {other} as other where entry.{mine} and entry.seq in (50, 52) "
+        "and entry.seq <> other.seq"
+    )  # fmt: skip
+    findings = (await verified(filled)).findings
+    assert [(finding.organization, finding.entry) for finding in findings] == [("acme", 50)]
+
+
+async def test_a_journal_cut_off_shows_against_the_head_kept_elsewhere(filled: Store) -> None:
+    before = await verified(filled)
+    number = (await tamper(filled, f"select {ACME}"))[0][0]
+    await tamper(
+        filled,
+        f"delete from entry where organization = {number} and seq > 120",
+        f"update organization set seq = 120, "
+        f"last_row = (select max(id) from entry where organization = {number}), "
+        f"head = (select link from entry where organization = {number} and seq = 120) where number = {number}",
+        f"delete from snapshot where organization = {number} and seq > 120",
+    )
+    verdict = await verified(filled)
+    assert verdict.findings == (), "inside the database nothing tells"
+    assert verdict.head != before.head
+    assert verdict.entries == before.entries - 5
+
+
+async def test_a_journal_cut_off_without_its_account_is_found(filled: Store) -> None:
+    await tamper(filled, f"delete from entry where organization = {ACME} and seq > 120")
+    (finding,) = (await verified(filled)).findings
+    assert "the account stands at entry 125, but the journal ends at 120" in finding.problem
+
+
+async def test_an_organization_deleted(filled: Store) -> None:
+    before = await verified(filled)
+    await tamper(
+        filled,
+        f"delete from entry where organization = {ACME}",
+        f"delete from snapshot where organization = {ACME}",
+        f"delete from person where organization = {ACME}",
+        "delete from organization where name = 'acme'",
+    )
+    verdict = await verified(filled)
+    assert (verdict.findings, verdict.organizations) == ((), 2)
+    assert verdict.head != before.head
+
+
+async def test_entries_without_their_organization(filled: Store) -> None:
+    await tamper(filled, "delete from organization where name = 'acme'")
+    findings = (await verified(filled)).findings
+    assert {finding.problem for finding in findings} == {
+        "the entry's organization is not there",
+        "the snapshot's organization is not there",
+    }
+
+
+async def test_a_chain_made_anew_without_the_key(filled: Store) -> None:
+    rows = await tamper(filled, f"select id, body from entry where organization = {ACME} order by id")
+    wrong = b"a key that was guessed, 32 bytes"
+    head = chain.root(wrong, "acme")
+    statements = []
+    form = r"'\x{}'" if filled.engine == "postgres" else "x'{}'"
+    for row, body in rows:
+        head = chain.link(wrong, head, bytes(body))
+        statements.append(f"update entry set link = {form.format(head.hex())} where id = {row}")
+    statements.append(f"update organization set head = {form.format(head.hex())} where name = 'acme'")
+    await tamper(filled, *statements)
+    (finding,) = (await verified(filled)).findings
+    assert (finding.organization, finding.entry) == ("acme", 1)
+    assert wrong != SECRET
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "time = time + 1",
+        "kind = 'bonus'",
+        "status = 'failed'",
+        "{user} = 'somebody else'",
+        "feature = 'another'",
+        "tokens = tokens - 1",
+        "balance = balance + 1",
+        "reference = 'ref'",
+        "key = null",
+        "part = part + 5",
+        "seq = seq + 1000",
+    ],
+)
+async def test_a_typed_column_changed(filled: Store, change: str) -> None:
+    change = change.format(user="user_id" if filled.engine == "postgres" else "user")
+    await tamper(filled, f"update entry set {change} where organization = {ACME} and seq = 124")
+    (finding,) = (await verified(filled)).findings
+    assert finding.organization == "acme"
+    assert finding.problem == "its columns do not repeat its content"
+
+
+async def test_an_entry_moved_to_another_organization(filled: Store) -> None:
+    other = "(select number from organization where name = 'beta')"
+    await tamper(filled, f"update entry set organization = {other} where id = {LAST_OF_ACME}")
+    findings = (await verified(filled)).findings
+    assert {finding.organization for finding in findings} == {"acme", "beta"}
+
+
+@pytest.mark.parametrize("change", ["state", "last_row", "seq"])
+async def test_a_snapshot_changed(filled: Store, change: str) -> None:
+    values = {
+        "state": blob(filled, f"replace({text(filled, 'state')}, '\"seq\"', '\"sEq\"')"),
+        "last_row": "last_row + 1",
+        "seq": "seq - 1",
+    }
+    await tamper(filled, f"update snapshot set {change} = {values[change]} where organization = {ACME}")
+    (finding,) = (await verified(filled)).findings
+    assert finding.organization == "acme"
+    assert finding.problem == "the snapshot is not the fold of the entries up to it"
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ("seq = 124", "stands at entry 124"),
+        ("last_row = 1", "stands at entry 125"),
+        ("head = (select link from entry where seq = 124 limit 1)", "stands at entry 125"),
+        ("due_at = 9000000000000000", "the sweeper would come"),
+        ("due_at = null", "the sweeper would come"),
+        ("name = 'acme!'", "hash does not follow"),
+    ],
+)
+async def test_an_account_changed(filled: Store, change: str, problem: str) -> None:
+    await tamper(filled, f"update organization set {change} where name = 'acme'")
+    (finding,) = (await verified(filled)).findings
+    assert problem in finding.problem
+
+
+async def test_the_journal_refuses_to_be_changed(lasting: Store) -> None:
+    # Invariant 7
+    ledger = await lasting.open()
+    await begin(ledger, "acme")
+    await charge(ledger, "acme")
+    if lasting.engine == "postgres":
+        connection = await connect(lasting)
+        for statement in (
+            "update entry set tokens = 0",
+            "update entry set tokens = 0 where false",
+            "delete from entry",
+            "truncate entry",
+            "insert into entry select * from entry on conflict (id) do update set tokens = 0",
+        ):
+            with pytest.raises(Exception, match="append-only") as raised:
+                await connection.execute(statement)
+            assert getattr(raised.value, "sqlstate", None) == "23001"
+        await connection.close()
+    else:
+        database = apsw.Connection(lasting.url)
+        for statement in (
+            "update entry set tokens = 0",
+            "delete from entry",
+            "insert into entry select * from entry where true on conflict (id) do update set tokens = 0",
+        ):
+            with pytest.raises(apsw.ConstraintError, match="append-only"):
+                database.execute(statement)
+        database.close()
