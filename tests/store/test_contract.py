@@ -22,7 +22,7 @@ from tests.support.stores import (
 )
 from tokentill.ports import Ledger, OperatorKey, StoreDown, Stretch
 from tokentill.rules import commands as c
-from tokentill.rules.account import balance
+from tokentill.rules.balance import balance
 from tokentill.rules.receipts import Receipt
 from tokentill.rules.refusals import Code, Refusal
 
@@ -47,7 +47,8 @@ async def test_reserve_settle_release(store: Store) -> None:
     assert (released.balance, released.held) == (198, 0)
     account = await ledger.account("acme")
     assert account is not None
-    assert (balance(account).remaining, balance(account).used, balance(account).held) == (198, 2, 0)
+    now = balance(account, ledger.catalog)
+    assert (now.remaining, now.used, now.held) == (198, 2, 0)
     await clean(ledger)
 
 
