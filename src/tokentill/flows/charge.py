@@ -214,7 +214,10 @@ class Charging:
     async def late(self, hold: Hold) -> None:
         """The operation succeeded after it had timed out: charge 0, count the operator's loss (readings)."""
         settle, _, _ = _terms(hold)
+        release = Release(hold=hold.id, reason="timeout")
         try:
+            # Its release may not have been stored. Settling a hold that is still open would charge it.
+            await send(self._books, Envelope(hold.organization, release), self._retry_release)
             await send(self._books, Envelope(hold.organization, settle), self._retry_release)
         except Exception as error:  # noqa: BLE001 nothing of the customer's depends on it
             log.warning("the loss of operation %s could not be recorded: %r", hold.id, error)
@@ -333,9 +336,9 @@ class Charging:
         ) as error:  # whatever happened, the operation succeeded: its charge must not be lost
             if not kept:
                 await self.recovery.keep(intent)
-            self.recovery.wake()
             if not isinstance(error, Exception):
                 raise
+            self.recovery.wake()
             log.warning("the charge of operation %s is kept for later: %r", intent.settle.hold, error)
             return Charge("pending", intent.tokens, uncollected=beyond)
         if kept:
