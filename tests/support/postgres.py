@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -63,7 +63,8 @@ class PostgresError(Exception):
 class Cluster:
     """A PostgreSQL of our own, a child of this process that does not outlive it."""
 
-    def __init__(self, home: Path, programs: Path) -> None:
+    def __init__(self, home: Path, programs: Path, settings: Mapping[str, str] = _SETTINGS) -> None:
+        self.settings = settings
         self.home = home
         self.programs = programs
         self.data = home / "data"
@@ -94,7 +95,7 @@ class Cluster:
         The kernel ends it when the thread that called this ends: call from the main thread.
         """
         assert self.process is None
-        settings = [f"--{name}={value}" for name, value in _SETTINGS.items()]
+        settings = [f"--{name}={value}" for name, value in self.settings.items()]
         with (self.home / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [self.programs / "postgres", "-D", self.data, "-k", self.sockets, *settings],
@@ -217,14 +218,14 @@ def shared_server() -> Server:
 
 
 @contextlib.contextmanager
-def private_cluster() -> Iterator[Cluster]:
-    """A started server of the caller's own, thrown away at the end."""
+def private_cluster(**settings: str) -> Iterator[Cluster]:
+    """A started server of the caller's own, thrown away at the end; `settings` instead of the usual ones."""
     with (run.directory() / "start.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         programs = installation(run.directory())
     home = Path(tempfile.mkdtemp(prefix="own-", dir=run.directory()))
     home.chmod(0o711)
-    cluster = Cluster(home / "p", programs)
+    cluster = Cluster(home / "p", programs, _SETTINGS | settings)
     cluster.initialize()
     try:
         cluster.start()
