@@ -11,7 +11,8 @@ import pytest
 import pytest_asyncio
 
 from tokentill.flows.keys import create_operator_key
-from tokentill.ports import Ledger
+from tokentill.ports import Health, Ledger
+from tokentill.rules.commands import Envelope, Open
 from tokentill.settings import Settings
 from tokentill.web.app import Application, build_app
 from tokentill.web.serving import serving
@@ -52,6 +53,27 @@ class TestIds:
         return f"canary-{next(self._count):036d}"
 
 
+class Moody:
+    """The real ledger, until it is told to fail: with whatever `trouble` is, on every call."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.catalog = ledger.catalog
+        self.trouble: Exception | None = None
+        self.healths: list[Health] = []
+        """What is answered when it is asked how it is, instead of the truth; each once."""
+
+    async def health(self) -> Health:
+        if self.trouble is not None:
+            raise self.trouble
+        return self.healths.pop(0) if self.healths else await self.ledger.health()
+
+    def __getattr__(self, name: str) -> Any:
+        if self.trouble is not None:
+            raise self.trouble
+        return getattr(self.ledger, name)
+
+
 class Reply:
     """An answer: status, headers, and the body both as bytes and as JSON."""
 
@@ -85,14 +107,18 @@ class Till:
         url: str,
         key: str,
         ledger: Ledger,
+        moods: Moody,
         clock: TestClock,
+        ids: TestIds,
         client: aiohttp.ClientSession,
     ) -> None:
         self.app = app
         self.url = url
         self.key = key
         self.ledger = ledger
+        self.moods = moods
         self.clock = clock
+        self.ids = ids
         self.client = client
 
     async def ask(
@@ -128,22 +154,26 @@ class Till:
 
 
 @asynccontextmanager
-async def running_till(database: str, catalog: str = "goals", **params: Any) -> AsyncIterator[Till]:
-    """A till over a new database, with an operator key and the organization `acme` on the plan pro."""
+async def running_till(
+    database: str, catalog: str = "goals", served: dict[str, Any] | None = None, **params: Any
+) -> AsyncIterator[Till]:
+    """A till over a new database, with an operator key and the organization `acme` on the plan pro.
+
+    `served` are settings of the server, `params` of the application.
+    """
     clock, ids = TestClock(), TestIds()
     async with AsyncExitStack() as stack:
         settings = Settings(database=database, catalog=catalog, secret=SECRET.hex())
         ledger = await stack.enter_async_context(open_ledger(settings, clock=clock, ids=ids))
         _, key = await create_operator_key(ledger, clock, ids, "backend")
-        app = build_app(
-            ledger, **{"secret": SECRET, "clock": clock, "ids": ids, "wrong_keys_burst": 10_000, **params}
-        )
-        url = await stack.enter_async_context(serving(app))
+        moods = Moody(ledger)
+        params = {"secret": SECRET, "clock": clock, "ids": ids, "wrong_keys_burst": 10_000, **params}
+        app = build_app(moods, **params)
+        url = await stack.enter_async_context(serving(app, **(served or {})))
         client = await stack.enter_async_context(aiohttp.ClientSession())
-        till = Till(app, url, key, ledger, clock, client)
         if catalog == "goals":
-            await till.done("POST", "/v1/organizations", {"id": "acme", "plan": "pro"})
-        yield till
+            await ledger.submit(Envelope("acme", Open(plan="pro"), ids.operation()))
+        yield Till(app, url, key, ledger, moods, clock, ids, client)
 
 
 @pytest.fixture

@@ -132,6 +132,7 @@ async def test_many_requests_share_one_look_up(till: Till) -> None:
 async def test_wrong_keys_are_limited_by_address_and_lock_nobody_out() -> None:
     # R-ABU-6
     async with running_till(":memory:", wrong_keys_burst=5, wrong_key_interval_ms=1000) as till:
+        assert (await till.ask("GET", "/v1/catalog")).status == 200
         wrong = {"Authorization": f"Bearer {keys.write(RIGHT)}"}
         statuses = [(await till.ask("GET", "/v1/catalog", headers=wrong)).status for _ in range(7)]
         assert statuses == [401] * 5 + [429] * 2
@@ -143,7 +144,7 @@ async def test_wrong_keys_are_limited_by_address_and_lock_nobody_out() -> None:
         assert (await till.ask("GET", "/v1/catalog")).status == 200
         assert (await till.ask("GET", "/v1/catalog", headers=wrong)).status == 429
         till.clock.pass_ms(1)
-        _, fresh = await create_operator_key(till.ledger, till.clock, till.app.site.ids, "fresh")
+        _, fresh = await create_operator_key(till.ledger, till.clock, till.ids, "fresh")
         assert (
             await till.ask("GET", "/v1/catalog", headers={"Authorization": f"Bearer {fresh}"})
         ).status == 200
@@ -151,6 +152,18 @@ async def test_wrong_keys_are_limited_by_address_and_lock_nobody_out() -> None:
         # No wrong key has blocked a user.
         charge = {"feature": "generate_goal", "user": "maria"}
         assert (await till.ask("POST", "/v1/organizations/acme/charges", charge)).status == 201
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+async def test_only_a_trusted_proxy_says_who_the_client_is(trusted: bool) -> None:
+    # R-ABU-6
+    served = {"trusted_proxies": ["127.0.0.1"]} if trusted else {}
+    async with running_till(":memory:", served=served, wrong_keys_burst=3) as till:
+        statuses = []
+        for number in range(5):
+            sent = {"Authorization": f"Bearer {keys.write(RIGHT)}", "X-Forwarded-For": f"192.0.2.{number}"}
+            statuses.append((await till.ask("GET", "/v1/catalog", headers=sent)).status)
+        assert statuses == ([401] * 5 if trusted else [401, 401, 401, 429, 429])
 
 
 def test_the_limiter_refills_and_forgets() -> None:

@@ -1,5 +1,6 @@
 """What each route answers, over a real server and the real ledger of each engine."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -74,6 +75,24 @@ async def test_the_balance(each_till: Till) -> None:
     whole = await each_till.done("GET", ORG)
     assert (whole["id"], whole["plan"], whole["standing"]) == ("acme", "pro", "active")
     assert whole["balance"]["remaining"] == 694
+
+
+async def test_no_token_is_spent_twice_however_many_ask_at_once(each_till: Till) -> None:
+    # R-LED-3
+    async def use(number: int) -> int:
+        goal = {"feature": "generate_goal", "user": f"u{number}"}
+        if number % 2:
+            return (await each_till.ask("POST", f"{ORG}/charges", goal)).status
+        held = await each_till.ask("POST", f"{ORG}/holds", goal)
+        if held.status == 201:
+            await each_till.done("POST", f"{ORG}/holds/{held.json['operation']}/settle", {})
+        return held.status
+
+    statuses = await asyncio.gather(*(use(number) for number in range(150)))
+    balance = await each_till.done("GET", f"{ORG}/balance")
+    assert statuses.count(201) == 66
+    assert (balance["used"], balance["reserved"], balance["remaining"]) == (198, 0, 2)
+    assert set(statuses) <= {201, 402, 429}
 
 
 async def test_adjusting_by_hand_names_who_did_it(each_till: Till) -> None:

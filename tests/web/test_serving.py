@@ -13,12 +13,12 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.web.conftest import SECRET, TestClock, TestIds, Till
+from tests.web.conftest import SECRET, TestClock, TestIds, Till, running_till
 from tokentill.flows.keys import create_operator_key
 from tokentill.ports import Ledger
 from tokentill.settings import Settings
 from tokentill.web.app import Application, build_app
-from tokentill.web.protocol import HEAD_BYTES_MAX, Protocol
+from tokentill.web.protocol import HEAD_BYTES_MAX
 from tokentill.web.serving import listen, new_event_loop, serving, url_of
 from tokentill.wiring import open_ledger
 
@@ -176,15 +176,15 @@ async def test_a_head_without_end(till: Till, start: bytes, more: bytes) -> None
     writer.close()
 
 
-async def test_a_request_that_never_becomes_whole(till: Till, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Protocol, "request_seconds_max", 0.05)
-    begun = head("POST", f"{ORG}/grants", till.key, 12)
-    for sent in (b"", b"POST /v1/organi", begun, begun + b'{"tok'):
-        reader, writer = await connect(till.url)
-        writer.write(sent)
-        assert await problem_and_end(reader) == (408, "request_too_slow")
-        writer.close()
-    assert (await till.done("GET", f"{ORG}/balance"))["additional"] == 0
+async def test_a_request_that_never_becomes_whole() -> None:
+    async with running_till(":memory:", served={"request_seconds_max": 0.05}) as till:
+        begun = head("POST", f"{ORG}/grants", till.key, 12)
+        for sent in (b"", b"POST /v1/organi", begun, begun + b'{"tok'):
+            reader, writer = await connect(till.url)
+            writer.write(sent)
+            assert await problem_and_end(reader) == (408, "request_too_slow")
+            writer.close()
+        assert (await till.done("GET", f"{ORG}/balance"))["additional"] == 0
 
 
 async def test_a_whole_request_is_not_hurried(opened: tuple[Application, Held, str]) -> None:

@@ -32,6 +32,9 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """A client has connected and has to come to the point."""
         super().connection_made(transport)
+        # Paths name organizations and users, and may hold a key that was put in the wrong place. uvicorn would
+        # log them wherever somebody has given the root logger a handler.
+        self.access_log = False
         self._timer = self.loop.call_later(self.request_seconds_max, self._too_slow)
 
     @override
@@ -105,6 +108,11 @@ class Protocol(HttpToolsProtocol):
         if cycle is None or self.cycle.response_complete or not self.cycle.response_started:
             self.transport.write(_whole(problems.plain(status, code, detail)))
         self.transport.close()
+
+
+def protocol(request_seconds_max: float = REQUEST_SECONDS_MAX) -> type[Protocol]:
+    """The protocol that gives a request so long; uvicorn takes a class."""
+    return type("Protocol", (Protocol,), {"request_seconds_max": request_seconds_max})
 
 
 def _whole(answer: Answer) -> bytes:

@@ -12,7 +12,7 @@ from binascii import Error
 import msgspec
 
 from tokentill.flows import check
-from tokentill.rules.account import balance
+from tokentill.rules.balance import balance
 from tokentill.rules.commands import Reserve
 from tokentill.rules.refusals import Code, Refusal
 from tokentill.web import problems, views
@@ -42,7 +42,7 @@ async def organization(site: Site, call: Call) -> Answer:
     account = await site.ledger.account(call.organization)
     if account is None:
         return _refuse(site, _UNKNOWN)
-    now = balance(account)
+    now = balance(account, site.ledger.catalog)
     view = views.OrganizationView(id=call.organization, plan=now.plan, standing=now.standing, balance=now)
     return Answer(200, _encode(view))
 
@@ -50,7 +50,11 @@ async def organization(site: Site, call: Call) -> Answer:
 async def balance_of(site: Site, call: Call) -> Answer:
     """The balance (R-LED-1)."""
     account = await site.ledger.account(call.organization)
-    return _refuse(site, _UNKNOWN) if account is None else Answer(200, _encode(balance(account)))
+    return (
+        _refuse(site, _UNKNOWN)
+        if account is None
+        else Answer(200, _encode(balance(account, site.ledger.catalog)))
+    )
 
 
 async def journal(site: Site, call: Call) -> Answer:

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from tokentill.flows.check import Checks, Features
 from tokentill.ports import Health, OperatorKey
-from tokentill.rules.account import Balance
+from tokentill.rules.balance import Balance
 from tokentill.rules.receipts import Receipt
 from tokentill.rules.refusals import Code
 from tokentill.web import bodies, operators, orders, public, reads, views

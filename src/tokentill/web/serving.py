@@ -21,7 +21,7 @@ import uvicorn
 
 from tokentill.web.app import Application
 from tokentill.web.asgi import override
-from tokentill.web.protocol import Protocol
+from tokentill.web.protocol import REQUEST_SECONDS_MAX, protocol
 
 KEEP_ALIVE_SECONDS = 75
 CONNECTIONS_MAX = 10_000
@@ -55,12 +55,18 @@ async def serve(
 
 @contextlib.asynccontextmanager
 async def serving(
-    app: Application, host: str = "127.0.0.1", port: int = 0, *, drain_seconds: float = 10.0
+    app: Application,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    *,
+    drain_seconds: float = 10.0,
+    trusted_proxies: Sequence[str] = (),
+    request_seconds_max: float = REQUEST_SECONDS_MAX,
 ) -> AsyncIterator[str]:
     """Serve while the block runs, without touching signals; gives the URL."""
     listening = listen(host, port)
     url = url_of(listening)
-    server = _Server(_config(app, ()), app, drain_seconds, signals=False)
+    server = _Server(_config(app, trusted_proxies, request_seconds_max), app, drain_seconds, signals=False)
     ready = asyncio.Event()
     server.on_ready = ready.set
     running = asyncio.ensure_future(server.serve(sockets=[listening]))
@@ -110,10 +116,12 @@ def _rest_the_collector() -> None:
     gc.set_threshold(20_000, 50, 100)
 
 
-def _config(app: Application, trusted_proxies: Sequence[str]) -> uvicorn.Config:
+def _config(
+    app: Application, trusted_proxies: Sequence[str], request_seconds_max: float = REQUEST_SECONDS_MAX
+) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=Protocol,
+        http=protocol(request_seconds_max),
         ws="none",
         loop="none",
         lifespan="on",

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from tokentill.ports import JournalRow, OperatorKey
-from tokentill.rules.account import Balance
+from tokentill.rules.balance import Balance
 from tokentill.rules.catalog import Catalog, Cycle, Exhaustion, Rollover, Unit
 from tokentill.rules.entries import Base, Standing, movement
 from tokentill.rules.money import per_token
