@@ -1,0 +1,159 @@
+"""What happens by itself in the naive model: holds time out, lots expire, the licence degrades, periods end."""
+
+from __future__ import annotations
+
+from tokentill.lab.naive.calendar import DAY_MS, number_starting_at, period_start
+from tokentill.lab.naive.notebook import Answer, LotNote, Notebook, UseNote
+from tokentill.rules.catalog import TOKENS_MAX
+
+LOT_KEPT_MS = 400 * DAY_MS
+HOLD, LOT, LADDER, PERIOD = range(4)
+
+
+def catch_up(book: Notebook, now: int) -> None:
+    """Let everything happen that is due by `now`, in order of time; holds before lots before the reset."""
+    book.now = now
+    while True:
+        due = [event for event in _coming(book) if event[0] <= book.now]
+        if not due:
+            return
+        time, what, number, key = min(due)
+        if what == HOLD:
+            end_hold(book, next(use for use in book.open_holds() if use.key == key), "timeout")
+        elif what == LOT:
+            for lot in book.lots:
+                if lot.number == number:
+                    lot.lapsed = True
+        elif what == LADDER:
+            book.standing = standing(book, time)
+        else:
+            end_period(book, time)
+
+
+def _coming(book: Notebook) -> list[tuple[int, int, int, str]]:
+    coming = [(use.deadline, HOLD, 0, use.key) for use in book.open_holds()]
+    if book.failed_at is None:
+        coming += [
+            (lot.expires_at, LOT, lot.number, "")
+            for lot in book.lots
+            if lot.expires_at is not None and not lot.of_plan and not lot.lapsed
+        ]
+    else:
+        rungs = ["past_due", "grace", "offline"]
+        coming += [(at, LADDER, 0, "") for at in ladder(book)[rungs.index(book.standing) + 1 :]]
+    if book.end is not None:
+        coming.append((book.end, PERIOD, 0, ""))
+    return coming
+
+
+def ladder(book: Notebook) -> list[int]:
+    """When the licence changes its standing: the day after the failure, and when grace is over (R-LIC-2)."""
+    assert book.failed_at is not None
+    return [book.failed_at + days * DAY_MS for days in (0, 1, book.catalog.licence.grace_days + 1)]
+
+
+def standing(book: Notebook, at: int) -> str:
+    """The rung of the ladder at a moment: day 0 is past due, then grace, then offline (R-LIC-2)."""
+    if book.failed_at is None:
+        return "active"
+    _, first, last = ladder(book)
+    return "offline" if at >= last else "grace" if at >= first else "past_due"
+
+
+def end_hold(book: Notebook, use: UseNote, state: str) -> None:
+    """A hold ends with nothing charged; a grace use of this period is given back."""
+    use.state = state
+    if use.kind == "grace" and (book.start is None or use.at >= book.start) and book.grace:
+        book.grace -= 1
+    figures = {"kind": "release", "tokens": use.tokens, "released": use.tokens}
+    use.end_answer = Answer(None, figures | {"balance": book.free(), "held": book.held()})
+
+
+def end_period(book: Notebook, end: int) -> None:
+    """The reset: plan tokens lapse or roll over, the scheduled plan begins, the next allowance is given."""
+    carried = close_period(book)
+    if book.scheduled:
+        change_plan(book, book.scheduled_plan, end)
+        return
+    plan = book.plan
+    assert plan is not None
+    number = number_starting_at(book.anchor, plan.cycle, end)
+    if number is None:
+        book.anchor, number = end, 0
+    begin_period(book, number, end, period_start(book.anchor, plan.cycle, number + 1), carried)
+
+
+def change_plan(book: Notebook, plan: str | None, at: int) -> None:
+    """Another plan, or none, from a moment on; what the old one left does not roll over into it."""
+    book.scheduled, book.scheduled_plan = False, None
+    book.plan_id = plan
+    if book.plan is None:
+        book.start = book.end = None
+        book.unpaid = False
+        _forget_period(book)
+    else:
+        book.anchor = at
+        begin_period(book, 0, at, period_start(at, book.plan.cycle, 1), 0)
+
+
+def close_period(book: Notebook) -> int:
+    """Close the period: its overage is billed, its plan tokens lapse, all but those that may go on (R-PLAN-5)."""
+    tokens, amount = book.overage_now()
+    if tokens and book.start is not None:
+        book.bills.append((tokens, amount, book.start))
+    unspent = 0
+    for lot in book.lots:
+        if lot.of_plan and not lot.lapsed:
+            unspent += book.left_in(lot)
+            lot.lapsed = True
+    plan = book.plan
+    if plan is None or book.failed_at is not None or plan.rollover.mode == "none":
+        return 0
+    if plan.rollover.mode == "unlimited":
+        return unspent
+    return min(unspent, plan.tokens if plan.rollover.cap is None else plan.rollover.cap)
+
+
+def _forget_period(book: Notebook) -> None:
+    book.overage = []
+    book.unlimited = []
+    book.grace = 0
+
+
+def begin_period(book: Notebook, number: int, start: int, end: int, carried: int) -> None:
+    """A period begins and brings its allowance, unless payment is failed."""
+    _forget_period(book)
+    for lot in book.lots:
+        lot.spent_before = book.spent_in(lot)
+    book.number, book.start, book.end = number, start, end
+    book.unpaid = book.failed_at is not None
+    if carried:
+        add_lot(book, carried, "rollover", end)
+    if not book.unpaid:
+        grant_allowance(book)
+
+
+def grant_allowance(book: Notebook) -> None:
+    """The plan's tokens of this period, lapsing at its end."""
+    book.unpaid = False
+    if book.plan is not None and book.plan.tokens:
+        add_lot(book, book.plan.tokens, "plan", book.end)
+
+
+def add_lot(book: Notebook, tokens: int, origin: str, expires_at: int | None, unit: str = "token") -> LotNote:
+    """A new lot, numbered after the last."""
+    assert 0 < tokens <= TOKENS_MAX
+    for old in book.lots:
+        empty = book.left_in(old) == 0 and book.held_in(old) == 0
+        old.gone = old.gone or (empty and old.given_at + LOT_KEPT_MS < book.now)
+    lot = LotNote(
+        number=len(book.lots) + 1,
+        origin=origin,
+        unit=unit,
+        given_at=book.now,
+        expires_at=expires_at,
+        tokens=tokens,
+        of_plan=origin in ("plan", "rollover"),
+    )
+    book.lots.append(lot)
+    return lot

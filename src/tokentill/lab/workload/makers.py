@@ -1,0 +1,209 @@
+"""One maker of random commands for each operation; each now and then asks for what cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tokentill.lab.workload.memory import Memory
+from tokentill.rules import commands as c
+from tokentill.rules.catalog import DAY_MS, AbuseLimits
+from tokentill.rules.entries import Origin
+
+USERS = ("ann", "bob", None)
+KEY_LIMITS = AbuseLimits(tokens_per_request_max=3, requests_per_minute_max=2, attempts_max=4)
+"""What an API key of its own limits would bring."""
+
+
+def open_account(m: Memory) -> c.Open:
+    """A begin, on a plan or the default one, anchored now or before."""
+    plan = m.pick((*m.catalog.plans, *m.catalog.plans, None, "no such plan"))
+    anchor = m.now - m.dice.randrange(90 * DAY_MS) if m.chance(30) else None
+    if m.chance(5):
+        anchor = m.pick((-1, m.now + DAY_MS))
+    return c.Open(anchor=anchor) if m.chance(30) else c.Open(plan=plan, anchor=anchor)
+
+
+def _use(m: Memory) -> tuple[str, int, int | None]:
+    """Feature, quantity and tokens of a use."""
+    feature = m.pick((*m.catalog.features, "ask", "goal", "model", "model"))
+    metered = m.catalog.features[feature].metered
+    quantity = 1 if metered or m.chance(60) else 1 + m.dice.randrange(9)
+    tokens = m.amount() if metered else None
+    if m.chance(3):
+        feature = "no such feature"
+    if m.chance(2):
+        quantity = m.odd_amount()
+    if m.chance(2):
+        tokens = None if metered else 5
+    return feature, quantity, tokens
+
+
+def reserve(m: Memory) -> c.Reserve:
+    """A hold, sometimes one that may be cut down."""
+    feature, quantity, tokens = _use(m)
+    least = 1 + m.dice.randrange(tokens + 1) if tokens and 0 < tokens < 99 and m.chance(30) else None
+    if m.chance(1):
+        least = m.pick((0, -1, 10**18, 2))
+    timeout = m.pick((None, None, 1, 500, 5_000, 30_000, 600_000))
+    if m.chance(2):
+        timeout = m.pick((0, -1, 10**18))
+    return c.Reserve(
+        feature=feature,
+        user=m.pick(USERS),
+        quantity=quantity,
+        tokens=tokens,
+        least=least,
+        timeout_ms=timeout,
+        limits=KEY_LIMITS if m.chance(8) else None,
+    )
+
+
+def charge(m: Memory) -> c.Charge:
+    """A use in one step."""
+    feature, quantity, tokens = _use(m)
+    limits = KEY_LIMITS if m.chance(8) else None
+    return c.Charge(feature=feature, user=m.pick(USERS), quantity=quantity, tokens=tokens, limits=limits)
+
+
+def settle(m: Memory) -> c.Settle:
+    """The end of a hold, for all of it, a part, or more than it holds."""
+    hold = m.hold()
+    tokens = None if m.chance(40) else m.dice.randrange(hold.tokens + 1)
+    if m.chance(8):
+        tokens = hold.tokens + m.pick((1, 5))
+    if m.chance(4):
+        tokens = m.pick((-1, -9, 10**30))
+    return c.Settle(hold=hold.key, tokens=tokens, output_tokens=m.pick((None, None, 10, 50, 51, 900)))
+
+
+def release(m: Memory) -> c.Release:
+    """The end of a hold with nothing charged."""
+    return c.Release(hold=m.hold().key, reason=m.pick(("failed", "timeout", "cancelled")))
+
+
+def extend(m: Memory) -> c.Extend:
+    """More time for a hold."""
+    timeout = m.odd_amount() if m.chance(5) else m.pick((1, 1_000, 60_000, 3_600_000))
+    return c.Extend(hold=m.hold().key, timeout_ms=timeout)
+
+
+def refund(m: Memory) -> c.Refund:
+    """A charge given back, whole or in part, or something that is no charge."""
+    charges = [each for each in m.known if each.kind == "charge"]
+    known = m.pick(charges[-15:]) if charges and m.chance(85) else m.hold()
+    tokens = None if m.chance(50) else 1 + m.dice.randrange(known.tokens + 2)
+    return c.Refund(operation=known.key, tokens=m.odd_amount() if m.chance(4) else tokens)
+
+
+def grant(m: Memory) -> c.Grant:
+    """A lot of any origin, some of money, some that expire soon."""
+    origins: tuple[Origin, ...] = ("grant", "pack", "bonus", "credit", "refund")
+    expires = None if m.chance(40) else m.now + 1 + m.dice.randrange(40 * DAY_MS)
+    if expires is not None and m.chance(30):
+        expires = m.now + m.pick((1, 3_000, 60_000, 3_600_000))
+    if m.chance(3):
+        expires = m.now - m.pick((0, 1, DAY_MS))
+    own: tuple[Origin, ...] = ("plan", "rollover")
+    return c.Grant(
+        tokens=m.amount(),
+        origin=m.pick(own) if m.chance(1) else m.pick(origins),
+        expires_at=expires,
+        unit="money" if m.chance(10) else "token",
+    )
+
+
+def adjust(m: Memory) -> c.Adjust:
+    """A correction, more often down than up."""
+    tokens = m.amount()
+    return c.Adjust(
+        tokens=-tokens if m.chance(60) else tokens, reason=" " if m.chance(3) else "mend", actor="op"
+    )
+
+
+def revoke(m: Memory) -> c.Revoke:
+    """Tokens taken back from a lot, sometimes from one that never was."""
+    lot, tokens = m.pick(m.lots[-8:]) if m.lots and m.chance(85) else (m.dice.randrange(40), 3)
+    if m.chance(60):
+        tokens = 1 + m.dice.randrange(5)
+    return c.Revoke(lot=lot, tokens=m.odd_amount() if m.chance(5) else tokens)
+
+
+def freeze(m: Memory) -> c.Freeze:
+    """A failed payment, now or some days ago."""
+    failed_at = None if m.chance(60) else m.now - m.dice.randrange(20 * DAY_MS)
+    return c.Freeze(failed_at=m.pick((-1, m.now + 10 * DAY_MS)) if m.chance(5) else failed_at)
+
+
+def restore(_m: Memory) -> c.Restore:
+    """A payment that is fixed."""
+    return c.Restore()
+
+
+def change_plan(m: Memory) -> c.ChangePlan:
+    """Another plan, or none."""
+    plan = m.pick((*m.catalog.plans, None, "no such plan"))
+    return c.ChangePlan(plan=plan, when=m.pick(("auto", "auto", "now", "period_end")))
+
+
+def reset(m: Memory) -> c.Reset:
+    """A period as the payment provider bills it."""
+    end = None if m.chance(60) else m.now + 1 + m.dice.randrange(60 * DAY_MS)
+    return c.Reset(end=m.now - m.pick((0, 1, DAY_MS)) if m.chance(8) else end)
+
+
+def set_cap(m: Memory) -> c.SetCap:
+    """A spending cap."""
+    return c.SetCap(cap=m.pick((None, None, 0, 10, 300, 1_000, 100_000, -1, 10**30)))
+
+
+def attempt(m: Memory) -> c.Attempt:
+    """A request that never became a command."""
+    return c.Attempt(user=m.pick(("ann", "bob")), reason="not JSON")
+
+
+def unblock(m: Memory) -> c.Unblock:
+    """A block lifted, whether there is one or not."""
+    return c.Unblock(user=m.pick(("ann", "bob", "eve")), reason="" if m.chance(10) else "asked", actor="op")
+
+
+def count_refusals(m: Memory) -> c.CountRefusals:
+    """Refusals that were counted in memory."""
+    count = 1 + m.dice.randrange(9)
+    return c.CountRefusals(
+        refusals=tuple((user, "rate_limited", m.now // 60_000, count) for user in ("ann", None))
+    )
+
+
+def review(m: Memory) -> c.Review:
+    """A settle that could not be stored in time."""
+    return c.Review(hold=m.hold().key, tokens=m.odd_amount() if m.chance(10) else 3, reason="late")
+
+
+def tick(_m: Memory) -> c.Tick:
+    """Nothing but the time."""
+    return c.Tick()
+
+
+WEIGHTS: dict[Callable[[Memory], c.Command], int] = {
+    open_account: 1,
+    reserve: 24,
+    charge: 16,
+    settle: 15,
+    release: 5,
+    extend: 4,
+    refund: 6,
+    grant: 9,
+    adjust: 4,
+    revoke: 4,
+    freeze: 2,
+    restore: 3,
+    change_plan: 4,
+    reset: 2,
+    set_cap: 2,
+    attempt: 3,
+    unblock: 2,
+    count_refusals: 1,
+    review: 1,
+    tick: 2,
+}
+"""How often each kind of command is made, in parts of their sum."""
