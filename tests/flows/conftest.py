@@ -13,7 +13,7 @@ from tests.support.flaky import FlakyLedger, ManualClock, charging_on
 from tokentill.flows.charge import Charging, Hold
 from tokentill.ports import IntentState
 from tokentill.rules import commands as c
-from tokentill.rules.account import Balance, balance
+from tokentill.rules.balance import Balance, balance
 from tokentill.rules.entries import movement
 from tokentill.settings import Settings
 from tokentill.store.intents import FileIntents
@@ -72,7 +72,7 @@ class World:
     async def balance(self) -> Balance:
         account = await self.ledger.account("acme")
         assert account is not None
-        return balance(account)
+        return balance(account, self.ledger.catalog)
 
     async def kinds(self) -> list[str]:
         """What happened to acme's tokens since it was opened, oldest first."""

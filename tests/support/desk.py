@@ -16,7 +16,8 @@ from tokentill.catalogs import preset_text
 from tokentill.rules import chain
 from tokentill.rules import commands as c
 from tokentill.rules import entries as e
-from tokentill.rules.account import Account, Balance, balance
+from tokentill.rules.account import Account
+from tokentill.rules.balance import Balance, balance
 from tokentill.rules.catalog import AbuseLimits, Catalog
 from tokentill.rules.catalog_file import load
 from tokentill.rules.decide import execute
@@ -110,7 +111,7 @@ class Desk:
     def view(self) -> Balance:
         """The balance now, with everything due applied."""
         self.ok(c.Tick())
-        return balance(self.account)
+        return balance(self.account, self.catalog, self.now)
 
     def kinds(self) -> list[str]:
         """What the last command put on the record, in the requirement's words."""

@@ -5,7 +5,7 @@ from tokentill.client.holding import current_hold
 from tokentill.client.sync import SyncHold, SyncTill
 from tokentill.client.till import Till
 from tokentill.ports import OperatorKey, StoreDown
-from tokentill.rules.account import Balance
+from tokentill.rules.balance import Balance
 from tokentill.rules.receipts import Receipt
 from tokentill.rules.refusals import Code, Refusal, WayOut
 from tokentill.wiring import AlreadyRan, Charge, Done, Hold, JournalLine, JournalView, TimedOut

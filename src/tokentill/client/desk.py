@@ -15,7 +15,7 @@ from tokentill.client.errors import Refused, unknown_organization
 from tokentill.client.transport import Transport
 from tokentill.ports import Health, Ids, OperatorKey, Verdict
 from tokentill.rules import commands as c
-from tokentill.rules.account import Balance
+from tokentill.rules.balance import Balance
 from tokentill.rules.entries import LotUnit
 from tokentill.rules.receipts import Receipt
 from tokentill.rules.refusals import Refusal

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Sequence
 
 from tokentill import wiring
 from tokentill.ports import Clock, Health, Ids, Ledger, OperatorKey, Verdict
-from tokentill.rules.account import Balance, balance
+from tokentill.rules.balance import Balance, balance
 from tokentill.rules.commands import Envelope, Reserve
 from tokentill.rules.receipts import Receipt
 from tokentill.rules.refusals import Refusal
@@ -44,7 +44,7 @@ class Local:
     async def balance(self, organization: str) -> Balance | None:
         """The balance as of the last commit (R-LED-1)."""
         account = await self._ledger.account(organization)
-        return None if account is None else balance(account)
+        return None if account is None else balance(account, self._ledger.catalog)
 
     async def journal(self, organization: str, before: str | None, limit: int) -> JournalView | None:
         """A page of the journal, newest first (R-LED-5)."""

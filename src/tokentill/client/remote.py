@@ -23,7 +23,7 @@ from yarl import URL
 from tokentill.client.errors import Fault, NotAllowed, NotHere
 from tokentill.ports import Health, OperatorKey, StoreDown, Verdict
 from tokentill.rules import commands as c
-from tokentill.rules.account import Balance
+from tokentill.rules.balance import Balance
 from tokentill.rules.receipts import Receipt
 from tokentill.rules.refusals import Code, Refusal, Status, WayOut
 from tokentill.wiring import (
@@ -253,7 +253,11 @@ class Remote:
         if self._session is None:
             # Each try has its limit where it is sent again; this one is for whoever does not.
             limit = aiohttp.ClientTimeout(total=60, sock_connect=5)
-            self._session = aiohttp.ClientSession(headers=self._headers, timeout=limit, trust_env=False)
+            # No limit on connections: a command that waits for one would count as lost.
+            connector = aiohttp.TCPConnector(limit=0)
+            self._session = aiohttp.ClientSession(
+                headers=self._headers, timeout=limit, trust_env=False, connector=connector
+            )
         headers = {} if key is None else {"Idempotency-Key": key}
         data = None
         if body is not None:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Sequence
 from typing import Protocol
 
 from tokentill.ports import Health, OperatorKey, Verdict
-from tokentill.rules.account import Balance
+from tokentill.rules.balance import Balance
 from tokentill.rules.commands import Envelope, Reserve
 from tokentill.rules.receipts import Receipt
 from tokentill.rules.refusals import Refusal

@@ -23,7 +23,7 @@ from msgspec import UNSET
 from tokentill.rules import commands as c
 from tokentill.rules import entries as e
 from tokentill.rules import licence
-from tokentill.rules.account import PLAN_PRIORITY, RANK_HOLD, RANK_LOT, RANK_STAGE, Lot, Period
+from tokentill.rules.account import PLAN_PRIORITY, RANK_HOLD, RANK_LOT, RANK_STAGE, Account, Lot, Period
 from tokentill.rules.catalog import DAY_MS, TOKENS_MAX, Catalog, Plan
 from tokentill.rules.corrections import add_lot
 from tokentill.rules.ledger import end_hold
@@ -144,6 +144,14 @@ def apply_due(turn: Turn) -> None:
         warn(turn)
 
 
+def as_of(account: Account, catalog: Catalog, now: int) -> Account:
+    """`account`, a copy of its own, as it stands at `now`, everything due applied, to be looked at and thrown away."""
+    turn = Turn.begin(account, catalog, now, lambda _operation: ())
+    apply_due(turn)
+    account.state.time = turn.now
+    return account
+
+
 def _open_lots(turn: Turn) -> list[Lot]:
     return [lot for lot in turn.state.lots.values() if not lot.lapsed and lot.priority != PLAN_PRIORITY]
 
@@ -255,6 +263,7 @@ def _change_now(turn: Turn, plan: Plan | None) -> Reply:
     if turn.state.period is not None and turn.state.period.start == turn.now:
         # Two periods of one plan cannot begin in the same moment: a period's grant is known by its start.
         turn.now += 1
+        apply_due(turn)
     credit = unused_credit(turn)
     _expire(turn, _plan_lots(turn))
     _bill_overage(turn)

@@ -25,11 +25,9 @@ from tokentill.ports import (
 from tokentill.rules import commands as c
 from tokentill.rules.account import Account
 from tokentill.rules.catalog import Catalog
-from tokentill.rules.decide import none_found
-from tokentill.rules.plans import apply_due
+from tokentill.rules.plans import as_of
 from tokentill.rules.receipts import Receipt
 from tokentill.rules.refusals import Refusal
-from tokentill.rules.turn import Turn
 from tokentill.store import postgres_reads as reads
 from tokentill.store.lane import Book
 from tokentill.store.postgres_connection import Connection, Pool
@@ -105,8 +103,7 @@ class PostgresLedger:
         cached = await self._own.read(lambda connection: reads.account(connection, self.book, organization))
         if cached is None:
             return None
-        apply_due(Turn.begin(cached.account, self.catalog, self._clock.now(), none_found))
-        return cached.account
+        return as_of(cached.account, self.catalog, self._clock.now())
 
     async def journal(self, organization: str, before: int | None = None, limit: int = 50) -> Page | None:
         """The organization's entries, newest first."""

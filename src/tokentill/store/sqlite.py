@@ -18,9 +18,7 @@ import apsw
 from tokentill.ports import Clock, Health, Ids, JournalRow, OperatorKey, Page, StoreDown, Stretch, Verdict
 from tokentill.rules.account import Account
 from tokentill.rules.catalog import Catalog
-from tokentill.rules.decide import none_found
-from tokentill.rules.plans import apply_due
-from tokentill.rules.turn import Turn
+from tokentill.rules.plans import as_of
 from tokentill.store import sqlite_reads as reads
 from tokentill.store.sqlite_connection import DOWN, connect
 from tokentill.store.sqlite_lane import SqliteLane
@@ -108,8 +106,7 @@ class SqliteLedger(SqliteLane):
         cached = await self._read(lambda connection: reads.load(connection, self.book, organization))
         if cached is None or not cached.account.state.opened:
             return None
-        apply_due(Turn.begin(cached.account, self.catalog, self._clock.now(), none_found))
-        return cached.account
+        return as_of(cached.account, self.catalog, self._clock.now())
 
     async def journal(self, organization: str, before: int | None = None, limit: int = 50) -> Page | None:
         """The organization's entries, newest first."""
