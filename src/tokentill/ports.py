@@ -5,7 +5,7 @@ Refusals come back as values; an exception from a port means the world failed, n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Literal, Protocol, runtime_checkable
 
 from msgspec import Struct
@@ -102,7 +102,7 @@ class Ledger(Protocol):
 
     catalog: Catalog
 
-    async def submit(self, envelope: Envelope) -> Receipt | Refusal:
+    def submit(self, envelope: Envelope) -> Awaitable[Receipt | Refusal]:
         """Decide and store one command; returns after it is durable. Raises `StoreDown`."""
         ...
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -25,13 +26,14 @@ from tokentill import catalogs
 from tokentill.flows.charge import AlreadyRan, Charge, Charging, Done, Hold, TimedOut
 from tokentill.flows.check import Checks, Features, LayerAnswer, battery, features
 from tokentill.flows.keys import create_operator_key
+from tokentill.flows.recover import Recovery
 from tokentill.flows.send import Books, Ending, LedgerBooks, Retry, insist
-from tokentill.ports import Clock, Ids, Intents, JournalRow, Ledger, Page
+from tokentill.ports import Clock, Ids, IntentState, JournalRow, Ledger, Page
 from tokentill.rules import catalog_file
 from tokentill.rules.catalog import Catalog
 from tokentill.rules.catalog_reader import Finding
 from tokentill.settings import Settings, SettingsError
-from tokentill.store.intents import FileIntents
+from tokentill.store.intents import FileIntents, read_all
 from tokentill.web import views
 from tokentill.web.views import CatalogView, JournalLine, JournalView, NewOperatorKey, OperationView
 
@@ -40,11 +42,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AlreadyRan", "Books", "CatalogView", "Charge", "Charging", "Checks", "Done", "Ending", "Features",
-    "Hold", "JournalLine", "JournalView", "LayerAnswer", "LedgerBooks", "NewOperatorKey", "OperationView", "Retry",
-    "SystemClock", "SystemIds", "TimedOut", "battery", "build", "catalog_of", "catalog_view", "charging",
-    "create_operator_key", "features", "insist", "intents_in", "journal_view", "key_file",
-    "log_to_stderr", "make_ledger", "open_ledger",
-    "operation_view", "read_catalog", "secret_of",
+    "Hold", "JournalLine", "JournalView", "LayerAnswer", "LedgerBooks", "NewOperatorKey", "OperationView",
+    "Retry", "SystemClock", "SystemIds", "TimedOut", "battery", "build", "catalog_of", "catalog_view",
+    "charging", "create_operator_key", "features", "insist", "intents_in", "journal_view", "key_file",
+    "log_to_stderr", "make_ledger", "name_of_ledger", "name_of_url", "open_ledger", "operation_view",
+    "read_catalog", "secret_of",
 ]  # fmt: skip
 """What is built here, and what the client knows of flows and views, which it may not reach itself."""
 
@@ -220,6 +222,13 @@ def build(settings: Settings, ledger: Ledger) -> Application:
     return build_app(ledger, secret=secret_of(settings), clock=SystemClock(), ids=SystemIds())
 
 
+def recovery(settings: Settings, ledger: Ledger) -> Recovery:
+    """What stores the charges that other processes left in the spool of this ledger (R-LED-4)."""
+    secret = secret_of(settings)
+    intents = FileIntents(settings.spool_folder, name_of_ledger(secret))
+    return Recovery(LedgerBooks(ledger, secret), intents, SystemClock())
+
+
 def log_to_stderr(settings: Settings, *, quiet: bool = False) -> None:
     """Log to standard error as the settings say; `quiet`: only what somebody at a terminal must know."""
     level = logging.WARNING if quiet else getattr(logging, settings.log_level.upper())
@@ -229,7 +238,7 @@ def log_to_stderr(settings: Settings, *, quiet: bool = False) -> None:
     ]
     as_json = settings.log_format == "json"
     renderer = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=False)
-    final = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
+    final: list[Any] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
     if as_json:
         final.append(structlog.processors.dict_tracebacks)
     formatter = structlog.stdlib.ProcessorFormatter(foreign_pre_chain=before, processors=[*final, renderer])
@@ -252,21 +261,32 @@ def log_to_stderr(settings: Settings, *, quiet: bool = False) -> None:
     )
 
 
-def intents_in(folder: Path) -> Intents:
-    """The charges that are kept in the folder of the setting `spool`."""
-    return FileIntents(folder)
+def intents_in(folder: Path) -> Sequence[IntentState]:
+    """The charges that are kept in the folder of the setting `spool`, of every till that uses it."""
+    return read_all(folder)
+
+
+def name_of_ledger(secret: bytes) -> str:
+    """A name for a ledger, the same in every process: for its file in the spool."""
+    return blake2b(secret, digest_size=8, person=b"tokentill spool").hexdigest()
+
+
+def name_of_url(url: str) -> str:
+    """A name for the till at `url`, for its file in the spool."""
+    return re.sub(r"[^0-9A-Za-z.]+", "-", url).strip("-")
 
 
 def charging(
     books: Books,
     spool: Path,
+    name: str,
     *,
     clock: Clock | None = None,
     ids: Ids | None = None,
     retry: Retry | None = None,
 ) -> Charging:
-    """What runs operations and charges them; charges that cannot be stored wait in the folder `spool`."""
-    return Charging(books, FileIntents(spool), clock or SystemClock(), ids or SystemIds(), retry)
+    """What runs operations and charges them; what cannot be stored waits in `spool`, under the till's name."""
+    return Charging(books, FileIntents(spool, name), clock or SystemClock(), ids or SystemIds(), retry)
 
 
 catalog_view = views.catalog

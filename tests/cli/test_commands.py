@@ -9,11 +9,12 @@ import msgspec
 import pytest
 
 from tests.cli.conftest import Shell
-from tokentill import __version__
+from tokentill import __version__, wiring
 from tokentill.catalogs import PRESETS, preset_text
 from tokentill.ports import Intent
 from tokentill.rules.commands import Settle
-from tokentill.store.intents import NAME, Kept
+from tokentill.settings import Settings
+from tokentill.store.intents import Kept
 
 
 @pytest.fixture
@@ -164,8 +165,9 @@ def test_reviewing(acme: Shell) -> None:
     """R-LED-4: what could not be stored, and what became of it."""
     spool = acme.folder / "till.db.spool"
     spool.mkdir()
+    secret = wiring.secret_of(Settings(database=str(acme.folder / "till.db")))
     kept = Kept(Intent("acme", Settle(hold="0" * 32, tokens=2), 2, 1_767_225_600_000))
-    (spool / NAME).write_bytes(msgspec.json.encode(kept) + b"\n")
+    (spool / f"{wiring.name_of_ledger(secret)}.jsonl").write_bytes(msgspec.json.encode(kept) + b"\n")
     assert "waiting to be stored" in acme.done("review")
     assert "look at it" in acme.done("review", "--retry")
     [state] = acme.json("review")

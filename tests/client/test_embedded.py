@@ -60,6 +60,13 @@ async def test_what_cannot_be_opened_is_said(tmp_path: Path) -> None:
         await Till.embedded(tmp_path / "till.db", catalog="gaols")
 
 
+async def test_a_spool_that_cannot_be_used_is_said_at_the_start(tmp_path: Path) -> None:
+    """R-LED-4: not when it is needed."""
+    (tmp_path / "spool").write_text("a file where the folder should be")
+    with pytest.raises(SettingsError, match="spool"):
+        await Till.embedded(tmp_path / "till.db", catalog="analysis", spool=tmp_path / "spool")
+
+
 async def test_a_block_that_takes_too_long_is_cancelled_and_charged_nothing(till: Till) -> None:
     """R-LED-4."""
     with pytest.raises(TimedOut):

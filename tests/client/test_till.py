@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.client.conftest import World
+from tests.client.conftest import World, world_of
 from tests.support.desk import preset
 from tokentill.client import AlreadyRan, Code, Refused, StoreDown, TimedOut
 from tokentill.rules import commands as c
@@ -318,6 +319,18 @@ class TestHold:
             world.clock.wait(200_000)
         assert hold.outcome is not None
         assert hold.outcome.state == "settled"
+
+
+async def test_a_metered_hold_may_be_cut_down_to_what_is_there(tmp_path: Path) -> None:
+    """R-LED-3, R-PLAN-3: over HTTP too; not below what the caller can use."""
+    async with world_of("http", str(tmp_path / "till.db"), tmp_path / "spool", catalog="shop") as world:
+        await world.till.open("beta", plan=None)
+        await world.till.grant("beta", 1_000, origin="pack")
+        async with world.till.hold("beta", "gpt-4", user="u1", tokens=5_000, least=500) as hold:
+            assert hold.tokens == 1_000
+            hold.charge(900)
+        error = await refused(world.till.reserve("beta", "gpt-4", user="u1", tokens=5_000, least=500))
+        assert error.code is Code.EXHAUSTED
 
 
 class TestCharge:

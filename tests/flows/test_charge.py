@@ -312,6 +312,16 @@ class TestKeys:
         assert world.ran == 1
         assert (await world.balance()).used == PRICE
 
+    async def test_a_lost_answer_under_a_key_is_not_taken_for_a_first_run(self, world: World) -> None:
+        """R-LED-9: whose run is stored cannot be told, so it is not run; the hold's deadline frees the tokens."""
+        world.ledger.lose(c.Reserve, "after")
+        with pytest.raises(AlreadyRan) as unsure:
+            await world.run(world.operation(), key="order 7")
+        assert unsure.value.state == "running"
+        assert world.ran == 0
+        world.clock.wait(36_000)
+        assert (await world.balance()).remaining == ALLOWANCE
+
     async def test_a_failed_run_stays_failed_under_its_key(self, world: World) -> None:
         """R-LED-9: whoever wants to try again says so with a new key."""
         with pytest.raises(ValueError, match="no model"):

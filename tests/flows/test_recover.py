@@ -13,7 +13,7 @@ from tokentill.flows.charge import Charge, Done, Hold
 from tokentill.ports import Intent, StoreDown
 from tokentill.rules import commands as c
 from tokentill.rules import entries as e
-from tokentill.store.intents import NAME, FileIntents
+from tokentill.store.intents import FileIntents, read_all
 
 
 async def pending_charge(world: World) -> Charge:
@@ -66,6 +66,33 @@ async def test_it_is_stored_in_the_background(world: World) -> None:
     charging.recovery.wake()
     await world.until("charge")
     assert (await world.balance()).remaining == ALLOWANCE - 2
+
+
+async def test_one_that_comes_while_others_are_worked_off_is_not_forgotten(world: World) -> None:
+    """R-LED-4: waking what is just about to rest."""
+    await pending_charge(world)
+    world.ledger.down = False
+    recovery = world.restart().recovery
+    settling, go_on = asyncio.Event(), asyncio.Event()
+
+    async def gate() -> None:
+        settling.set()
+        await go_on.wait()
+
+    world.ledger.lose(c.Settle, gate)
+    recovery.wake()
+    await settling.wait()
+    world.clock.wait(3_000)
+    world.ledger.lose(c.Settle, "before", times=3)
+    outcome = await world.run(world.operation(1))
+    assert isinstance(outcome, Done)
+    assert outcome.charge.state == "pending"
+    recovery.wake()
+    go_on.set()
+    async with asyncio.timeout(30):
+        while (await world.kinds()).count("charge") < 2:  # noqa: ASYNC110 the journal has no event
+            await asyncio.sleep(0)
+    assert (await world.balance()).remaining == ALLOWANCE - 3
 
 
 async def test_one_whose_first_try_was_stored_after_all_is_not_charged_twice(world: World) -> None:
@@ -211,19 +238,27 @@ class TestFile:
         assert [state.outcome for state in states] == [None, "settled", None]
         assert states[1].ended_at == 7
 
+    async def test_tills_that_share_a_folder_do_not_share_charges(self, tmp_path: Path) -> None:
+        """R-LED-4: no charge is sent to another till than the one that held it."""
+        one, other = FileIntents(tmp_path, "one"), FileIntents(tmp_path, "other")
+        await one.keep(intent(1))
+        await other.keep(intent(2))
+        assert [state.intent.at for state in await one.states()] == [1]
+        assert [state.intent.at for state in read_all(tmp_path)] == [1, 2]
+
     async def test_it_is_for_its_owner_alone(self, tmp_path: Path) -> None:
         """R-LED-4."""
         await FileIntents(tmp_path).keep(intent(0))
-        assert (tmp_path / NAME).stat().st_mode & 0o077 == 0
+        assert (tmp_path / "intents.jsonl").stat().st_mode & 0o077 == 0
 
     @pytest.mark.parametrize("cut", range(1, 120, 7))
     async def test_a_line_cut_by_a_crash_hides_no_other(self, tmp_path: Path, cut: int) -> None:
         """R-LED-4: the cut line was never acknowledged."""
         intents = FileIntents(tmp_path)
         await intents.keep(intent(0))
-        whole = (tmp_path / NAME).read_bytes()
+        whole = (tmp_path / "intents.jsonl").read_bytes()
         await intents.keep(intent(1))
-        with (tmp_path / NAME).open("r+b") as file:
+        with (tmp_path / "intents.jsonl").open("r+b") as file:
             file.truncate(len(whole) + cut)
         await intents.keep(intent(2))
         holds = [state.intent.at for state in await intents.states()]

@@ -53,6 +53,8 @@ async def _serve(settings: Settings) -> None:
     async with wiring.open_ledger(settings) as ledger:
         fresh = not await ledger.operator_keys()
         app = wiring.build(settings, ledger)
+        waiting = wiring.recovery(settings, ledger)
+        waiting.wake()
         await serve_app(
             app,
             settings.host,
@@ -61,6 +63,7 @@ async def _serve(settings: Settings) -> None:
             trusted_proxies=settings.trusted_proxies.replace(",", " ").split(),
             ready=lambda url: _announce(settings, ledger, url, fresh=fresh),
         )
+        await waiting.close()
 
 
 def _announce(settings: Settings, ledger: Ledger, url: str, *, fresh: bool) -> None:
@@ -97,7 +100,7 @@ async def review(
     if retry:
         async with work.till() as till:
             await till.recover()
-    states = await wiring.intents_in(work.settings.spool_folder).states()
+    states = wiring.intents_in(work.settings.spool_folder)
     nothing = "Every charge was stored when its operation succeeded."
     work.print(states, lambda: show.intents(states) if states else nothing)
 

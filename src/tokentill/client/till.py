@@ -95,7 +95,8 @@ class Till(Desk):
         """The till at `url`, such as http://127.0.0.1:8420, with the operator key `key` (`tt_op_…`)."""
         ids = wiring.SystemIds()
         transport = Remote(url, key, retry)
-        return cls(transport, wiring.charging(transport, Path(spool), retry=retry), ids, "")
+        charging = wiring.charging(transport, Path(spool), wiring.name_of_url(url), retry=retry)
+        return cls(transport, charging, ids, "")
 
     @classmethod
     def over(
@@ -113,12 +114,20 @@ class Till(Desk):
         clock = clock or wiring.SystemClock()
         ids = ids or wiring.SystemIds()
         transport = Local(ledger, secret, clock, ids)
-        charging = wiring.charging(transport, spool, clock=clock, ids=ids, retry=retry)
+        name = wiring.name_of_ledger(secret)
+        charging = wiring.charging(transport, spool, name, clock=clock, ids=ids, retry=retry)
         return cls(transport, charging, ids, actor)
 
     async def __aenter__(self) -> Self:
-        if await self._charging.recovery.pending():
-            self._charging.recovery.wake()
+        try:
+            if await self._charging.recovery.pending():
+                self._charging.recovery.wake()
+        except BaseException as error:
+            await self._transport.close()
+            if isinstance(error, OSError):
+                why = f"The folder for charges that cannot be stored (the setting `spool`) cannot be read: {error}."
+                raise settings.SettingsError(why) from error
+            raise
         return self
 
     async def __aexit__(
@@ -141,19 +150,21 @@ class Till(Desk):
         user: str | None = None,
         quantity: int = 1,
         tokens: int | None = None,
+        least: int | None = None,
         timeout: float | None = None,
         idempotency_key: str | None = None,
     ) -> Holding:
         """Reserve for the block of an `async with`: its end charges, an exception gives everything back.
 
-        `tokens` is the most a metered feature may use. After `timeout` seconds (the feature's own, by
+        `tokens` is the most a metered feature may use; with `least`, what is free is enough if it is not
+        less than that, and `hold.tokens` says how much it is. After `timeout` seconds (the feature's own, by
         default 30) the block is cancelled and `TimedOut` raised. Raises `Refused`, `AlreadyRan` on entering.
         """
         check_key(idempotency_key)
-        reserve = _reserve(feature, user, quantity, tokens, timeout)
+        reserve = _reserve(feature, user, quantity, tokens, least, timeout)
         return Holding(self._transport, self._charging, organization, reserve, idempotency_key)
 
-    async def charge(
+    async def charge(  # noqa: PLR0913 each is a term of the charge
         self,
         organization: str,
         feature: str,
@@ -162,6 +173,7 @@ class Till(Desk):
         user: str | None = None,
         quantity: int = 1,
         tokens: int | None = None,
+        least: int | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 it is the hold's time too
         idempotency_key: str | None = None,
     ) -> Done[T]:
@@ -172,7 +184,7 @@ class Till(Desk):
         then.
         """
         check_key(idempotency_key)
-        reserve = _reserve(feature, user, quantity, tokens, timeout)
+        reserve = _reserve(feature, user, quantity, tokens, least, timeout)
         timeout_ms = reserve.timeout_ms or await self._transport.timeout_ms(feature)
         done = await self._charging.run(organization, reserve, marked(operation), timeout_ms, idempotency_key)
         if isinstance(done, Refusal):
@@ -254,12 +266,13 @@ class Till(Desk):
         user: str | None = None,
         quantity: int = 1,
         tokens: int | None = None,
+        least: int | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 it is the hold's time too
         idempotency_key: str | None = None,
     ) -> Receipt:
         """Reserve by hand; `settle` or `release` the receipt's `operation` before its `deadline`."""
         return await self._submit(
-            organization, _reserve(feature, user, quantity, tokens, timeout), idempotency_key
+            organization, _reserve(feature, user, quantity, tokens, least, timeout), idempotency_key
         )
 
     async def settle(
@@ -286,7 +299,18 @@ class Till(Desk):
 
 
 def _reserve(
-    feature: str, user: str | None, quantity: int, tokens: int | None, timeout: float | None
+    feature: str,
+    user: str | None,
+    quantity: int,
+    tokens: int | None,
+    least: int | None,
+    timeout: float | None,
 ) -> c.Reserve:
-    timeout_ms = None if timeout is None else round(timeout * 1000)
-    return c.Reserve(feature=feature, user=user, quantity=quantity, tokens=tokens, timeout_ms=timeout_ms)
+    return c.Reserve(
+        feature=feature,
+        user=user,
+        quantity=quantity,
+        tokens=tokens,
+        least=least,
+        timeout_ms=None if timeout is None else round(timeout * 1000),
+    )

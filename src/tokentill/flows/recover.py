@@ -36,6 +36,7 @@ class Recovery:
         self._clock = clock
         self._unkept: dict[str, Intent] = {}
         self._task: asyncio.Task[None] | None = None
+        self._more = False
 
     async def keep(self, intent: Intent) -> None:
         """Make `intent` durable. Where even that fails it stays in memory, and in the log whole."""
@@ -84,6 +85,7 @@ class Recovery:
 
     def wake(self) -> None:
         """Work off what is pending, in the background."""
+        self._more = True
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._work())
 
@@ -96,6 +98,9 @@ class Recovery:
 
     async def _work(self) -> None:
         delay = DELAY_SECONDS_MIN
-        while await self.once():
-            await asyncio.sleep(delay)
-            delay = min(2 * delay, DELAY_SECONDS_MAX)
+        while self._more:
+            self._more = False
+            if await self.once():
+                self._more = True
+                await asyncio.sleep(delay)
+                delay = min(2 * delay, DELAY_SECONDS_MAX)

@@ -2,7 +2,8 @@
 
 One file of JSON lines, only ever appended to, each line on the disk (fsync) before `keep` returns. Several
 processes may share it: a lock on the file keeps lines whole. A line that was cut by a crash was never
-acknowledged; it is skipped, and the next one starts on a line of its own.
+acknowledged; it is skipped, and the next one starts on a line of its own. A folder may serve several tills:
+each has a file of its own name, so that no charge is ever sent to another till than the one that held it.
 
 Requirement ids: R-LED-4.
 """
@@ -21,7 +22,7 @@ from msgspec import Struct
 from tokentill.ports import Intent, IntentOutcome, IntentState
 from tokentill.store import faults
 
-NAME = "intents.jsonl"
+SUFFIX = ".jsonl"
 
 
 class Kept(Struct, frozen=True, tag_field="line", tag="kept"):
@@ -44,10 +45,10 @@ _decoder = msgspec.json.Decoder(Kept | Ended)
 
 
 class FileIntents:
-    """Intents in the folder `folder`, which is made when the first one is kept."""
+    """The intents of the till `name` in `folder`, which is made when the first one is kept."""
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / NAME
+    def __init__(self, folder: Path, name: str = "intents") -> None:
+        self._path = folder / f"{name}{SUFFIX}"
 
     async def keep(self, intent: Intent) -> None:
         """Remember `intent`; returns after it is on the disk. Raises `OSError` if it cannot be."""
@@ -60,7 +61,7 @@ class FileIntents:
 
     async def states(self) -> Sequence[IntentState]:
         """Every intent that was ever kept, oldest first."""
-        return await asyncio.to_thread(self._read)
+        return await asyncio.to_thread(read, self._path)
 
     def _append(self, line: bytes) -> None:
         if not self._path.exists():
@@ -82,26 +83,33 @@ class FileIntents:
         if size == 0:
             _sync_folder(self._path.parent)
 
-    def _read(self) -> list[IntentState]:
+
+def read(path: Path) -> list[IntentState]:
+    """The intents of one file, oldest first; none if there is no file."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH)
+            lines = file.read().split(b"\n")
+    except FileNotFoundError:
+        return []
+    states: dict[tuple[str, str], IntentState] = {}
+    for line in lines:
         try:
-            with self._path.open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_SH)
-                lines = file.read().split(b"\n")
-        except FileNotFoundError:
-            return []
-        states: dict[tuple[str, str], IntentState] = {}
-        for line in lines:
-            try:
-                read = _decoder.decode(line)
-            except msgspec.DecodeError:
-                continue
-            if isinstance(read, Kept):
-                key = (read.intent.organization, read.intent.settle.hold)
-                states.setdefault(key, IntentState(read.intent))
-            elif (read.organization, read.hold) in states:
-                key = (read.organization, read.hold)
-                states[key] = IntentState(states[key].intent, read.outcome, read.at)
-        return list(states.values())
+            found = _decoder.decode(line)
+        except msgspec.DecodeError:
+            continue
+        if isinstance(found, Kept):
+            key = (found.intent.organization, found.intent.settle.hold)
+            states.setdefault(key, IntentState(found.intent))
+        elif (found.organization, found.hold) in states:
+            key = (found.organization, found.hold)
+            states[key] = IntentState(states[key].intent, found.outcome, found.at)
+    return list(states.values())
+
+
+def read_all(folder: Path) -> list[IntentState]:
+    """The intents of every till that uses the folder, for a person to look at."""
+    return [state for path in sorted(folder.glob(f"*{SUFFIX}")) for state in read(path)]
 
 
 def _sync_folder(folder: Path) -> None:
