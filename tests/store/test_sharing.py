@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import defaultdict
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +23,7 @@ from tokentill.ports import JournalRow, StoreDown
 from tokentill.rules import commands as c
 from tokentill.rules.receipts import Receipt
 from tokentill.rules.refusals import Code
+from tokentill.store.sqlite_connection import connect
 
 # R-LED-3, R-LED-9, R-PLAT-5
 
@@ -188,3 +190,12 @@ async def test_two_sweepers_do_what_is_due_once(lasting: Store) -> None:
         kinds = [type(row.entry).__name__ for row in await whole(one, f"o{number}")]
         assert kinds.count("PeriodStarted") == 2
     await clean(one)
+
+
+# the journal names customers' doings: nobody else on the machine can read it
+async def test_the_files_of_a_sqlite_database_are_its_owners_alone(tmp_path: Path) -> None:
+    path = tmp_path / "till.db"
+    connection = connect(str(path))
+    connection.execute("create table t (x)")
+    assert {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {0o600}
+    connection.close()

@@ -8,6 +8,8 @@ Requirement ids: R-PLAT-5.
 
 from __future__ import annotations
 
+import os
+
 import apsw
 
 from tokentill.ports import StoreDown
@@ -37,6 +39,8 @@ def connect(path: str, vfs: str | None = None) -> apsw.Connection:
     if tuple(int(part) for part in apsw.sqlite_lib_version().split(".")) < SQLITE_MIN:
         needed = ".".join(map(str, SQLITE_MIN))
         raise StoreDown(f"SQLite {apsw.sqlite_lib_version()} is too old; {needed} or newer is needed.")
+    if vfs is None and path != ":memory:":
+        _keep_private(path)
     try:
         connection = apsw.Connection(path, vfs=vfs, statementcachesize=1024)
         connection.set_busy_timeout(10_000)
@@ -46,6 +50,16 @@ def connect(path: str, vfs: str | None = None) -> apsw.Connection:
     except DOWN as trouble:
         raise StoreDown(f"{path} cannot be opened: {trouble}") from trouble
     return connection
+
+
+def _keep_private(path: str) -> None:
+    """Make a new database file readable by its owner alone; SQLite gives its other files the same rights."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        return
+    except OSError as trouble:
+        raise StoreDown(f"{path} cannot be opened: {trouble}") from trouble
 
 
 def migrate(connection: apsw.Connection, secret: bytes) -> None:
