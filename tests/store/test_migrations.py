@@ -162,7 +162,9 @@ async def test_a_login_role_that_is_no_superuser(postgres_cluster: Cluster) -> N
 async def test_a_login_role_that_may_not_make_roles_is_told_what_is_needed(postgres_cluster: Cluster) -> None:
     await administer(postgres_cluster, "create role till login", "create database till owner till")
     store = Store("postgres", as_role(postgres_cluster, "till", "till"))
-    with pytest.raises(StoreDown, match=r"have an administrator run, once: (.+) to your login role") as raised:
+    with pytest.raises(
+        StoreDown, match=r"have an administrator run, once: (.+) to your login role"
+    ) as raised:
         await store.open()
     needed = str(raised.value).partition("once: ")[2].replace("to your login role.", "to till")
     assert needed.startswith("create role tokentill_app nologin; create role tokentill_audit nologin; grant")
