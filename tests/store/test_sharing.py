@@ -193,7 +193,7 @@ async def test_two_sweepers_do_what_is_due_once(lasting: Store) -> None:
 
 
 # the journal names customers' doings: nobody else on the machine can read it
-async def test_the_files_of_a_sqlite_database_are_its_owners_alone(tmp_path: Path) -> None:
+def test_the_files_of_a_sqlite_database_are_its_owners_alone(tmp_path: Path) -> None:
     path = tmp_path / "till.db"
     connection = connect(str(path))
     connection.execute("create table t (x)")
