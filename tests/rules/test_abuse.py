@@ -204,7 +204,7 @@ def test_a_flood_of_refusals_is_counted_not_kept() -> None:
     ],
 )
 def test_a_refusal_names_its_layer(limits: dict[str, int], layer: str) -> None:
-    at = Desk(change_plan(GOALS, "pro", abuse={FEATURE: AbuseLimits(**limits)}), "pro")  # type: ignore[arg-type]  # a table of limits
+    at = Desk(change_plan(GOALS, "pro", abuse={FEATURE: AbuseLimits(**limits)}), "pro")
     refusal = at.no(c.Charge(feature=FEATURE, user="ann", quantity=67))
     assert refusal.layer == layer
 

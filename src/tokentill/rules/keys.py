@@ -40,7 +40,7 @@ class Key(Struct, frozen=True):
     id: str
     secret: str
 
-    def __repr__(self) -> str:
+    def __repr__(self) -> str:  # type: ignore[explicit-override]  # typing has the decorator from 3.12 on only
         return f"Key(kind={self.kind!r}, id={self.id!r})"
 
 

@@ -19,9 +19,7 @@ FOREVER = 1 << 62
 
 
 class Answer(Struct, frozen=True):
-    """What the model expects: `code` of a refusal, None when done; `figures` are fields of the reply, and all
-    that the model has to say about it.
-    """
+    """What the model expects: `code` of a refusal, None when done; `figures`, all it says of the reply's fields."""
 
     code: Code | None
     figures: dict[str, Any] = {}
