@@ -80,10 +80,14 @@ async def test_one_order_explains_every_answer(
     assert min(tally.ordered, tally.between) > 100
 
 
-async def test_believing_oneself_is_caught(processes: Processes, tmp_path: Path, run_seed: int) -> None:
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_believing_oneself_is_caught(
+    engine: Engine, processes: Processes, tmp_path: Path, run_seed: int, request: pytest.FixtureRequest
+) -> None:
     """The planted fault refuses by what it remembers."""
+    url = request.getfixturevalue("postgres_url") if engine == "postgres" else str(tmp_path / "till.db")
     with pytest.raises(NotLinear):
-        await history(processes, "sqlite", str(tmp_path / "till.db"), run_seed, 8_000, "believes itself")
+        await history(processes, engine, url, run_seed, 4_000, "believes itself")
 
 
 @pytest.mark.nightly

@@ -54,6 +54,11 @@ async def test_a_top_up_elsewhere_is_seen_at_once(
     assert answers == [None, *[Code.EXHAUSTED, None] * ROUNDS]
 
 
-async def test_not_looking_is_caught(processes: Processes, tmp_path: Path) -> None:
-    answers = await top_up_and_buy(processes, "sqlite", str(tmp_path / "till.db"), "believes itself")
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_not_looking_is_caught(
+    engine: Engine, processes: Processes, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """The planted fault decides on what it remembers."""
+    url = request.getfixturevalue("postgres_url") if engine == "postgres" else str(tmp_path / "till.db")
+    answers = await top_up_and_buy(processes, engine, url, "believes itself")
     assert answers != [None, *[Code.EXHAUSTED, None] * ROUNDS]

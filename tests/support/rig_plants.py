@@ -3,10 +3,14 @@
 import asyncio
 import sys
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 from tests.support.rig_store import Engine
 from tokentill.store.lane import Job, Writes, deliver
+from tokentill.store.postgres import PostgresLedger
+from tokentill.store.postgres_connection import Connection
+from tokentill.store.postgres_lane import PostgresLane
 from tokentill.store.sqlite import SqliteLedger
 
 if sys.version_info >= (3, 12):
@@ -68,8 +72,28 @@ class ChecksThenDeducts(BelievesItself):
         super()._store(writes)
 
 
+class BelievesItselfLane(PostgresLane):
+    """As above, on PostgreSQL."""
+
+    @override
+    async def _refresh(
+        self, connection: Connection, jobs: Sequence[Job], names: Sequence[str]
+    ) -> dict[int, str]:
+        remembered = {name: self.book.cache[name] for name in names if name in self.book.cache}
+        fresh = await super()._refresh(connection, jobs, names)
+        self.book.cache.update(remembered)
+        return fresh
+
+
+class BelievesItselfToo(PostgresLedger):
+    """The ledger with that lane."""
+
+    lane_type = BelievesItselfLane
+
+
 PLANTS: dict[tuple[Engine, str], Any] = {
     ("sqlite", "answers early"): AnswersEarly,
     ("sqlite", "believes itself"): BelievesItself,
+    ("postgres", "believes itself"): BelievesItselfToo,
     ("sqlite", "checks then deducts"): ChecksThenDeducts,
 }
