@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Literal, TypeAlias, TypeVar
 
 import asyncpg
@@ -28,6 +29,7 @@ CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 15.0
 """After so long without an answer a connection counts as lost; the server's own limits are shorter."""
 READERS_MAX = 4
+READ_TRIES = 3
 
 _SETTINGS = {
     "client_min_messages": "warning",
@@ -92,6 +94,10 @@ def describe(trouble: BaseException) -> str:
     return f"{type(trouble).__name__}: {trouble}" if str(trouble) else type(trouble).__name__
 
 
+class _LostOnTheWay(StoreDown):
+    """The connection was there and broke."""
+
+
 class Pool:
     """A few connections of one role, each used for one short transaction at a time."""
 
@@ -103,7 +109,10 @@ class Pool:
         self._closed = False
 
     async def read(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """What `work` reads in a transaction."""
+        """What `work` reads in a transaction; again on another connection where one was lost on the way."""
+        for _ in range(READ_TRIES - 1):
+            with suppress(_LostOnTheWay):
+                return await self._run(work, "begin read only")
         return await self._run(work, "begin read only")
 
     async def write(self, work: Callable[[Connection], Awaitable[T]]) -> T:
@@ -128,7 +137,7 @@ class Pool:
             except BaseException as trouble:
                 connection.terminate()
                 if lost(trouble):
-                    raise StoreDown(f"PostgreSQL did not answer: {describe(trouble)}") from trouble
+                    raise _LostOnTheWay(f"PostgreSQL did not answer: {describe(trouble)}") from trouble
                 raise
             if self._closed:
                 connection.terminate()
