@@ -274,3 +274,15 @@ class TestTrouble:
         ran = shell("verify", TOKENTILL_URL="http://127.0.0.1:9")
         assert ran.code == 2
         assert "where its database is" in ran.err
+
+
+def test_a_low_balance_and_a_refusal_say_what_they_are(acme: Shell) -> None:
+    """R-PLAN-8, R-ABU-7: the notice with days and a pack, the code beside a refused entry."""
+    acme.json("adjust", "acme", "-195", "--reason", "nearly empty")
+    acme("consume", "acme", "generate_goal", "--user", "u1", "--quantity", "2")
+    shown = acme.json("balance", "acme")["notice"]
+    assert (shown["code"], shown["left"]) == ("tokens", 5)
+    assert shown["text"].startswith("You're running low on tokens.")
+    assert "Buy " in acme.done("balance", "acme")
+    assert re.search(r"warning +done.*tokens", acme.done("journal", "acme"))
+    assert re.search(r"refused +prevented.*exhausted", acme.done("journal", "acme"))

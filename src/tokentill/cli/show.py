@@ -12,7 +12,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from tokentill.client import Balance, JournalView, OperatorKey, Receipt, Refusal
+from tokentill.client import Balance, JournalLine, JournalView, OperatorKey, Receipt, Refusal
 from tokentill.ports import IntentState, Verdict
 from tokentill.rules.licence import FeatureState
 from tokentill.rules.money import format_amount
@@ -122,6 +122,10 @@ def balance(organization: str, now: Balance) -> Table:
         rows.append(("resets", f"{moment(now.reset_at)} UTC"))
     if now.scheduled:
         rows.append(("then", now.scheduled_plan or "no plan"))
+    if now.notice is not None:
+        rows.append(("notice", now.notice.text))
+        if now.notice.recommended is not None:
+            rows.append(("", now.notice.recommended.label))
     return table(["", f"#{organization}"], rows)
 
 
@@ -138,12 +142,20 @@ def journal(page: JournalView) -> Group:
             line.feature,
             number(line.tokens),
             number(line.balance),
-            line.reason,
+            why(line),
         )
         for line in page.entries
     ]
     more = Text(f"Older entries: --before {page.next}") if page.next is not None else Text("")
     return Group(table(columns, rows), more)
+
+
+def why(line: JournalLine) -> str | None:
+    """Why an entry is there: what was given as its reason, or the code of a refusal, a warning, an alert."""
+    code = line.details.get("code")
+    text = line.reason or (None if code is None else str(code))
+    count = line.details.get("count", 1)
+    return text if count == 1 else f"{text} × {count}"
 
 
 def features(states: Sequence[FeatureState]) -> Table:
