@@ -82,6 +82,13 @@ class Job(Struct, eq=False):
         return self.future.get_loop()
 
 
+def advance(cached: Cached, tail: Iterable[bytes]) -> None:
+    """Bring an account up to date with the entries after those it knows."""
+    for body in tail:
+        evolve(cached.account, e.decode(body))
+        cached.tail_bytes += len(body)
+
+
 class Writes(Struct):
     """What a batch stores. Tuples are in the order of the statements' parameters.
 
@@ -166,9 +173,7 @@ class Book:
         cached = Cached(name, number, account, head, last_row)
         cached.due_at = due_at
         cached.snapshot_bytes = 0 if snapshot is None else len(snapshot)
-        for body in tail:
-            evolve(account, e.decode(body))
-            cached.tail_bytes += len(body)
+        advance(cached, tail)
         return cached
 
     def lookups(self, jobs: Sequence[Job]) -> list[tuple[int, str]]:

@@ -243,11 +243,11 @@ class SqliteLane:
             now = {row[0]: row for row in connection.execute(SQL["organizations_now"], (json.dumps(unsure),))}
             for name in unsure:
                 cached, row = book.cache[name], now.get(name)
-                if row is None or row[2] != cached.account.state.seq:
+                if row is not None and reads.catch_up(connection, cached, row):
+                    cached.version = version
+                else:
                     book.forget([name])
                     unknown.append(name)
-                else:
-                    cached.version, cached.due_at = version, row[5]
         for name in unknown:
             loaded = reads.load(connection, book, name)
             if loaded is not None:

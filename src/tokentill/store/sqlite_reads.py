@@ -9,11 +9,13 @@ import apsw
 
 from tokentill.ports import JournalRow, OperatorKey, Page, Stretch, Verdict
 from tokentill.rules import entries as e
-from tokentill.store.lane import Book, Cached
+from tokentill.store.lane import Book, Cached, advance
 from tokentill.store.statements import statements
 from tokentill.store.verify import Verification
 
 SQL = statements("sqlite")
+CATCH_UP_MAX = 200
+"""Up to so many entries that another process wrote are followed one by one instead of loading the account anew."""
 VERIFY_ROWS = 5_000
 
 
@@ -27,6 +29,21 @@ def load(connection: apsw.Connection, book: Book, name: str) -> Cached | None:
     since, state = (0, None) if found is None else (found[1], found[2])
     tail = [body for (body,) in connection.execute(SQL["tail"], (last_row, since))]
     return book.load(name, (number, head, last_row, due_at), state, tail)
+
+
+def catch_up(
+    connection: apsw.Connection, cached: Cached, row: tuple[str, int, int, bytes, int, int | None]
+) -> bool:
+    """Make a remembered account what its row says; False if it is cheaper, or the only way, to load it anew."""
+    _, number, seq, head, last_row, due_at = row
+    behind = seq - cached.account.state.seq
+    if number != cached.number or not 0 <= behind <= CATCH_UP_MAX:
+        return False
+    if behind:
+        advance(cached, [body for (body,) in connection.execute(SQL["tail"], (last_row, cached.last_row))])
+        cached.head, cached.last_row = head, last_row
+    cached.due_at = due_at
+    return cached.account.state.seq == seq
 
 
 def operation(connection: apsw.Connection, number: int, key: str) -> list[tuple[int, e.Entry, bytes]]:
