@@ -168,7 +168,7 @@ select name from organization where name > $1 order by name limit $2
 select name from organization where due_at <= $1 order by due_at limit $2
 
 -- name: soonest_due
-select min(due_at) from organization where due_at is not null
+select due_at from organization where due_at is not null order by due_at limit 1
 
 -- name: database_time
 select (extract(epoch from clock_timestamp()) * 1000)::bigint

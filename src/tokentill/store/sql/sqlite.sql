@@ -15,9 +15,10 @@ pragma data_version
 -- name: last_row
 select coalesce(max(id), 0) from entry
 
+-- The index is named, because statistics of a small table would have it read whole for ever after.
 -- name: organizations_now
 select name, number, seq, head, last_row, due_at
-from organization where name in (select value from json_each(?1))
+from organization indexed by sqlite_autoindex_organization_1 where name in (select value from json_each(?1))
 
 -- name: snapshot
 select seq, last_row, state from snapshot where organization = ?1

@@ -1,0 +1,233 @@
+"""Hot statements find their rows by an index, whether the database is empty, fresh or large."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import apsw
+import pytest
+
+from tests.support.stores import Store, begin, charge, connect
+from tokentill.store import postgres_connection
+from tokentill.store.statements import statements
+
+# Design idea 3
+
+KEY = b"k" * 16
+POSTGRES: dict[str, tuple[Any, ...]] = {
+    "organizations_now": (["o1", "o2"],),
+    "load": ([1, 2],),
+    "operations": ([1, 2], [KEY, KEY]),
+    "write": (
+        *([900_001], ["new"], [1], [b""], [1], [None]),
+        *([2], [b""], [1], [None], [1], [1]),
+        *(
+            [900_002],
+            [1],
+            [0],
+            [1],
+            [1],
+            ["k"],
+            ["done"],
+            [None],
+            [None],
+            [1],
+            [1],
+            [None],
+            [KEY],
+            [7],
+            [b""],
+            [b""],
+        ),
+        *([1], [1], [1], [b""]),
+        *([1], ["u"], ["n"]),
+    ),
+    "is_stored": (1, b""),
+    "previous_of": (1, 1),
+    "last_row": (1,),
+    "page": (1, 50),
+    "operation": (KEY, 1),
+    "forget_person": (1, "u"),
+    "operator_key": ("k",),
+}
+"""The lane's statements, and those that read one organization; they act as `tokentill_app`."""
+AUDIT: dict[str, tuple[Any, ...]] = {
+    "organizations": ("", 100),
+    "organizations_due": (1, 100),
+    "soonest_due": (),
+    "follow": (0, 0, 0, 1000),
+    "oldest_unreadable": (0,),
+    "newest_xid": (),
+    "every_entry": (0, 5000),
+}
+SQLITE: dict[str, tuple[Any, ...]] = {
+    "last_row": (),
+    "organizations_now": ('["o1", "o2"]',),
+    "snapshot": (1,),
+    "tail": (5, 1),
+    "operation": (KEY, 1),
+    "write_account": (1, b"", 1, None, 1, 1),
+    "write_snapshot": (1, 1, 1, b""),
+    "write_person": (1, "u", "n"),
+    "organization": ("o1",),
+    "organizations": ("", 100),
+    "organizations_due": (1, 100),
+    "soonest_due": (),
+    "page": (5, 50),
+    "previous_of": (1, 1),
+    "person": (1, "u"),
+    "forget_person": (1, "u"),
+    "operator_key": ("k",),
+    "every_entry": (0, 5000),
+    "follow": (0, 1000),
+    "drop_unopened": (1,),
+}
+
+
+OWN = {"chain", "json_each", "CONSTANT"}
+"""What a statement makes itself is read whole."""
+
+
+def nodes(plan: dict[str, Any], parent: str) -> Iterator[tuple[dict[str, Any], str]]:
+    """Every node of a plan, with the kind of node above it."""
+    yield plan, parent
+    for part in plan.get("Plans", ()):
+        yield from nodes(part, plan["Node Type"])
+
+
+async def scanned_in_postgres(store: Store) -> dict[str, list[str]]:
+    """Which statements read a whole table, and which."""
+    sql = statements("postgres")
+    found = {}
+    for role, some in (("tokentill_app", POSTGRES), ("tokentill_audit", AUDIT)):
+        connection = await postgres_connection.connect(store.url, role)  # type: ignore[arg-type]  # it is one
+        for name, arguments in some.items():
+            transaction = connection.transaction()
+            await transaction.start()
+            await connection.execute("select set_config('tokentill.organizations', '{o1,o2,new}', true)")
+            await connection.execute("select set_config('tokentill.numbers', '{1,2,900001}', true)")
+            plan = json.loads(await connection.fetchval(f"explain (format json) {sql[name]}", *arguments))
+            await transaction.rollback()
+            whole = [
+                f"{node['Node Type']} {node.get('Index Name', node.get('Relation Name'))}"
+                for node, parent in nodes(plan[0]["Plan"], "")
+                if node["Node Type"] == "Seq Scan"
+                or ("Index Name" in node and "Index Cond" not in node and parent != "Limit")
+            ]
+            if whole:
+                found[name] = whole
+        await connection.close()
+    return found
+
+
+def scanned_in_sqlite(path: str) -> dict[str, list[str]]:
+    sql = statements("sqlite")
+    database = apsw.Connection(path)
+    found = {}
+    for name, arguments in SQLITE.items():
+        rows: list[Any] = database.execute(f"explain query plan {sql[name]}", arguments).fetchall()
+        steps = [row[3].split() for row in rows]
+        whole = [
+            " ".join(step)
+            for step in steps
+            if step[0] == "SCAN" and step[1] not in OWN and "USING" not in step
+        ]
+        if whole:
+            found[name] = whole
+    database.close()
+    return found
+
+
+async def fill_postgres(store: Store, entries: int) -> None:
+    connection = await connect(store)
+    await connection.execute(f"""
+        insert into organization (number, name, seq, head, last_row, due_at)
+        select n, 'o' || n, 1, '', n, n from generate_series(1000, 1000 + {entries} / 100) n;
+        insert into entry (
+            id, organization, previous, seq, time, kind, status, tokens, balance, key, part, link, body
+        )
+        select 1000000 + n, 1000 + n % ({entries} / 100), greatest(0, 1000000 + n - {entries} / 100),
+            1 + n / ({entries} / 100), n, 'charge', 'done', 3, 3, decode(md5(n::text), 'hex'), 0, '',
+            repeat('x', 40)::bytea
+        from generate_series(1, {entries}) n;
+        insert into snapshot select number, 1, number, '' from organization on conflict do nothing;
+        insert into person select number, 'u', 'n' from organization on conflict do nothing;
+    """)
+    await connection.execute("analyze")
+    await connection.close()
+
+
+def fill_sqlite(path: str, entries: int) -> None:
+    database = apsw.Connection(path)
+    database.pragma("synchronous", "off")
+    database.execute(f"""
+        begin;
+        with recursive n (n) as (select 1000 union all select n + 1 from n where n < 1000 + {entries} / 100)
+        insert into organization (number, name, seq, head, last_row, due_at)
+        select n, 'o' || n, 1, x'', n, n from n;
+        with recursive n (n) as (select 1 union all select n + 1 from n where n < {entries})
+        insert into entry
+        select 1000000 + n, 1000 + n % ({entries} / 100), max(0, 1000000 + n - {entries} / 100),
+            1 + n / ({entries} / 100), n, 'charge', 'done', null, null, 3, 3, null, randomblob(16), 0, x'', zeroblob(40)
+        from n;
+        insert or ignore into snapshot select number, 1, number, x'' from organization;
+        insert or ignore into person select number, 'u', 'n' from organization;
+        commit;
+        analyze;
+    """)
+    database.close()
+
+
+@pytest.mark.parametrize("entries", [200_000, pytest.param(10_000_000, marks=pytest.mark.nightly)])
+async def test_on_postgres(postgres: Store, entries: int) -> None:
+    assert await scanned_in_postgres(postgres) == {}, "empty"
+    ledger = await postgres.open()
+    await begin(ledger, "o1", "o2")
+    for _ in range(3):
+        await charge(ledger, "o1", user="ann")
+    assert await scanned_in_postgres(postgres) == {}, "fresh"
+    connection = await connect(postgres)
+    await connection.execute("vacuum analyze")
+    await connection.close()
+    assert await scanned_in_postgres(postgres) == {}, "fresh, analysed"
+    await fill_postgres(postgres, entries)
+    assert await scanned_in_postgres(postgres) == {}, "large"
+
+
+@pytest.mark.parametrize("entries", [200_000, pytest.param(10_000_000, marks=pytest.mark.nightly)])
+async def test_on_sqlite(sqlite: Store, entries: int) -> None:
+    ledger = await sqlite.open()
+    assert scanned_in_sqlite(sqlite.url) == {}, "empty"
+    await begin(ledger, "o1", "o2")
+    for _ in range(3):
+        await charge(ledger, "o1", user="ann")
+    database = apsw.Connection(sqlite.url)
+    database.execute("analyze")
+    database.close()
+    assert scanned_in_sqlite(sqlite.url) == {}, "fresh, analysed"
+    fill_sqlite(sqlite.url, entries)
+    assert scanned_in_sqlite(sqlite.url) == {}, "large"
+
+
+async def test_a_statement_that_reads_a_whole_table_would_be_noticed(postgres: Store, sqlite: Store) -> None:
+    connection = await connect(postgres)
+    await connection.execute("alter table entry drop constraint entry_pkey; drop index entry_key, entry_xid")
+    await connection.close()
+    assert {"load", "operations", "page", "operation"} <= set(await scanned_in_postgres(postgres))
+    await (await sqlite.open()).close()
+    database = apsw.Connection(sqlite.url)
+    database.execute("drop index entry_key")
+    database.close()
+    assert set(scanned_in_sqlite(sqlite.url)) == {"operation"}
+
+
+def test_every_statement_of_the_lane_is_looked_at() -> None:
+    """A statement added later is looked at too, unless it is named here with the reason."""
+    apart = {
+        "begin", "commit", "rollback", "lock", "more_ids", "new_numbers", "scope", "database_time",  # no table
+        "operator_keys", "add_operator_key", "revoke_operator_key",  # a handful of rows
+        "every_organization", "every_snapshot", "every_state",  # verify reads everything
+        "cursor", "move_cursor", "meta", "set_meta", "migration_lock", "has_meta", "next_xid", "missing_role",
+        "can_set_role",
+    }  # fmt: skip
+    assert set(statements("postgres")) - apart == set(POSTGRES) | set(AUDIT)
