@@ -6,6 +6,7 @@ attempt is refused because they are gone or held, and nobody ever meets a lock.
 Invariants 1, 3 and 4 of the design; I1, I2, I4, I5 of the test plan. R-LED-1, R-LED-3, R-PLAT-5.
 """
 
+import asyncio
 from collections import Counter
 from pathlib import Path
 
@@ -13,16 +14,19 @@ import pytest
 
 from tests.support import rig_crowd as crowd
 from tests.support.rig_processes import Child, Processes
+from tests.support.rig_served import Line, Shop
 from tests.support.rig_store import ENGINES, Engine, audit, bench_with, granted, journal, open_ledger
 from tokentill.rules import commands as c
 from tokentill.rules import entries as e
 from tokentill.rules.refusals import Code, Refusal
+from tokentill.wiring import SystemClock
 
 TOKENS = 1_000
 ATTEMPTS = 10_000
 PROCESSES = 3
 TASKS = 64
 ACME = "acme"
+HTTP_TOKENS = 300
 
 
 async def hunt(
@@ -117,6 +121,40 @@ async def test_tokens_come_and_go(
     assert isinstance(reply, Refusal)
     assert reply.code == Code.EXHAUSTED
     assert granted(await journal(ledger, ACME)) == TOKENS
+    await ledger.close()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_the_last_tokens_over_http(
+    engine: Engine, processes: Processes, tmp_path: Path, run_seed: int, request: pytest.FixtureRequest
+) -> None:
+    """Two servers on one database, 64 connections, 3,000 attempts at 300 tokens."""
+    url = request.getfixturevalue("postgres_url") if engine == "postgres" else str(tmp_path / "till.db")
+    shop = await Shop.open(engine, url, tmp_path, HTTP_TOKENS, ACME)
+    servers = [shop.serve(processes) for _ in range(2)]
+    left, statuses = 10 * HTTP_TOKENS, Counter[int]()
+
+    async def buyer(number: int) -> None:
+        nonlocal left
+        line = Line(servers[number % 2])
+        while left > 0:
+            left -= 1
+            answer = await line.post(
+                f"/v1/organizations/{ACME}/charges", {"feature": "op"}, f"{number}-{left}"
+            )
+            statuses[answer.status] += 1
+        line.close()
+
+    await asyncio.gather(*map(buyer, range(TASKS)))
+    for server in servers:
+        server.terminate()
+        assert server.child.wait() == 0, processes.errors()
+        server.child.close()
+    print(f"seed {run_seed}: {engine}, {dict(statuses)}")
+    assert statuses == {201: HTTP_TOKENS, 402: 9 * HTTP_TOKENS}
+    ledger = await open_ledger(engine, url, shop.catalog, clock=SystemClock())
+    books = await audit(ledger)
+    assert (books[ACME].free, books[ACME].held) == (0, 0)
     await ledger.close()
 
 

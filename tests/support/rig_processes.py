@@ -20,7 +20,12 @@ from pathlib import Path
 from typing import Any, Self
 
 _REPOSITORY = Path(__file__).parents[2]
-_IMPORTED = ("tests.support.rig_crowd", "tests.support.rig_sim", "tests.support.rig_workers")
+_IMPORTED = (
+    "tests.support.rig_crowd",
+    "tests.support.rig_served",
+    "tests.support.rig_sim",
+    "tests.support.rig_workers",
+)
 _MESSAGE_BYTES_MAX = 1 << 16
 PATIENCE_SECONDS = 120.0
 """A child that is silent for so long hangs, and the rig fails."""
