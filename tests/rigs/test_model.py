@@ -19,7 +19,7 @@ from tokentill.lab.workload import Coverage, Workload
 
 STEPS = 150
 SEEDS = [
-    (int(line.split()[0]), int(line.split()[1]))
+    tuple(map(int, line.split()[:2]))
     for line in (Path(__file__).with_name("seeds.txt")).read_text().splitlines()
     if line and not line.startswith("#")
 ]

@@ -42,8 +42,8 @@ def reserve(m: Memory) -> c.Reserve:
     """A hold, sometimes one that may be cut down."""
     feature, quantity, tokens = _use(m)
     least = 1 + m.dice.randrange(tokens + 1) if tokens and 0 < tokens < 99 and m.chance(30) else None
-    if m.chance(1):
-        least = m.pick((0, -1, 10**18, 2))
+    if m.chance(3):
+        least = m.pick((1, 2, 2, 0, -1, 10**18))
     timeout = m.pick((None, None, 1, 500, 5_000, 30_000, 600_000))
     if m.chance(2):
         timeout = m.pick((0, -1, 10**18))

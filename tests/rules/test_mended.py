@@ -1,0 +1,125 @@
+"""What the rigs found wrong once, each in the fewest steps that show it."""
+
+from tests.support.desk import Desk
+from tokentill.lab import toys
+from tokentill.rules import commands as c
+from tokentill.rules import entries as e
+from tokentill.rules.catalog import AbuseLimits
+from tokentill.rules.refusals import Code
+
+
+def desk(plan: str | None) -> Desk:
+    return Desk(toys.catalog(), plan)
+
+
+def test_a_settle_knows_the_hold_that_its_own_coming_lets_time_out() -> None:
+    """R-LED-4: nobody came by since the deadline, so the hold ends in the turn of the settle that is too late."""
+    till = desk("hard")
+    hold = till.hold("ask", timeout_ms=1_000)
+    till.wait(minutes=1)
+    assert till.no(c.Settle(hold=hold)).code == Code.HOLD_EXPIRED
+    assert till.kinds() == ["release", "late"]
+    assert till.no(c.Extend(hold=hold, timeout_ms=1_000)).code == Code.HOLD_EXPIRED
+
+
+def test_money_credit_is_never_drawn_as_tokens() -> None:
+    """R-LED-2, R-LIC-3: not even after payment was restored, when the lots that expire are put in order again."""
+    till = desk(None)
+    till.ok(c.Grant(tokens=500, unit="money", origin="credit", expires_at=till.now + 86_400_000))
+    till.ok(c.Grant(tokens=3))
+    till.ok(c.Freeze())
+    till.wait(hours=1)
+    till.ok(c.Restore())
+    till.charge("ask", 3)
+    assert till.no(c.Charge(feature="ask", user="ann")).code == Code.EXHAUSTED
+    assert till.view().credit == 500
+
+
+def test_a_period_without_tokens_is_paid_once_payment_is_restored() -> None:
+    """R-LIC-3, R-PLAN-4: a later upgrade credits its unused share."""
+    till = desk("fair")
+    till.ok(c.Freeze())
+    till.wait(days=40)
+    till.ok(c.Restore())
+    change = till.ok(c.ChangePlan(plan="endless"))
+    assert change.credit > 0
+
+
+def test_a_lot_bought_while_payment_had_failed_gets_back_no_more_than_its_own_time() -> None:
+    """R-LIC-1, R-LIC-3."""
+    till = desk(None)
+    till.ok(c.Freeze())
+    till.wait(days=10)
+    lot = till.ok(c.Grant(tokens=3, expires_at=till.now + 86_400_000)).lot
+    assert lot is not None
+    till.wait(hours=1)
+    till.ok(c.Restore())
+    assert till.account.state.lots[lot].expires_at == till.now + 86_400_000
+
+
+def test_a_key_with_limits_of_its_own_is_blocked_by_these() -> None:
+    """R-ABU-6: the catalog would block at the third attempt, the key at the fourth."""
+    till = desk("hard")
+    own = AbuseLimits(tokens_per_request_max=3, attempts_max=4)
+    for _ in range(3):
+        assert till.no(c.Charge(feature="ask", user="ann", quantity=4, limits=own)).code == Code.TOO_LARGE
+    till.charge("ask")
+    assert till.no(c.Charge(feature="ask", user="ann", quantity=4, limits=own)).code == Code.TOO_LARGE
+    assert till.no(c.Charge(feature="ask", user="ann")).code == Code.BLOCKED
+
+
+def test_a_fixed_price_is_never_cut_down() -> None:
+    """R-LED-10: `least` is for metered features; two tokens do not buy a goal of three."""
+    till = desk(None)
+    till.ok(c.ChangePlan(plan="hard"))
+    till.ok(c.Adjust(tokens=-18, reason="mend", actor="op"))
+    assert till.no(c.Reserve(feature="goal", user="ann", least=1)).code == Code.EXHAUSTED
+    assert till.ok(c.Reserve(feature="model", user="ann", tokens=3, least=1)).tokens == 2
+
+
+def test_requests_without_a_user_are_those_of_one_nameless_user() -> None:
+    """R-ABU-2, R-ABU-3."""
+    till = desk("hard")
+    till.charge("goal", user=None)
+    assert till.no(c.Charge(feature="goal")).code == Code.SPACING
+    till.charge("goal", user="ann")
+
+
+def test_a_block_that_is_over_cannot_be_lifted() -> None:
+    """R-ABU-6."""
+    till = desk("hard")
+    for _ in range(3):
+        till.no(c.Attempt(user="ann", reason="not JSON"))
+    assert till.no(c.Charge(feature="ask", user="ann")).code == Code.BLOCKED
+    till.wait(hours=2)
+    assert till.no(c.Unblock(user="ann", reason="asked", actor="op")).code == Code.NOT_POSSIBLE
+    till.charge("ask")
+
+
+def test_a_block_is_lifted_by_somebody_for_a_reason() -> None:
+    """R-ABU-6, R-LED-8."""
+    till = desk("hard")
+    till.no(c.Attempt(user="ann", reason="not JSON"))
+    till.no(c.Attempt(user="ann", reason="not JSON"))
+    assert till.no(c.Charge(feature="ask", user="ann")).code == Code.BLOCKED
+    assert till.no(c.Unblock(user="ann", reason=" ", actor="op")).code == Code.INVALID
+    till.ok(c.Unblock(user="ann", reason="asked", actor="op"))
+    till.charge("ask")
+
+
+def test_a_plan_change_that_waits_a_millisecond_lets_that_millisecond_happen() -> None:
+    """R-LED-2: two periods cannot begin at once, so the second begins when a lot expires; the lot has expired."""
+    till = desk("hard")
+    till.ok(c.Grant(tokens=8, expires_at=till.now + 1))
+    till.ok(c.ChangePlan(plan="overage"))
+    assert any(isinstance(entry, e.Expired) and entry.tokens == 8 for entry in till.last)
+    assert till.account.free == 30
+
+
+def test_what_is_invalid_is_said_first() -> None:
+    """R-ABU-8: the order of the refusals is the order of their list, whatever else is wrong."""
+    till = desk(None)
+    assert till.no(c.Refund(operation="f" * 32, tokens=-1)).code == Code.INVALID
+    assert till.no(c.Charge(feature="nothing", quantity=0)).code == Code.INVALID
+    assert till.no(c.Charge(feature="model", quantity=-5, tokens=1)).code == Code.INVALID
+    assert till.no(c.Reset(end=1)).code == Code.INVALID
