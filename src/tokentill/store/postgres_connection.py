@@ -163,7 +163,7 @@ class Pool:
         except BaseException as trouble:
             connection.terminate()
             if lost(trouble):
-                raise StoreDown(f"PostgreSQL did not answer: {describe(trouble)}") from trouble
+                raise _LostOnTheWay(f"PostgreSQL did not answer: {describe(trouble)}") from trouble
             raise
         return connection
 
