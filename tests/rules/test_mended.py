@@ -1,6 +1,6 @@
 """What the rigs found wrong once, each in the fewest steps that show it."""
 
-from tests.support.desk import Desk
+from tests.support.desk import Desk, change_plan
 from tokentill.lab import toys
 from tokentill.rules import commands as c
 from tokentill.rules import entries as e
@@ -123,3 +123,31 @@ def test_what_is_invalid_is_said_first() -> None:
     assert till.no(c.Charge(feature="nothing", quantity=0)).code == Code.INVALID
     assert till.no(c.Charge(feature="model", quantity=-5, tokens=1)).code == Code.INVALID
     assert till.no(c.Reset(end=1)).code == Code.INVALID
+
+
+def test_an_unlimited_plan_never_runs_low() -> None:
+    """R-PLAN-8: the allowance of the plan before says nothing any more."""
+    till = desk("hard")
+    till.charge("ask", 3)
+    till.ok(c.ChangePlan(plan="endless"))
+    till.wait(minutes=1)
+    till.charge("ask")
+    assert till.kinds() == ["charge"]
+    assert till.view().notice is None
+
+
+def test_on_a_plan_without_tokens_the_newest_pack_is_what_runs_low() -> None:
+    """R-PLAN-8: a customer of packs alone, on a plan that brings none (readings)."""
+    till = Desk(change_plan(toys.catalog(), "free", features=frozenset({"ask"})), "free")
+    till.ok(c.Grant(tokens=20, origin="pack"))
+    till.charge("ask", 15)
+    assert not any(isinstance(entry, e.Warned) and entry.code == "percent" for entry in till.journal)
+    till.charge("ask")
+    assert [entry.threshold for entry in till.last if isinstance(entry, e.Warned)] == [4]
+
+
+def test_a_lot_is_named_by_a_whole_number() -> None:
+    """R-LED-5: what is stored can be read again, whatever a command built by hand holds."""
+    till = desk("hard")
+    assert till.no(c.Revoke(lot=1.0, tokens=1)).code == Code.UNKNOWN_LOT  # type: ignore[arg-type]  # by hand
+    assert till.no(c.Revoke(lot=True, tokens=1)).code == Code.UNKNOWN_LOT

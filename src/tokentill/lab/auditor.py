@@ -233,6 +233,7 @@ class Auditor:
     def _plan_changed(self, entry: e.PlanChanged) -> None:
         self.plan = entry.plan
         self.period_start = None
+        self.warned.clear()
 
     def _frozen(self, _entry: e.Frozen) -> None:
         self.frozen = True

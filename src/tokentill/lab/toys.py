@@ -53,7 +53,7 @@ USUAL = frozenset(FEATURES) - {"only"}
 
 def _plan(name: str, rank: int, price: int | None, tokens: int, **policies: object) -> Plan:
     settings: dict[str, object] = {"features": USUAL, "abuse": LIMITS} | policies
-    return Plan(id=name, rank=rank, title=name.title(), price=price, tokens=tokens, **settings)  # type: ignore[arg-type]
+    return Plan(id=name, rank=rank, title=name.title(), price=price, tokens=tokens, **settings)  # type: ignore[arg-type]  # named as the fields are
 
 
 PLANS = {

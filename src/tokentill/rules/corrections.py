@@ -156,7 +156,7 @@ def revoke(turn: Turn, command: c.Revoke) -> Reply:
     wrong = bad_amount(command.tokens)
     if wrong is not None:
         return wrong
-    lot = turn.state.lots.get(command.lot)
+    lot = turn.state.lots.get(command.lot) if type(command.lot) is int else None
     if lot is None:
         return Refusal(Code.UNKNOWN_LOT, "This organization has no lot of this number.")
     if command.tokens > lot.available:

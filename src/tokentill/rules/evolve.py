@@ -135,12 +135,17 @@ def _granted(account: Account, entry: e.Granted) -> None:
     if entry.unit == "token":
         account.free += entry.tokens
         account.list_lot(lot)
-        if entry.origin == "plan" or (state.plan is None and entry.origin != "refund"):
+        given_back = entry.origin in ("refund", "rollover")
+        if entry.origin == "plan" or not (given_back or _plan_lot_lives(state)):
             state.allowance = entry.tokens
     if entry.origin == "plan":
         state.unpaid = False
     if entry.expires_at is not None and entry.priority != PLAN_PRIORITY:
         account.push(entry.expires_at, RANK_LOT, entry.lot)
+
+
+def _plan_lot_lives(state: State) -> bool:
+    return any(lot.origin == "plan" and not lot.lapsed for lot in state.lots.values())
 
 
 def _drop_old_lots(state: State) -> None:
@@ -295,6 +300,10 @@ def _plan_changed(account: Account, entry: e.PlanChanged) -> None:
     state = account.state
     state.plan = entry.plan
     state.anchor = entry.anchor
+    # Until the new plan grants something, what was low is measured by the newest lot that was bought.
+    bought = [lot for lot in state.lots.values() if lot.priority != PLAN_PRIORITY and lot.unit == "token"]
+    state.allowance = next((lot.granted for lot in reversed(bought) if not lot.lapsed), 0)
+    state.warned.clear()
     state.scheduled = False
     state.scheduled_plan = None
     if entry.plan is None:

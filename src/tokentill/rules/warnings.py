@@ -2,7 +2,8 @@
 
 What counts is what is left, free and held together, so that an operation that comes and goes warns nobody.
 Thresholds: a share of the plan's allowance (of the newest lot without a plan), a number of tokens, and
-nothing left. A crossing warns once; rising above the threshold arms it again (`evolve`).
+nothing left. A crossing warns once; rising above the threshold arms it again, and so does a change of plan
+(`evolve`). An unlimited plan never runs low; a plan that brings no tokens is measured like none.
 
 Requirement ids: R-PLAN-8.
 """
@@ -46,7 +47,8 @@ def warn(turn: Turn) -> None:
     allowance = turn.state.allowance
     if left > (low.tokens or 0) and left * 100 > allowance * (low.percent or 0):
         return
-    if turn.state.failed_at is not None:
+    plan = turn.current_plan()
+    if turn.state.failed_at is not None or (plan is not None and plan.unlimited):
         return
     for code, threshold in thresholds(turn):
         if left <= threshold and code not in turn.state.warned:
