@@ -187,7 +187,7 @@ class SqliteLane:
     def _commit(self, jobs: list[Job]) -> None:
         """One transaction: lock, compare, look up, decide, write, commit."""
         connection, book = self._connection, self.book
-        names = {job.envelope.organization for job in jobs}
+        names = list(dict.fromkeys([job.envelope.organization for job in jobs]))
         try:
             faults.hit("lane.collected")
             with self._turnstile:
@@ -224,7 +224,7 @@ class SqliteLane:
         self.batches += 1
         self.commands += len(jobs)
 
-    def _refresh(self, jobs: Sequence[Job], names: set[str]) -> None:
+    def _refresh(self, jobs: Sequence[Job], names: Sequence[str]) -> None:
         """Make the cache exact for the accounts of this batch, and begin accounts that are to be opened."""
         connection, book = self._connection, self.book
         version = connection.execute(SQL["data_version"]).get
