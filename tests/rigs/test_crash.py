@@ -11,6 +11,7 @@ R-PLAT-5.
 
 import asyncio
 import random
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,8 @@ ONCE = ("open.locked", "open.migrated", "open.committed")
 
 NOT_GUARDED = ("lane.answered", *faults.ROLLBACK)
 """Nothing can fail there but the hook itself, so a process is only killed there."""
+
+HIT = re.compile(r'faults\.hit\("([a-z_.]+)"\)')
 
 Seen = dict[Place, dict[str, Any]]
 
@@ -127,6 +130,13 @@ async def test_every_fault_point(
         await check(ledger, script, [ACTIONS] * CLIENTS, seen)
         await check_keys(ledger, keys)
         await ledger.close()
+
+
+def test_every_point_has_a_name_and_every_name_a_point() -> None:
+    """What the store passes is what the lists of `faults` say, so no point goes untried."""
+    store = Path(faults.__file__).parent
+    hits = {point for path in store.rglob("*.py") for point in HIT.findall(path.read_text())}
+    assert hits == {*faults.SQLITE, *faults.POSTGRES, *faults.ROLLBACK, *faults.INTENTS}
 
 
 async def test_answering_before_the_commit_is_caught(
@@ -266,7 +276,7 @@ async def test_anywhere_under_load(
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("part", range(10))
+@pytest.mark.parametrize("part", range(100))
 @pytest.mark.parametrize("engine", POINTS)
 async def test_anywhere_under_load_for_long(
     engine: Engine, part: int, processes: Processes, tmp_path: Path, run_seed: int,
@@ -275,7 +285,7 @@ async def test_anywhere_under_load_for_long(
     """Ten thousand kills on each engine, on a new database every fifty."""
     total: Counter[str] = Counter()
     server = request.getfixturevalue("postgres_server") if engine == "postgres" else None
-    for round_ in range(20):
+    for round_ in range(2):
         database = server.create_database() if server else str(tmp_path / f"{round_}.db")
         url = server.url(database) if server else database
         total += await kill_under_load(processes, engine, url, run_seed + 1000 * part + round_, cycles=50)

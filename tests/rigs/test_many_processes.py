@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import rig_crowd as crowd
+from tests.support import rig_workers as workers
 from tests.support.rig_history import NotLinear, Tally, check
 from tests.support.rig_processes import Processes
 from tests.support.rig_store import ENGINES, NOON, Engine, audit, bench_with, journal, open_ledger
@@ -126,3 +127,54 @@ async def test_a_new_database_opened_by_many_at_once(
             child.close()
         if server:
             server.drop_database(database)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_a_death_holds_nobody_up(
+    engine: Engine, processes: Processes, tmp_path: Path, run_seed: int, request: pytest.FixtureRequest
+) -> None:
+    """A process is killed with the locks in its hands, again and again, while two others spend: they never notice."""
+    url = request.getfixturevalue("postgres_url") if engine == "postgres" else str(tmp_path / "till.db")
+    ledger = await open_ledger(engine, url, bench_with(ALLOWANCE))
+    await ledger.submit(c.Envelope("acme", c.Open(), "0" * 32, keyed=True))
+    await ledger.submit(c.Envelope("acme", c.Grant(tokens=1_000_000), "1" * 32, keyed=True))
+    spenders = [
+        processes.start(
+            crowd.spend,
+            engine=engine,
+            url=url,
+            organization="acme",
+            allowance=ALLOWANCE,
+            seed=run_seed + number,
+            tasks=4,
+            attempts=1_500,
+            mixed=True,
+        )
+        for number in range(2)
+    ]
+    for child in spenders:
+        assert child.channel.read() == {"ready": True}, processes.errors()
+        child.channel.write("go")
+    for number, point in enumerate(2 * ("lane.locked", "lane.begun", "lane.written", "lane.committed")):
+        child = processes.start(
+            workers.crash,
+            engine=engine,
+            url=url,
+            seed=run_seed + number,
+            organizations=["acme"],
+            clients=4,
+            actions=4,
+            point=point,
+            at=2,
+            how="kill",
+        )
+        for _ in child.channel.lines():
+            pass
+        assert child.wait() == -9, processes.errors()
+    for child in spenders:
+        line = child.channel.read()
+        assert line is not None, processes.errors()
+        assert not [name for name in line["outcomes"] if name.startswith("trouble")], line
+        assert child.wait() == 0
+    await audit(ledger)
+    await ledger.close()

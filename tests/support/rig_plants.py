@@ -55,10 +55,11 @@ class BelievesItself(SqliteLedger):
     """Does not ask whether another process has written: decides on what it remembers."""
 
     @override
-    def _refresh(self, jobs: Any, names: set[str]) -> None:
+    def _refresh(self, jobs: Sequence[Job], names: Sequence[str]) -> None:
         version = self._connection.execute("pragma data_version").get
-        for name in names & self.book.cache.keys():
-            self.book.cache[name].version = version
+        for name in names:
+            if name in self.book.cache:
+                self.book.cache[name].version = version
         super()._refresh(jobs, names)
 
 

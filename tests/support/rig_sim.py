@@ -157,6 +157,7 @@ class SimLedger(SqliteLedger):
         self.world = world
         self.dead = False
         self._coming = False
+        self.book.accounts_max = world.dice.choice((1, 100))
         self._real = self._connection
         self._real.pragma("synchronous", "off")  # power cuts are another rig's
         self._connection: Any = Flaky(self._real, world)

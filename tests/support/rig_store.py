@@ -1,6 +1,6 @@
 """What every rig needs of a ledger: a catalog, a clock, opening it on either engine, and auditing it whole."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -13,6 +13,7 @@ from tokentill.rules import entries as e
 from tokentill.rules.catalog import Catalog
 from tokentill.rules.receipts import Receipt
 from tokentill.rules.refusals import Refusal
+from tokentill.store import lane
 from tokentill.store.postgres import PostgresLedger
 from tokentill.store.sqlite import SqliteLedger
 
@@ -22,6 +23,14 @@ ENGINES: tuple[Engine, ...] = ("sqlite", "postgres")
 SECRET = b"the secret of the rigs, 32 bytes"
 NOON = 1_767_268_800_000
 """Noon UTC of 1 January 2026."""
+
+
+SNAPSHOT_BYTES = 1_500
+
+
+def snapshot_often(change: Callable[[Any, str, Any], None]) -> None:
+    """Have snapshots written after a few entries, so that the rigs see many; `change` is a kind of setattr."""
+    change(lane, "SNAPSHOT_BYTES_MIN", SNAPSHOT_BYTES)
 
 
 class Still:
