@@ -146,8 +146,8 @@ async def test_a_death_holds_nobody_up(
             organization="acme",
             allowance=ALLOWANCE,
             seed=run_seed + number,
-            tasks=4,
-            attempts=1_500,
+            tasks=16,
+            attempts=600,
             mixed=True,
         )
         for number in range(2)
