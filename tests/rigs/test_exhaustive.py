@@ -69,7 +69,6 @@ def copied(trio: Trio) -> Trio:
     twin = Trio(other, CATALOG, trio.coverage)
     twin.naive = copied_model(trio.naive, CATALOG)
     twin.auditor = copied_books(trio.auditor)
-    twin.bills, twin.alerts = trio.bills, trio.alerts
     return twin
 
 

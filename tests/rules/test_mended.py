@@ -146,6 +146,18 @@ def test_on_a_plan_without_tokens_the_newest_pack_is_what_runs_low() -> None:
     assert [entry.threshold for entry in till.last if isinstance(entry, e.Warned)] == [4]
 
 
+def test_what_is_held_beyond_the_lots_is_no_balance() -> None:
+    """R-PLAN-8: with nothing left, operations on overage come and go and warn nobody again."""
+    till = desk("open_end")
+    till.charge("ask", 25)
+    assert sum(isinstance(entry, e.Warned) for entry in till.journal) == 3
+    for _ in range(3):
+        till.wait(minutes=1)
+        hold = till.hold("draw", quantity=4)
+        assert till.ok(c.Settle(hold=hold)).beyond == 16
+    assert sum(isinstance(entry, e.Warned) for entry in till.journal) == 3
+
+
 def test_a_lot_is_named_by_a_whole_number() -> None:
     """R-LED-5: what is stored can be read again, whatever a command built by hand holds."""
     till = desk("hard")

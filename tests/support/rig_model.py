@@ -132,8 +132,6 @@ class Trio:
         self.naive = Naive(catalog)
         self.auditor = Auditor()
         self.coverage = coverage
-        self.bills = 0
-        self.alerts = 0
 
     def step(self, step: Step) -> Reply:
         if step.reopen:
@@ -156,16 +154,17 @@ class Trio:
         self.auditor.compare(account)
 
     def compare_notes(self, entries: Sequence[e.Entry]) -> None:
-        """What was billed at a period's end and what was alerted (R-PLAN-6, R-ABU-5)."""
+        """What was billed at a period's end, alerted and warned of (R-PLAN-6, R-PLAN-8, R-ABU-5)."""
         bills = [(x.tokens, x.amount, x.start) for x in entries if isinstance(x, e.OverageBilled)]
         alerts = [
             (x.user, x.observed, x.limit) for x in entries if isinstance(x, e.Alerted) and x.code == "burn"
         ]
+        warnings = [(x.code, x.threshold) for x in entries if isinstance(x, e.Warned)]
         book = self.naive.book
-        said, expected = (bills, alerts), (book.bills[self.bills :], book.alerts[self.alerts :])
+        said, expected = (bills, alerts, warnings), (book.bills, book.alerts, book.warnings)
         if said != expected:
-            raise Disagreement(f"till billed and alerted {said}, model {expected}")
-        self.bills, self.alerts = len(book.bills), len(book.alerts)
+            raise Disagreement(f"till billed, alerted and warned {said}, model {expected}")
+        book.bills, book.alerts, book.warnings = [], [], []
 
 
 def stage(seed: int, organization: str = ORGANIZATION) -> Workload:

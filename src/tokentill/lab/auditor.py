@@ -72,6 +72,11 @@ class Auditor:
         """Tokens free in lots that have not lapsed."""
         return sum(lot.available for lot in self.living.values())
 
+    @property
+    def left(self) -> int:
+        """Tokens of lots that are not spent yet, free and held."""
+        return self.free + sum(total(hold.moves) for hold in self.holds.values())
+
     def expect(self, invariant: str, holds: bool, found: object) -> None:  # noqa: FBT001  # reads as an assertion
         """Raise `Violation` unless the invariant holds here."""
         if not holds:
@@ -91,8 +96,7 @@ class Auditor:
             self.expect("I1", min(lot.columns()) >= 0, f"lot {lot.number} is {lot}")
         stamps, books = (entry.balance, entry.held), (self.free, self.held)
         self.expect("I3", stamps == books, f"{e.movement(entry)} is stamped {stamps}, books say {books}")
-        left = sum(books)
-        self.warned = {code: threshold for code, threshold in self.warned.items() if left <= threshold}
+        self.warned = {code: threshold for code, threshold in self.warned.items() if self.left <= threshold}
 
     def post_all(self, entries: Iterable[e.Entry]) -> None:
         """Post entries in order."""
@@ -246,8 +250,9 @@ class Auditor:
             self.lots[number].expires_at = expires_at
 
     def _warned(self, entry: e.Warned) -> None:
-        left = self.free + self.held
-        self.expect("R-PLAN-8", left <= entry.threshold, f"warned with {left} of {entry.threshold} left")
+        self.expect(
+            "R-PLAN-8", self.left <= entry.threshold, f"warned of {entry.threshold}, {self.left} left"
+        )
         self.expect("R-PLAN-8", entry.code not in self.warned, f"warned of {entry.code} twice")
         self.warned[entry.code] = entry.threshold
 
@@ -292,7 +297,8 @@ class Auditor:
         self.expect("I1", sums == state.dropped, f"dropped lots sum to {state.dropped}, books {sums}")
         holds = {k: BookHold(h.tokens, h.deadline, h.moves, h.beyond) for k, h in state.holds.items()}
         self.expect("I4", holds == self.holds, f"open holds are {holds}, books {self.holds}")
-        derived, books = (account.free, account.held), (self.free, self.held)
+        derived = (account.free, account.held, account.left)
+        books = (self.free, self.held, self.left)
         self.expect("I2", derived == books, f"account derives {derived}, books {books}")
         order = sorted(lot.rank for lot in self.living.values() if lot.available)
         self.expect("I5", order == account.order, f"burn order is {account.order}, books {order}")

@@ -145,17 +145,18 @@ def _burn_key(lot: Lot) -> tuple[int, int, int]:
 class Account:
     """The aggregate in memory: `state` and what is derived from it.
 
-    `free`/`held`: tokens free in lots that have not lapsed / reserved, beyond the lots included. `order`:
-    burn keys of token lots with something free. `timers`: heap of (time, rank, id) of what may fall due;
-    entries that no longer hold are skipped when they surface.
+    `free`/`held`: tokens free in lots that have not lapsed / reserved, beyond the lots included; `beyond`: of
+    the reserved those that come from no lot. `order`: burn keys of token lots with something free. `timers`:
+    heap of (time, rank, id) of what may fall due; entries that no longer hold are skipped when they surface.
     """
 
-    __slots__ = ("free", "held", "order", "state", "timers")
+    __slots__ = ("beyond", "free", "held", "order", "state", "timers")
 
     def __init__(self, state: State | None = None) -> None:
         self.state = State() if state is None else state
         self.free = 0
         self.held = 0
+        self.beyond = 0
         self.order: list[tuple[int, int, int]] = []
         self.timers: list[tuple[int, int, str | int]] = []
         if state is not None:
@@ -166,6 +167,11 @@ class Account:
         """The account of a stored snapshot; raises `msgspec.DecodeError` if the bytes are none."""
         return cls(_decoder.decode(snapshot))
 
+    @property
+    def left(self) -> int:
+        """Tokens of lots that are not spent yet, free and held; what a low balance is measured by (R-PLAN-8)."""
+        return self.free + self.held - self.beyond
+
     def dump(self) -> bytes:
         """The snapshot: `state` as JSON, the same bytes for the same fold."""
         return _encoder.encode(self.state)
@@ -174,6 +180,7 @@ class Account:
         state = self.state
         self.free = sum(lot.available for lot in state.lots.values() if lot.unit == "token")
         self.held = sum(hold.tokens for hold in state.holds.values())
+        self.beyond = sum(hold.beyond for hold in state.holds.values())
         self.order = sorted(
             _burn_key(lot) for lot in state.lots.values() if lot.available > 0 and lot.unit == "token"
         )

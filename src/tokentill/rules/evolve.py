@@ -50,7 +50,7 @@ def evolve(account: Account, entry: e.Entry) -> None:
 
 
 def _rearm(account: Account) -> None:
-    left = account.free + account.held
+    left = account.left
     warned = account.state.warned
     for code in [code for code, threshold in warned.items() if left > threshold]:
         del warned[code]
@@ -100,6 +100,7 @@ def _end_hold(account: Account, key: str | None) -> Hold:
     if hold is None:
         raise Misfit(f"hold {key} is not open")
     account.held -= hold.tokens
+    account.beyond -= hold.beyond
     if hold.beyond_kind == "overage":
         account.state.overage_held -= hold.beyond * hold.price
     elif hold.beyond_kind == "unlimited":
@@ -169,6 +170,7 @@ def _held(account: Account, entry: e.Held) -> None:
     for number, tokens in entry.moves:
         _draw(account, number, tokens).held += tokens
     account.held += entry.tokens
+    account.beyond += entry.beyond
     if entry.beyond_kind is not None:
         if entry.beyond_kind == "overage":
             state.overage_held += entry.beyond * entry.price

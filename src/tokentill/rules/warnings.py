@@ -1,6 +1,7 @@
 """Low-balance warnings: once for each crossing, on the way down (R-PLAN-8).
 
-What counts is what is left, free and held together, so that an operation that comes and goes warns nobody.
+What counts is what the lots have left, free and held together, so that an operation that comes and goes warns
+nobody; what is held beyond them is nobody's balance.
 Thresholds: a share of the plan's allowance (of the newest lot without a plan), a number of tokens, and
 nothing left. A crossing warns once; rising above the threshold arms it again, and so does a change of plan
 (`evolve`). An unlimited plan never runs low; a plan that brings no tokens is measured like none.
@@ -42,7 +43,7 @@ def thresholds(turn: Turn) -> tuple[tuple[Literal["percent", "tokens", "exhauste
 def warn(turn: Turn) -> None:
     """Put on the record every threshold that what is left has come down to."""
     account = turn.account
-    left = account.free + account.held
+    left = account.left
     low = turn.catalog.low_balance
     allowance = turn.state.allowance
     if left > (low.tokens or 0) and left * 100 > allowance * (low.percent or 0):
@@ -80,7 +81,7 @@ def notice(account: Account, catalog: Catalog, now: int) -> Notice | None:
         code = "exhausted"
     elif "tokens" in state.warned:
         code = "tokens"
-    left = account.free + account.held
+    left = account.left
     days = None if state.period is None else days_left(now, state.period.end)
     texts = catalog.texts
     text = texts.low_balance_no_reset if days is None else texts.low_balance.format(days=days)

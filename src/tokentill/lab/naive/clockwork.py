@@ -28,6 +28,28 @@ def catch_up(book: Notebook, now: int) -> None:
             book.standing = standing(book, time)
         else:
             end_period(book, time)
+        warn(book)
+
+
+def warn(book: Notebook) -> None:
+    """Warn of every threshold that what is left has come down to, once for each crossing (R-PLAN-8)."""
+    rearm(book)
+    low, left = book.catalog.low_balance, book.left()
+    unlimited = book.plan is not None and book.plan.unlimited
+    if book.failed_at is not None or unlimited or not book.measure:
+        return
+    thresholds = {"percent": None if low.percent is None else book.measure * low.percent // 100}
+    thresholds |= {"tokens": low.tokens if (low.tokens or 0) < book.measure else None, "exhausted": 0}
+    for code, threshold in thresholds.items():
+        if threshold is not None and left <= threshold and code not in book.warned:
+            book.warned[code] = threshold
+            book.warnings.append((code, threshold))
+
+
+def rearm(book: Notebook) -> None:
+    """A threshold that the balance has risen above may warn again."""
+    left = book.left()
+    book.warned = {code: threshold for code, threshold in book.warned.items() if left <= threshold}
 
 
 def _coming(book: Notebook) -> list[tuple[int, int, int, str]]:
@@ -87,6 +109,9 @@ def change_plan(book: Notebook, plan: str | None, at: int) -> None:
     """Another plan, or none, from a moment on; what the old one left does not roll over into it."""
     book.scheduled, book.scheduled_plan = False, None
     book.plan_id = plan
+    book.warned = {}
+    bought = [lot for lot in book.lots if not (lot.of_plan or lot.unit == "money" or lot.lapsed or lot.gone)]
+    book.measure = bought[-1].tokens if bought else 0
     if book.plan is None:
         book.start = book.end = None
         book.unpaid = False
@@ -155,5 +180,8 @@ def add_lot(book: Notebook, tokens: int, origin: str, expires_at: int | None, un
         tokens=tokens,
         of_plan=origin in ("plan", "rollover"),
     )
+    of_a_plan = any(each.origin == "plan" and not each.lapsed for each in book.lots)
+    if origin == "plan" or not (of_a_plan or unit == "money" or origin in ("refund", "rollover")):
+        book.measure = tokens
     book.lots.append(lot)
     return lot

@@ -43,6 +43,8 @@ class Naive:
             answer = admission.use(book, envelope, command)
         else:
             answer = _OPS[type(command)](book, command)
+        down = isinstance(command, c.Charge | c.Settle | c.Adjust | c.Revoke)
+        clockwork.warn(book) if down and answer.code is None else clockwork.rearm(book)
         if answer.code is None and not {"balance", "held"} & answer.figures.keys():
             answer.figures.update(balance=book.free(), held=book.held())
         if by_key and (answer.remembered if answer.code else not _says_nothing(command)):

@@ -104,6 +104,11 @@ class Notebook:
         self.unlimited: list[int] = []
         self.grace: int = 0
         self.users: dict[str | None, UserNote] = {}
+        self.measure = 0
+        """What a low balance is a share of: the plan's allowance, else what the newest bought lot brought."""
+        self.warned: dict[str, int] = {}
+        self.warnings: list[tuple[str, int]] = []
+        """Low-balance warnings: code and threshold."""
         self.bills: list[tuple[int, int, int]] = []
         """Overage billed at a period's end: tokens, minor units, the period's start."""
         self.alerts: list[tuple[str, int, int]] = []
@@ -146,6 +151,10 @@ class Notebook:
     def held(self) -> int:
         """Tokens reserved by open holds, from lots and beyond."""
         return sum(use.tokens for use in self.open_holds())
+
+    def left(self) -> int:
+        """Tokens of lots that are not spent yet, free and held."""
+        return self.free() + sum(n for use in self.open_holds() for _, n in use.draws)
 
     def draw(self, tokens: int) -> Draws:
         """Where `tokens` come from: plan lots first, then the soonest to expire, then the oldest (R-LED-2)."""
