@@ -70,6 +70,7 @@ class Cluster:
         self.data = home / "data"
         self.sockets = home / "s"  # short: the path of a socket holds about 100 characters
         self.process: subprocess.Popen[bytes] | None = None
+        self._logged = 0
 
     def initialize(self) -> None:
         """Create the data directory."""
@@ -94,9 +95,23 @@ class Cluster:
 
         The kernel ends it when the thread that called this ends: call from the main thread.
         """
+        give_up = time.monotonic() + START_SECONDS
+        self._launch()
+        while not self._ready():
+            assert self.process is not None
+            if time.monotonic() > give_up or (self.process.poll() is not None and not self._left_behind()):
+                self.stop("immediate")
+                raise PostgresError(f"PostgreSQL did not start:\n{(self.home / 'log').read_text()}")
+            if self.process.poll() is not None:
+                self.process = None
+                self._launch()
+            time.sleep(0.01)
+
+    def _launch(self) -> None:
         assert self.process is None
         settings = [f"--{name}={value}" for name, value in self.settings.items()]
         with (self.home / "log").open("ab") as log:
+            self._logged = log.tell()
             self.process = subprocess.Popen(
                 [self.programs / "postgres", "-D", self.data, "-k", self.sockets, *settings],
                 **_as_unprivileged(),
@@ -108,12 +123,10 @@ class Cluster:
                 # Safe here: it makes one system call and takes no lock.
                 preexec_fn=_end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 -- see above
             )
-        give_up = time.monotonic() + START_SECONDS
-        while not self._ready():
-            if self.process.poll() is not None or time.monotonic() > give_up:
-                self.stop("immediate")
-                raise PostgresError(f"PostgreSQL did not start:\n{(self.home / 'log').read_text()}")
-            time.sleep(0.01)
+
+    def _left_behind(self) -> bool:
+        """Whether children of a server that was killed are still on their way out."""
+        return b"is still in use" in (self.home / "log").read_bytes()[self._logged :]
 
     def stop(self, how: Literal["smart", "fast", "immediate", "kill"] = "fast") -> None:
         """Stop the server; `immediate` is a crash of its own making, `kill` one of ours."""
