@@ -3,7 +3,7 @@
 The ledger cannot know, so it says `StoreDown`; whoever sends the same envelope again gets the first answer if
 there was one, and the command is done if there was not. On PostgreSQL the lane itself finds out.
 
-Invariants 4 and 6 of the design; I4, I6 of the test plan. R-LED-3, R-LED-9.
+Invariants 4 and 6 of the design; I4, I6 of the test plan. R-ABU-7, R-LED-3, R-LED-9.
 """
 
 import asyncio
@@ -13,30 +13,38 @@ from pathlib import Path
 from typing import Any
 
 import apsw
+import pytest
 
-from tests.support.rig_store import SECRET, Still, audit, bench_with
+from tests.support.rig_store import SECRET, Still, audit, bench_with, journal
 from tokentill.flows.send import LedgerBooks, Retry, send
+from tokentill.ports import StoreDown
 from tokentill.rules import commands as c
+from tokentill.rules import entries as e
 from tokentill.rules.receipts import Receipt
+from tokentill.rules.refusals import Refusal
 from tokentill.store.sqlite import SqliteLedger
 
 ALLOWANCE = 100_000
 LOSSES = 2_000
 CALLERS = 8
+REFUSALS = 200
 RETRY = Retry(tries_max=50, delay_ms_min=0, delay_ms_max=1)
 
 
 class Lossy:
     """A connection on which commits happen, or not, and fail every other time."""
 
-    def __init__(self, real: apsw.Connection, dice: random.Random, count: Callable[[str], None]) -> None:
+    def __init__(
+        self, real: apsw.Connection, dice: random.Random, count: Callable[[str], None], *, happen: bool = True
+    ) -> None:
         self._real = real
         self._dice = dice
         self._count = count
+        self._happen = happen
 
     def execute(self, statement: str, *arguments: Any) -> Any:
         if statement == "commit" and self._dice.randrange(2):
-            if self._dice.randrange(4):
+            if self._happen and self._dice.randrange(4):
                 self._real.execute(statement)
                 self._count("lost")
             else:
@@ -83,4 +91,53 @@ async def test_two_thousand_lost_answers_to_commits(tmp_path: Path, run_seed: in
     books = await audit(ledger)
     print(f"seed {run_seed}: {seen}, {spent} tokens spent")
     assert (books["acme"].free, books["acme"].held) == (ALLOWANCE - spent, 0)
+    await ledger.close()
+
+
+async def test_a_refusal_is_counted_once_however_often_its_commit_fails(
+    tmp_path: Path, run_seed: int
+) -> None:
+    """R-ABU-7: what is on the record by its number is the number of refusals that were given."""
+    path, clock = str(tmp_path / "till.db"), Still()
+    ledger = await SqliteLedger.open(path, bench_with(1), SECRET, clock, sweep=False)
+    await ledger.submit(c.Envelope("acme", c.Open(), "0" * 32))
+    failed = 0
+
+    def count(_what: str) -> None:
+        nonlocal failed
+        failed += 1
+
+    connection: Any = Lossy(ledger._connection, random.Random(run_seed), count, happen=False)
+    real, ledger._connection = ledger._connection, connection
+    books = LedgerBooks(ledger, SECRET)
+    for number in range(1, REFUSALS + 1):
+        envelope = c.Envelope("acme", c.Charge(feature="op3"), f"{number:032x}")
+        assert isinstance(await send(books, envelope, RETRY), Refusal)
+    ledger._connection = real
+    clock.time += 60_000
+    await ledger.sweeper._count(clock.now())
+    rows = await journal(ledger, "acme")
+    assert sum(row.entry.count for row in rows if isinstance(row.entry, e.Refused)) == REFUSALS
+    assert failed > REFUSALS // 4
+    await ledger.close()
+
+
+async def test_counted_refusals_wait_for_a_store_that_is_down(tmp_path: Path) -> None:
+    """R-ABU-7: what was counted is put on the record when the store is back."""
+    path, clock = str(tmp_path / "till.db"), Still()
+    ledger = await SqliteLedger.open(path, bench_with(1), SECRET, clock, sweep=False)
+    await ledger.submit(c.Envelope("acme", c.Open(), "0" * 32))
+    for number in range(1, 4):
+        await ledger.submit(c.Envelope("acme", c.Charge(feature="op3"), f"{number:032x}"))
+    clock.time += 60_000
+    never: Any = random.Random(0)
+    never.randrange = lambda _stop: 1
+    connection: Any = Lossy(ledger._connection, never, lambda _what: None, happen=False)
+    real, ledger._connection = ledger._connection, connection
+    with pytest.raises(StoreDown):
+        await ledger.sweeper._count(clock.now())
+    ledger._connection = real
+    await ledger.sweeper._count(clock.now())
+    rows = await journal(ledger, "acme")
+    assert sum(row.entry.count for row in rows if isinstance(row.entry, e.Refused)) == 3
     await ledger.close()

@@ -12,6 +12,7 @@ Requirement ids: R-LED-3, R-LED-5, R-LED-9.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -94,7 +95,7 @@ class Writes(Struct):
 
     entries: id, organization, previous, seq, time, kind, status, user, feature, tokens, balance, reference,
     key, part, link, body. accounts: seq, head, last_row, due_at, number, seq before. snapshots: number, seq,
-    last_row, state. persons: number, user, name.
+    last_row, state. persons: number, user, name. counted: refusals that are stored by their number later.
     """
 
     entries: list[tuple[Any, ...]]
@@ -102,6 +103,7 @@ class Writes(Struct):
     snapshots: list[tuple[Any, ...]]
     persons: list[tuple[Any, ...]]
     unopened: list[int]
+    counted: list[tuple[str, str | None, Code, int]]
 
 
 class Book:
@@ -115,6 +117,7 @@ class Book:
         self._link = chain.linker(self.key)
         self.cache: OrderedDict[str, Cached] = OrderedDict()
         self.counted: dict[tuple[str, str | None, Code, int], int] = {}
+        self._counting = threading.Lock()
         self._opaque: dict[tuple[str, str], str] = {}
         self._known: set[tuple[str, str]] = set()
 
@@ -201,7 +204,7 @@ class Book:
         self, jobs: Sequence[Job], now: int, row: int, stored: dict[tuple[int, str], list[e.Entry]]
     ) -> Writes:
         """Decide the jobs in order; rows are numbered from `row`. Replies are left in the jobs, not sent."""
-        writes = Writes([], [], [], [], [])
+        writes = Writes([], [], [], [], [], [])
         rows = writes.entries
         touched: dict[str, tuple[Cached, int]] = {}
         swept: set[str] = set()
@@ -229,8 +232,7 @@ class Book:
                 if person is not None and (name, person[0]) not in known:
                     writes.persons.append((number, *person))
             if outcome.counted is not None:
-                counted = (name, *outcome.counted)
-                self.counted[counted] = self.counted.get(counted, 0) + 1
+                writes.counted.append((name, *outcome.counted))
             if type(envelope.command) is c.Tick:
                 swept.add(name)
         self._finish(writes, touched, swept)
@@ -307,7 +309,14 @@ class Book:
                 cached.snapshot_bytes, cached.tail_bytes = len(state), 0
 
     def stored(self, jobs: Sequence[Job], writes: Writes) -> None:
-        """The batch is durable: remember whose names are stored, forget organizations that came to nothing."""
+        """The batch is durable: remember whose names are stored, forget organizations that came to nothing.
+
+        Only now are its refusals counted: a batch that failed is sent again, and would count them twice.
+        """
+        if writes.counted:
+            with self._counting:
+                for key in writes.counted:
+                    self.counted[key] = self.counted.get(key, 0) + 1
         if writes.persons:
             if len(self._known) > 1_000_000:
                 self._known.clear()
@@ -324,11 +333,12 @@ class Book:
     def take_counted(self, now: int) -> list[c.Envelope]:
         """The refusals of past minutes that were counted in memory, as commands that put them on the record."""
         minute = now // 60_000
-        past = [key for key in self.counted if key[3] < minute]
         found: dict[str, list[tuple[str | None, str, int, int]]] = {}
-        for key in past:
-            name, user, code, when = key
-            found.setdefault(name, []).append((user, str(code), when, self.counted.pop(key)))
+        with self._counting:  # a lane may be counting in a thread of its own
+            past = [key for key in self.counted if key[3] < minute]
+            for key in past:
+                name, user, code, when = key
+                found.setdefault(name, []).append((user, str(code), when, self.counted.pop(key)))
         return [c.Envelope(name, c.CountRefusals(refusals=tuple(rows))) for name, rows in found.items()]
 
 

@@ -52,12 +52,13 @@ log = structlog.get_logger("tokentill.lane")
 class Batch:
     """Commands being stored together. `sent` is the first entry (id, link) of a COMMIT nobody answered."""
 
-    __slots__ = ("jobs", "names", "sent")
+    __slots__ = ("jobs", "names", "sent", "writes")
 
     def __init__(self, jobs: list[Job]) -> None:
         self.jobs = jobs
         self.names = sorted({job.envelope.organization for job in jobs}, key=_lock)
         self.sent: tuple[int, bytes] | None = None
+        self.writes: Writes | None = None
 
 
 def _lock(name: str) -> int:
@@ -163,6 +164,8 @@ class PostgresLane:
             try:
                 if batch.sent is not None:
                     if await self._was_stored(batch):
+                        assert batch.writes is not None, "they were sent"
+                        self.book.stored(batch.jobs, batch.writes)
                         break
                     delay = DELAY_SECONDS_MIN
                 await self._commit(batch)
@@ -224,6 +227,7 @@ class PostgresLane:
             faults.hit("lane.written")
             if writes.entries:
                 batch.sent = (writes.entries[0][0], writes.entries[0][_LINK])
+                batch.writes = writes
             await connection.execute(SQL["commit"])
             faults.hit("lane.committed")
             book.stored(jobs, writes)

@@ -40,6 +40,7 @@ class Sweeper:
         self._submit = submit
         self._counted = counted
         self._task: asyncio.Task[None] | None = None
+        self._unsaid: list[c.Envelope] = []
         self.swept = 0
         self.overdue_ms = 0
         """How late the last sweep found the account that waited longest."""
@@ -80,8 +81,18 @@ class Sweeper:
         return total
 
     async def _count(self, now: int) -> None:
-        for envelope in self._counted(now):
-            await self._submit(envelope)
+        self._unsaid += self._counted(now)
+        while self._unsaid:
+            # It stays first in line until the store has it.
+            envelope = self._unsaid[0]
+            try:
+                await self._submit(envelope)
+            except StoreDown:
+                raise
+            except Exception:
+                # One that cannot be stored must not keep the others waiting.
+                log.exception("refusals could not be recorded", organization=envelope.organization)
+            del self._unsaid[0]
 
     async def _run(self) -> None:
         while True:
@@ -90,4 +101,6 @@ class Sweeper:
                 await self._count(self._clock.now())
             except StoreDown as trouble:
                 log.warning("sweep failed, will try again", trouble=str(trouble))
+            except Exception:
+                log.exception("sweep failed, will try again")
             await asyncio.sleep(EVERY_SECONDS)
