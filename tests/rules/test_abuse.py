@@ -253,3 +253,12 @@ def test_a_keys_own_limits_replace_the_catalogs() -> None:
     own = structs.replace(GOALS.plans["pro"].abuse[FEATURE], spacing_ms_min=None)
     for _ in range(5):
         at.ok(c.Reserve(feature=FEATURE, user="ann", limits=own))
+
+
+# R-ABU-7: a flood of invalid requests, keyed or not, stops growing the journal once the user is blocked
+def test_a_blocked_users_invalid_requests_are_counted_not_kept() -> None:
+    at = desk(attempts_max=5, requests_per_minute_max=30)
+    for number in range(200):
+        at.no(c.Charge(feature="no_such_feature", user="ann"), key=f"k{number}")
+        at.no(c.Attempt(user="ann", reason="no such field"))
+    assert len([entry for entry in at.journal if isinstance(entry, e.Refused)]) < 10

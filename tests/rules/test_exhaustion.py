@@ -88,12 +88,12 @@ def test_overage_stops_at_the_customers_cap() -> None:
     desk.ok(c.SetCap(cap=700))
     desk.charge("generate_goal")  # 2 from the plan, 1 beyond: 150
     hold = desk.hold("generate_goal")  # 450 held, 600 of 700
+    assert ask(desk).code == Code.HELD  # only the running operation stands in the way
+    desk.ok(c.Settle(hold=hold))
+    assert desk.view().overage_amount == 600
     refusal = ask(desk)
     assert refusal.code == Code.SPENDING_CAP
     assert "raise_cap" in {way.kind for way in refusal.ways_out}
-    desk.ok(c.Release(hold=hold))
-    desk.charge("generate_goal")
-    assert desk.view().overage_amount == 600
     desk.ok(c.SetCap(cap=None))
     desk.charge("generate_goal")
     assert desk.view().overage_amount == 1050
@@ -142,3 +142,32 @@ def test_without_a_plan_the_way_out_is_a_plan() -> None:
     refusal = ask(Desk(GOALS, None))
     assert refusal.code == Code.NO_PLAN
     assert [way.id for way in refusal.ways_out] == ["pro"]
+
+
+# R-PLAN-6: a grace use that came to nothing can be used again
+def test_a_grace_use_comes_back() -> None:
+    desk = exhausted(exhaustion=Exhaustion(grace_uses=1))
+    charged = desk.ok(c.Charge(feature="generate_goal", user="ann"))
+    assert desk.view().grace_used == 1
+    desk.ok(c.Refund(operation=charged.operation))
+    assert desk.view().grace_used == 0
+    hold = desk.hold("generate_goal")
+    assert desk.view().grace_used == 1
+    desk.ok(c.Settle(hold=hold, tokens=2))
+    assert desk.view().grace_used == 0
+
+
+# R-PLAN-6, R-PLAN-7: where only running operations fill the fair use, wait
+def test_a_full_fair_use_that_comes_back_is_no_reason_to_pay() -> None:
+    desk = Desk(change_plan(ANALYSIS, "enterprise", fair_use=10), "enterprise")
+    desk.hold("suite_analyzer", quantity=10)
+    assert desk.no(c.Reserve(feature="suite_analyzer", user="ann")).code == Code.HELD
+
+
+# R-PLAN-7: how often a plan is paid stands behind its price
+@pytest.mark.parametrize(("periods", "label"), [(1, "/mo)"), (3, "/quarter)"), (12, "/yr)"), (6, "/6 mo)")])
+def test_the_price_says_how_often(periods: int, label: str) -> None:
+    catalog = change_plan(GOALS, "enterprise", periods_per_payment=periods)
+    desk = Desk(catalog, "pro")
+    desk.charge("generate_goal", quantity=66)
+    assert any(way.label.endswith(label) for way in ask(desk).ways_out)

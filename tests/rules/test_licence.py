@@ -1,8 +1,9 @@
 """R-LIC-1 … R-LIC-4: the payment-failed timeline of S2 §5."""
 
 import pytest
+from msgspec import structs
 
-from tests.support.desk import Desk, ms, preset
+from tests.support.desk import Desk, change_plan, ms, preset
 from tokentill.rules import commands as c
 from tokentill.rules import entries as e
 from tokentill.rules import licence
@@ -92,3 +93,17 @@ def test_features_say_whether_and_why(plan: str | None, frozen: bool, on: bool, 
     [feature] = licence.features(desk.account.state, GOALS, desk.now)
     assert (feature.feature, feature.on, feature.code) == ("generate_goal", on, code)
     assert on or feature.reason
+
+
+# R-LIC-2, R-LIC-4: a feature that costs nothing stays on as long as its group does
+def test_a_free_feature_stays_on_until_its_group_goes_off() -> None:
+    sync = structs.replace(GOALS.features["generate_goal"], id="sync", group="sync_engine", tokens=0)
+    catalog = structs.replace(GOALS, features={**GOALS.features, "sync": sync})
+    catalog = change_plan(catalog, "pro", features=frozenset(catalog.features))
+    desk = Desk(catalog, "pro")
+    desk.ok(c.Freeze())
+    assert [one.on for one in licence.features(desk.account.state, catalog, desk.now)] == [False, True]
+    desk.charge("sync")
+    desk.wait(days=15)
+    desk.view()
+    assert [one.on for one in licence.features(desk.account.state, catalog, desk.now)] == [False, False]

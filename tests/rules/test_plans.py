@@ -8,6 +8,7 @@ from tokentill.rules import commands as c
 from tokentill.rules import entries as e
 from tokentill.rules import warnings
 from tokentill.rules.catalog import Catalog, Exhaustion, LowBalance, Overage, Rollover
+from tokentill.rules.receipts import receipt
 from tokentill.rules.refusals import Code
 
 GOALS = without_limits(preset("goals"))
@@ -301,3 +302,61 @@ def test_the_notice_names_days_and_a_pack() -> None:
     desk.until("2025-01-31")
     desk.view()
     assert warnings.notice(desk.account, ANALYSIS, desk.now) is None
+
+
+# R-PLAN-4: what was paid keeps its terms, whatever the catalog says later
+def test_an_upgrade_credits_what_was_paid() -> None:
+    desk = Desk(GOALS, "pro")
+    desk.catalog = change_plan(GOALS, "pro", price=99_900, periods_per_payment=12)
+    desk.until("2025-01-16T12:00:00")
+    assert desk.ok(c.ChangePlan(plan="enterprise")).credit == 14_900 // 2
+
+
+# R-PLAN-4: a downgrade at the period's end keeps the anchor of a like cycle
+def test_a_downgrade_keeps_the_anchor() -> None:
+    desk = Desk(GOALS, "enterprise", at="2025-01-31")
+    desk.ok(c.ChangePlan(plan="pro"))
+    desk.until("2025-02-28")
+    assert desk.view().plan == "pro"
+    assert desk.view().reset_at == ms("2025-03-31")
+
+
+# R-PLAN-5: a change at the period's end carries what both plans allow
+@pytest.mark.parametrize(
+    ("new", "carried"), [(Rollover("unlimited"), 1999), (Rollover("capped", cap=7), 7), (Rollover(), 0)]
+)
+def test_a_change_of_plan_carries_what_both_allow(new: Rollover, carried: int) -> None:
+    catalog = change_plan(
+        change_plan(GOALS, "enterprise", rollover=Rollover("unlimited")), "pro", rollover=new
+    )
+    desk = Desk(catalog, "enterprise")
+    desk.ok(c.Adjust(tokens=-1, reason="to make it odd", actor="kim"))
+    desk.ok(c.ChangePlan(plan="pro"))
+    desk.until("2025-02-01")
+    assert desk.view().remaining == 200 + carried
+
+
+# R-LED-9: the receipt of opening, changing or resetting shows the balance with the new allowance
+def test_receipts_of_plans_show_what_they_bring() -> None:
+    desk = Desk(GOALS, "pro")
+    assert receipt(desk.journal[0]).balance == 200
+    desk.until("2025-01-10")
+    assert desk.ok(c.ChangePlan(plan="enterprise")).balance == 2000
+    desk.until("2025-01-20")
+    assert desk.ok(c.Reset()).balance == 2000
+    desk.ok(c.Freeze())
+    desk.until("2025-03-01")
+    assert desk.ok(c.Restore()).balance == 2000 == desk.view().remaining
+
+
+# R-PLAN-8: on a plan that brings nothing, low is measured against the newest lot
+def test_low_balance_without_an_allowance() -> None:
+    desk = Desk(change_plan(GOALS, "pro", tokens=0), "pro")
+    desk.ok(c.Grant(tokens=500, origin="pack"))
+    desk.charge("generate_goal", quantity=134)
+    assert desk.kinds() == ["charge", "warning"]
+    moved = Desk(ANALYSIS, "professional")
+    moved.charge("suite_analyzer", 140)
+    assert moved.view().notice is not None
+    moved.ok(c.ChangePlan(plan="enterprise"))
+    assert moved.view().notice is None

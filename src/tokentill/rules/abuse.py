@@ -142,7 +142,8 @@ def record(turn: Turn, refusal: Refusal, command: c.Command, user: str | None) -
     """Put a refusal on the record as R-ABU-7 asks, and block at the last attempt allowed (R-ABU-6).
 
     Final refusals of a keyed one-shot charge are kept whole, to be given again; attempts are kept each;
-    of the others the first of a user and code in a minute, the rest counted in memory (`turn.counted`).
+    of the others the first of a user and code in a minute, the rest counted in memory (`turn.counted`). A
+    user who is blocked or beyond the rate is a flood: whatever is refused then is of the others.
     """
     feature = getattr(command, "feature", None)
     known = feature in turn.catalog.features
@@ -151,9 +152,12 @@ def record(turn: Turn, refusal: Refusal, command: c.Command, user: str | None) -
         limits = limits_of(turn.catalog, turn.state.plan, feature) if known and feature else None
     if limits is None:
         limits = _strictest_attempts(turn)
-    remembered = turn.keyed and isinstance(command, c.Charge) and refusal.retry_after_ms is None
-    attempt = refusal.code in ATTEMPT_CODES and user is not None and limits.attempts_max is not None
     counters = turn.state.users.get(user or "")
+    flood = counters is not None and _floods(counters, limits, turn.now)
+    remembered = turn.keyed and type(command) is c.Charge and refusal.retry_after_ms is None and not flood
+    attempt = (
+        refusal.code in ATTEMPT_CODES and user is not None and limits.attempts_max is not None and not flood
+    )
     minute = turn.now // MINUTE_MS
     if not remembered and not attempt and counters and counters.refused.get(refusal.code) == minute:
         turn.counted = (user, refusal.code, minute)
@@ -175,6 +179,11 @@ def record(turn: Turn, refusal: Refusal, command: c.Command, user: str | None) -
     if attempt:
         _block(turn, user, limits)
     return refusal
+
+
+def _floods(counters: User, limits: AbuseLimits, now: int) -> bool:
+    rate = limits.requests_per_minute_max
+    return counters.blocked_until > now or (rate is not None and _rate(counters, rate, now) is not None)
 
 
 def _strictest_attempts(turn: Turn) -> AbuseLimits:

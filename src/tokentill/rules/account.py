@@ -31,6 +31,9 @@ NEVER = 1 << 62
 PLAN_PRIORITY = 0
 BOUGHT_PRIORITY = 10
 
+LOT_KEPT_MS = 400 * 86_400_000
+"""A lot with nothing left in it is kept this long after it was granted, for refunds; then only its sums are."""
+
 RANK_HOLD, RANK_LOT, RANK_STAGE, RANK_PERIOD = range(4)
 """Order of what is due in the same millisecond: holds give back before lots lapse before the reset."""
 
@@ -112,6 +115,10 @@ class State(Struct, omit_defaults=True):
     """The current period began while payment was failed; its allowance is granted on restore."""
     scheduled: bool = False
     scheduled_plan: str | None = None
+    paid_price: int | None = None
+    paid_periods: int = 1
+    paid_first: int = 0
+    """The last payment for the plan: minor units, for how many periods, and the number of the first of them."""
     allowance: int = 0
     """What the low-balance percentage refers to: the plan's allowance, or the newest bought lot without one."""
     failed_at: int | None = None
@@ -249,3 +256,24 @@ class Account:
         at = bisect_left(self.order, key)
         if at < len(self.order) and self.order[at] == key:
             del self.order[at]
+
+    def newest_bought(self) -> int:
+        """What the newest lot brought that is not the plan's, 0 without one."""
+        for lot in reversed(self.state.lots.values()):
+            if lot.unit == "token" and lot.priority != PLAN_PRIORITY and not lot.lapsed:
+                return lot.granted
+        return 0
+
+    def drop_old_lots(self) -> None:
+        """Let go of lots with nothing left in them that were granted long ago; their sums stay in `dropped`."""
+        state = self.state
+        old = [
+            lot
+            for lot in state.lots.values()
+            if lot.available == 0 and lot.held == 0 and lot.at + LOT_KEPT_MS < state.time
+        ]
+        for lot in old:
+            if lot.unit == "token":
+                sums = (lot.granted, lot.spent, lot.expired, lot.revoked)
+                state.dropped = [a + b for a, b in zip(state.dropped, sums, strict=True)]
+            del state.lots[lot.id]

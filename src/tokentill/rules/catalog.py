@@ -26,6 +26,10 @@ TOKENS_MAX = 10**15
 """Largest amount of tokens any single command, price or plan may name; far from 2**63 even when summed."""
 
 
+ATTEMPTS_MAX = 100
+"""Most failed attempts that a block may wait for; an account remembers no more of a user."""
+
+
 class Unit(Struct, frozen=True):
     """What one token is called (a token is an analysis, a cent of cost or a model token, by catalog)."""
 

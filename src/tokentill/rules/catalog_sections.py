@@ -15,6 +15,7 @@ from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 from tokentill.rules.catalog import (
+    ATTEMPTS_MAX,
     HOUR_MS,
     TOKENS_MAX,
     Costs,
@@ -60,7 +61,7 @@ def abuse(table: Table) -> dict[str, Any]:
         ("output_tokens_max", TOKENS_MAX),
         ("burn_alert_tokens_per_hour", TOKENS_MAX),
         ("burn_alert_percent_of_allowance", PERCENT_MAX),
-        ("attempts_max", COUNT_MAX),
+        ("attempts_max", ATTEMPTS_MAX),
     ):
         limits[key] = table.limit(key, None, 1, most)
     limits["spacing_ms_min"] = table.duration_ms("spacing", None, end="_min", least=0)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from tokentill.rules import entries as e
 from tokentill.rules.account import Account, State, User
-from tokentill.rules.catalog import HOUR_MS, MINUTE_MS
+from tokentill.rules.catalog import ATTEMPTS_MAX, HOUR_MS, MINUTE_MS
 
 RECENT_EXACT = 128
 """Up to this many requests a minute are kept to the millisecond, beyond it in half-second bins, counted late."""
@@ -81,7 +81,7 @@ def refused(account: Account, entry: e.Refused) -> None:
         known.refused[entry.code] = entry.time // MINUTE_MS
     if entry.attempt:
         known.attempts.append(entry.time)
-        del known.attempts[:-100]
+        del known.attempts[:-ATTEMPTS_MAX]
 
 
 def blocked(account: Account, entry: e.Blocked) -> None:

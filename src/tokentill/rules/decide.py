@@ -16,7 +16,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from tokentill.rules import abuse, chain, corrections, ledger, plans
+from tokentill.rules import abuse, chain, corrections, ledger, payment, plans
 from tokentill.rules import commands as c
 from tokentill.rules import entries as e
 from tokentill.rules.account import Account
@@ -164,8 +164,8 @@ _RULES: dict[type[c.Base], Callable[[Turn, Any], Receipt | Refusal]] = {
     c.Grant: corrections.grant,
     c.Adjust: corrections.adjust,
     c.Revoke: corrections.revoke,
-    c.Freeze: plans.freeze,
-    c.Restore: plans.restore,
+    c.Freeze: payment.freeze,
+    c.Restore: payment.restore,
     c.ChangePlan: plans.change_plan,
     c.Reset: plans.reset,
     c.SetCap: _set_cap,

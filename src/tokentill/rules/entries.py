@@ -61,9 +61,10 @@ class Base(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kin
 
 
 class Opened(Base, frozen=True, kw_only=True, tag="open"):
-    """The account begins; `anchor` is the moment periods are counted from."""
+    """The account begins; `anchor` is the moment periods are counted from. `brings`: tokens that follow at once."""
 
     anchor: int
+    brings: int = 0
 
 
 class Granted(Base, frozen=True, kw_only=True, tag="grant"):
@@ -161,13 +162,21 @@ class Expired(Base, frozen=True, kw_only=True, tag="expiry"):
 
 
 class PeriodStarted(Base, frozen=True, kw_only=True, tag="reset"):
-    """Period `number` of the plan begins; `tokens` is the allowance (0 while payment is failed)."""
+    """Period `number` of the plan begins; `tokens` is the allowance (0 while payment is failed).
+
+    `brings`: all the tokens that follow at once, carried ones included. `price` minor units were or will be
+    paid for `periods` periods, of which number `first` was the first; None for a custom price or no plan.
+    """
 
     number: int
     start: int
     end: int
     plan: str | None
     unpaid: bool = False
+    brings: int = 0
+    price: int | None = None
+    periods: int = 1
+    first: int = 0
 
 
 class OverageBilled(Base, frozen=True, kw_only=True, tag="overage"):
@@ -180,7 +189,10 @@ class OverageBilled(Base, frozen=True, kw_only=True, tag="overage"):
 
 
 class PlanChanged(Base, frozen=True, kw_only=True, tag="plan"):
-    """The plan is now `plan` (None = none), from `anchor` on. `credit` is the unused share of the old price."""
+    """The plan is now `plan` (None = none), from `anchor` on. `credit` is the unused share of the old price.
+
+    `brings`: tokens that follow at once with the first period.
+    """
 
     plan: str | None
     before: str | None
@@ -188,6 +200,7 @@ class PlanChanged(Base, frozen=True, kw_only=True, tag="plan"):
     credit: int = 0
     due: int = 0
     currency: str | None = None
+    brings: int = 0
 
 
 class PlanScheduled(Base, frozen=True, kw_only=True, tag="plan_scheduled"):
@@ -218,6 +231,8 @@ class Restored(Base, frozen=True, kw_only=True, tag="restore"):
     """Payment fixed: everything back, whole (R-LIC-3). `extended`: bought lots get back the time they were set aside."""
 
     extended: tuple[tuple[int, int], ...] = ()
+    brings: int = 0
+    """Tokens that follow at once, where a period began unpaid."""
 
 
 class CapSet(Base, frozen=True, kw_only=True, tag="cap"):

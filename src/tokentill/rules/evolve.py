@@ -27,9 +27,6 @@ from tokentill.rules.account import (
     State,
 )
 
-LOT_KEPT_MS = 400 * 86_400_000
-"""A lot with nothing left in it is kept this long after it was granted, for refunds; then only its sums are."""
-
 
 class Misfit(Exception):
     """An entry does not fit the account it is applied to: `what` says why."""
@@ -119,7 +116,7 @@ def _granted(account: Account, entry: e.Granted) -> None:
     state = account.state
     if entry.lot != state.lot_next or entry.tokens <= 0:
         raise Misfit(f"lot {entry.lot} of {entry.tokens} tokens where lot {state.lot_next} is next")
-    _drop_old_lots(state)
+    account.drop_old_lots()
     lot = Lot(
         id=entry.lot,
         origin=entry.origin,
@@ -147,19 +144,6 @@ def _granted(account: Account, entry: e.Granted) -> None:
 
 def _plan_lot_lives(state: State) -> bool:
     return any(lot.origin == "plan" and not lot.lapsed for lot in state.lots.values())
-
-
-def _drop_old_lots(state: State) -> None:
-    old = [
-        lot
-        for lot in state.lots.values()
-        if lot.available == 0 and lot.held == 0 and lot.at + LOT_KEPT_MS < state.time
-    ]
-    for lot in old:
-        if lot.unit == "token":
-            sums = (lot.granted, lot.spent, lot.expired, lot.revoked)
-            state.dropped = [a + b for a, b in zip(state.dropped, sums, strict=True)]
-        del state.lots[lot.id]
 
 
 def _held(account: Account, entry: e.Held) -> None:
@@ -215,7 +199,9 @@ def _charged(account: Account, entry: e.Charged) -> None:
         if entry.rated:
             counters.admitted(state, entry.user, entry.time)
     else:
-        _end_hold(account, entry.key)
+        hold = _end_hold(account, entry.key)
+        if hold.beyond_kind == "grace" and not entry.beyond:
+            _give_grace_back(state, hold.at)
         for number, tokens in entry.moves:
             _unhold(state, number, tokens).spent += tokens
         if entry.returned or entry.lapsed:
@@ -244,8 +230,13 @@ def _released(account: Account, entry: e.Released) -> None:
     state = account.state
     hold = _end_hold(account, entry.key)
     _give_back(account, entry)
-    in_period = state.period is None or hold.at >= state.period.start
-    if hold.beyond_kind == "grace" and in_period and state.grace_used:
+    if hold.beyond_kind == "grace":
+        _give_grace_back(state, hold.at)
+
+
+def _give_grace_back(state: State, at: int) -> None:
+    """A grace use of this period that came to nothing can be used again."""
+    if state.grace_used and (state.period is None or at >= state.period.start):
         state.grace_used -= 1
 
 
@@ -266,6 +257,8 @@ def _refunded(account: Account, entry: e.Refunded) -> None:
         state.overage_amount = max(0, state.overage_amount - entry.amount)
     elif entry.beyond_kind == "unlimited":
         state.unlimited_used = max(0, state.unlimited_used - entry.beyond)
+    elif entry.beyond_kind == "grace":
+        state.grace_used = max(0, state.grace_used - 1)
 
 
 def _revoked(account: Account, entry: e.Revoked) -> None:
@@ -286,6 +279,7 @@ def _period_started(account: Account, entry: e.PeriodStarted) -> None:
     if entry.number == 0:
         state.anchor = entry.start
     state.unpaid = entry.unpaid
+    state.paid_price, state.paid_periods, state.paid_first = entry.price, entry.periods, entry.first
     state.overage_tokens = state.overage_amount = state.grace_used = state.unlimited_used = 0
     for lot in state.lots.values():
         lot.spent_before = lot.spent
@@ -303,8 +297,7 @@ def _plan_changed(account: Account, entry: e.PlanChanged) -> None:
     state.plan = entry.plan
     state.anchor = entry.anchor
     # Until the new plan grants something, what was low is measured by the newest lot that was bought.
-    bought = [lot for lot in state.lots.values() if lot.priority != PLAN_PRIORITY and lot.unit == "token"]
-    state.allowance = next((lot.granted for lot in reversed(bought) if not lot.lapsed), 0)
+    state.allowance = account.newest_bought()
     state.warned.clear()
     state.scheduled = False
     state.scheduled_plan = None

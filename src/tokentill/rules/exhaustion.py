@@ -105,13 +105,8 @@ def refuse(account: Account, catalog: Catalog, plan: Plan | None, tokens: int, n
     """Why `tokens` cannot be covered, and every way out (R-PLAN-7)."""
     state = account.state
     texts = catalog.texts
-    returning = (
-        sum(n for hold in state.holds.values() for lot, n in hold.moves if not state.lots[lot].lapsed)
-        if len(state.holds) <= HOLDS_SUMMED_MAX
-        else account.held
-    )
     end = None if state.period is None else state.period.end
-    if account.free + returning >= tokens and state.holds:
+    if state.holds and _comes_back(account, plan, tokens):
         return Refusal(
             Code.HELD,
             "The tokens for this are held by operations that are still running. They come back or are "
@@ -134,6 +129,27 @@ def refuse(account: Account, catalog: Catalog, plan: Plan | None, tokens: int, n
         purchase_link=texts.purchase_link,
         ways_out=ways_out(account, catalog, plan, tokens, now),
     )
+
+
+def _comes_back(account: Account, plan: Plan | None, tokens: int) -> bool:
+    """Whether only running operations stand in the way: what they hold, if it all came back, would cover it."""
+    state = account.state
+    fair_use = plan.fair_use if plan is not None and plan.unlimited else None
+    if fair_use is not None and state.unlimited_used + tokens <= fair_use:
+        return True
+    returning = (
+        sum(n for hold in state.holds.values() for lot, n in hold.moves if not state.lots[lot].lapsed)
+        if len(state.holds) <= HOLDS_SUMMED_MAX
+        else account.held
+    )
+    short = tokens - account.free - returning
+    if short <= 0:
+        return True
+    overage = None if plan is None else plan.exhaustion.overage
+    if overage is None or not state.overage_held:
+        return False
+    cap = overage.cap if state.cap is None else state.cap
+    return cap is None or state.overage_amount + short * overage.price <= cap
 
 
 def ways_out(
@@ -172,11 +188,10 @@ def _upgrades(catalog: Catalog, plan: Plan | None) -> list[WayOut]:
     if up.price is None:
         return [WayOut("upgrade", f"Ask for {up.title}", id=up.id, link=link)]
     price = format_amount(up.price, catalog.currency, short=True)
-    every = "yr" if up.periods_per_payment == 12 else "mo"
     return [
         WayOut(
             "upgrade",
-            f"Upgrade to {up.title} ({price}/{every})",
+            f"Upgrade to {up.title} ({price}/{_every(up)})",
             id=up.id,
             tokens=None if up.unlimited else up.tokens,
             price=up.price,
@@ -187,6 +202,15 @@ def _upgrades(catalog: Catalog, plan: Plan | None) -> list[WayOut]:
             link=link,
         )
     ]
+
+
+def _every(plan: Plan) -> str:
+    """How often a plan is paid, as it stands behind a price: mo, quarter, yr, or the number of months or days."""
+    count = plan.periods_per_payment
+    if plan.cycle.kind == "month" or 28 <= plan.cycle.days <= 31:
+        return {1: "mo", 3: "quarter", 12: "yr"}.get(count, f"{count} mo")
+    days = plan.cycle.days * count
+    return {1: "day", 7: "wk", 365: "yr", 366: "yr"}.get(days, f"{days} days")
 
 
 def packs_for(catalog: Catalog, plan: Plan | None) -> list[Pack]:

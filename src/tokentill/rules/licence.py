@@ -102,7 +102,7 @@ def features(state: State, catalog: Catalog, now: int) -> tuple[FeatureState, ..
 
 def _feature_state(state: State, catalog: Catalog, name: str, now: int) -> FeatureState:
     feature = catalog.features[name]
-    refusal = refuse(state, catalog, name, feature.tokens or 1, now)
+    refusal = refuse(state, catalog, name, 1 if feature.metered else feature.tokens, now)
     plan = None if state.plan is None else catalog.plans.get(state.plan)
     if refusal is None and plan is None and name not in catalog.no_plan_features:
         refusal = Refusal(Code.NO_PLAN, "This feature needs a plan.")

@@ -49,7 +49,8 @@ def open_account(turn: Turn, command: c.Open) -> Reply:
         return Refusal(
             Code.INVALID, "anchor must be a time in the past, in epoch milliseconds.", detail="anchor"
         )
-    entry = e.Opened(**turn.signed(), anchor=anchor)
+    brings = 0 if name is None else turn.catalog.plans[name].tokens
+    entry = e.Opened(**turn.signed(), anchor=anchor, brings=brings)
     turn.emit(entry)
     if name is not None:
         _take_plan(
@@ -67,7 +68,14 @@ def unknown_plan(catalog: Catalog, name: str) -> Refusal:
 
 
 def _take_plan(
-    turn: Turn, plan: Plan, anchor: int, number: int, credit: int = 0, *, signed: bool = False
+    turn: Turn,
+    plan: Plan,
+    anchor: int,
+    number: int,
+    *,
+    credit: int = 0,
+    carried: int = 0,
+    signed: bool = False,
 ) -> e.PlanChanged:
     due = 0 if plan.price is None else max(0, plan.price - credit)
     entry = e.PlanChanged(
@@ -78,33 +86,49 @@ def _take_plan(
         credit=credit,
         due=due,
         currency=turn.catalog.currency,
+        brings=0 if turn.state.failed_at is not None else plan.tokens + carried,
     )
     turn.emit(entry)
-    _start_period(turn, plan, Period(number, *period_at(anchor, plan.cycle, number)), 0)
+    _start_period(turn, plan, Period(number, *period_at(anchor, plan.cycle, number)), carried, billed=True)
     return entry
 
 
 def _start_period(
-    turn: Turn, plan: Plan | None, period: Period, carried: int, *, signed: bool = False
+    turn: Turn, plan: Plan | None, period: Period, carried: int, *, billed: bool = False, signed: bool = False
 ) -> e.PeriodStarted:
-    """Begin `period` and grant its allowance, unless payment is failed; `carried` tokens roll over into it."""
-    unpaid = turn.state.failed_at is not None
+    """Begin `period` and grant its allowance, unless payment is failed; `carried` tokens roll over into it.
+
+    What was paid keeps its terms: a period within a payment for several has the price of that payment, the
+    first after them (or a `billed` one) that of the catalog.
+    """
+    state = turn.state
+    unpaid = state.failed_at is not None
+    price, periods, first = state.paid_price, state.paid_periods, state.paid_first
+    if billed or plan is None or not first < period.number < first + periods:
+        price, periods, first = None, 1, period.number
+        if plan is not None:
+            price, periods = plan.price, plan.periods_per_payment
     entry = e.PeriodStarted(
         **(turn.signed() if signed else turn.stamp()),
         tokens=0 if unpaid or plan is None else plan.tokens,
         number=period.number,
         start=period.start,
         end=period.end,
-        plan=turn.state.plan,
+        plan=state.plan,
         unpaid=unpaid,
+        brings=0 if unpaid or plan is None else plan.tokens + carried,
+        price=price,
+        periods=periods,
+        first=first,
     )
     turn.emit(entry)
     if not unpaid and plan is not None:
-        _grant_period(turn, plan, carried)
+        grant_period(turn, plan, carried)
     return entry
 
 
-def _grant_period(turn: Turn, plan: Plan, carried: int) -> None:
+def grant_period(turn: Turn, plan: Plan, carried: int) -> None:
+    """Grant the running period's allowance, and what is carried into it."""
     period = turn.state.period
     assert period is not None
     if carried:
@@ -135,7 +159,7 @@ def apply_due(turn: Turn) -> None:
         elif rank == RANK_LOT:
             _expire(
                 turn,
-                [lot for lot in _open_lots(turn) if lot.expires_at is not None and lot.expires_at <= time],
+                [lot for lot in open_lots(turn) if lot.expires_at is not None and lot.expires_at <= time],
             )
         elif rank == RANK_STAGE:
             _next_stage(turn, time)
@@ -152,7 +176,8 @@ def as_of(account: Account, catalog: Catalog, now: int) -> Account:
     return account
 
 
-def _open_lots(turn: Turn) -> list[Lot]:
+def open_lots(turn: Turn) -> list[Lot]:
+    """Lots that are not the plan's and have not lapsed."""
     return [lot for lot in turn.state.lots.values() if not lot.lapsed and lot.priority != PLAN_PRIORITY]
 
 
@@ -180,17 +205,22 @@ def _end_period(turn: Turn, end: int) -> None:
     """The reset: what lapses, what is carried, what is billed, the scheduled plan, the next period."""
     state, catalog = turn.state, turn.catalog
     old = turn.current_plan()
-    carried = _carry(old, sum(lot.available for lot in _plan_lots(turn)))
+    unspent = sum(lot.available for lot in _plan_lots(turn))
+    carried = _carry(old, unspent)
     _expire(turn, _plan_lots(turn))
     _bill_overage(turn)
-    if state.scheduled:
-        plan = None if state.scheduled_plan is None else catalog.plans.get(state.scheduled_plan)
-        if plan is not None:
-            _take_plan(turn, plan, end, 0)
-            return
+    if not state.scheduled:
+        _start_period(turn, old, _next_period(turn, old, end), carried)
+        return
+    plan = None if state.scheduled_plan is None else catalog.plans.get(state.scheduled_plan)
+    if plan is None:
         turn.emit(e.PlanChanged(**turn.stamp(), plan=None, before=state.plan, anchor=end))
         return
-    _start_period(turn, old, _next_period(turn, old, end), carried)
+    # Both plans must allow what is carried, and a like cycle goes on from the anchor it had.
+    period = _next_period(turn, plan, end)
+    number = period.number if old is not None and old.cycle == plan.cycle else 0
+    anchor = state.anchor if number else end
+    _take_plan(turn, plan, anchor, number, carried=min(carried, _carry(plan, unspent)))
 
 
 def _next_period(turn: Turn, plan: Plan | None, end: int) -> Period:
@@ -268,7 +298,7 @@ def _change_now(turn: Turn, plan: Plan | None) -> Reply:
     _expire(turn, _plan_lots(turn))
     _bill_overage(turn)
     if plan is not None:
-        return receipt(_take_plan(turn, plan, turn.now, 0, credit, signed=True))
+        return receipt(_take_plan(turn, plan, turn.now, 0, credit=credit, signed=True))
     entry = e.PlanChanged(
         **turn.signed(),
         plan=None,
@@ -284,23 +314,25 @@ def _change_now(turn: Turn, plan: Plan | None) -> Reply:
 def unused_credit(turn: Turn) -> int:
     """Minor units of the current plan's price that its unused share is worth, rounded half up (readings).
 
-    By time: the part of the period still to come; by tokens: the unspent part of the allowance. A payment
-    that covers several periods counts whole periods still to come as unused.
+    The price is the one the period was begun with, whatever the catalog says today. By time: the part of the
+    period still to come; by tokens: the unspent part of the allowance. A payment that covers several periods
+    counts whole periods still to come as unused.
     """
-    plan, period = turn.current_plan(), turn.state.period
-    if plan is None or period is None or plan.price is None or turn.state.unpaid:
+    state = turn.state
+    period, price, periods = state.period, state.paid_price, state.paid_periods
+    if period is None or price is None or state.unpaid:
         return 0
     if turn.catalog.upgrade_credit == "none":
         return 0
     if turn.catalog.upgrade_credit == "tokens":
-        left = sum(lot.available for lot in _plan_lots(turn) if lot.origin == "plan")
-        part, whole = left, plan.tokens
+        lots = [lot for lot in _plan_lots(turn) if lot.origin == "plan"]
+        part, whole = sum(lot.available for lot in lots), sum(lot.granted for lot in lots)
     else:
         part, whole = max(0, period.end - turn.now), period.end - period.start
-    ahead = (plan.periods_per_payment - 1 - period.number) % plan.periods_per_payment
+    ahead = max(0, state.paid_first + periods - 1 - period.number)
     if whole <= 0:
         return 0
-    return half_up(plan.price * (part + ahead * whole), whole * plan.periods_per_payment)
+    return half_up(price * (part + ahead * whole), whole * periods)
 
 
 def reset(turn: Turn, command: c.Reset) -> Reply:
@@ -323,29 +355,7 @@ def reset(turn: Turn, command: c.Reset) -> Reply:
     carried = _carry(plan, sum(lot.available for lot in _plan_lots(turn)))
     _expire(turn, _plan_lots(turn))
     _bill_overage(turn)
-    return receipt(_start_period(turn, plan, Period(0, turn.now, end), carried, signed=True))
-
-
-def freeze(turn: Turn, command: c.Freeze) -> Reply:
-    """Payment failed: AI off the same moment, unused tokens set aside (R-LIC-1)."""
-    state = turn.state
-    at = turn.now if command.failed_at is None else command.failed_at
-    if not (type(at) is int and 0 < at <= turn.now):
-        return Refusal(
-            Code.INVALID, "failed_at must be a time in the past, in epoch milliseconds.", detail="failed_at"
-        )
-    again = state.failed_at is not None
-    entry = e.Frozen(
-        **turn.signed(),
-        tokens=turn.account.free,
-        failed_at=at if state.failed_at is None else state.failed_at,
-        stage_at=state.stage_at if again else at + DAY_MS,
-        again=again,
-        reason=command.reason,
-    )
-    turn.emit(entry)
-    apply_due(turn)
-    return receipt(entry)
+    return receipt(_start_period(turn, plan, Period(0, turn.now, end), carried, billed=True, signed=True))
 
 
 def _next_stage(turn: Turn, time: int) -> None:
@@ -358,21 +368,3 @@ def _next_stage(turn: Turn, time: int) -> None:
         stage_at=licence.next_stage(failed_at, ladder, time),
     )
     turn.emit(entry)
-
-
-def restore(turn: Turn, command: c.Restore) -> Reply:
-    """Payment fixed on any day: AI and tokens back at once, whole (R-LIC-3)."""
-    state = turn.state
-    if state.failed_at is None:
-        return Refusal(Code.NOT_POSSIBLE, "Payment has not failed, so there is nothing to restore.")
-    extended = tuple(
-        (lot.id, lot.expires_at + turn.now - max(lot.at, state.failed_at))
-        for lot in _open_lots(turn)
-        if lot.expires_at is not None
-    )
-    plan, unpaid = turn.current_plan(), state.unpaid
-    entry = e.Restored(**turn.signed(), tokens=turn.account.free, extended=extended, reason=command.reason)
-    turn.emit(entry)
-    if unpaid and plan is not None:
-        _grant_period(turn, plan, 0)
-    return receipt(entry)

@@ -92,22 +92,35 @@ def refuse(
 ) -> Answer:
     """Give the first reason; invalid and oversized requests of a known user count toward the block (readings)."""
     code = min(reasons, key=PRECEDENCE.__getitem__)
+    said = command.limits or limits or strictest(book)
+    flood = floods(book, command.user, said)
     if code in (Code.INVALID, Code.UNKNOWN_FEATURE, Code.TOO_LARGE) and command.user:
         attempt(book, command.user, command.limits or limits)
     waits = (Code.BLOCKED, Code.RATE, Code.SPACING, Code.HOLDS_MAX, Code.HELD)
-    remembered = envelope.keyed and isinstance(command, c.Charge) and code not in waits
+    remembered = envelope.keyed and isinstance(command, c.Charge) and code not in waits and not flood
     if remembered:  # on the record under its key, so it counts as a request
         book.user(command.user).admitted.append(book.now)
     return Answer(code, reasons[code], remembered=remembered)
 
 
+def strictest(book: Notebook) -> AbuseLimits:
+    """The limits with the fewest attempts, for a request that names no feature."""
+    table = book.catalog.no_plan_abuse if book.plan is None else book.plan.abuse
+    allowed = [each for each in table.values() if each.attempts_max is not None]
+    return min(allowed, key=lambda each: each.attempts_max or 0, default=AbuseLimits())
+
+
+def floods(book: Notebook, name: str | None, limits: AbuseLimits) -> bool:
+    """Whether the user is blocked or beyond the rate, so that refusals are counted and not kept (R-ABU-7)."""
+    user, most = book.user(name), limits.requests_per_minute_max
+    minute = [at for at in user.admitted if at > book.now - MINUTE_MS]
+    return user.blocked_until > book.now or (most is not None and len(minute) >= most)
+
+
 def attempt(book: Notebook, name: str, limits: AbuseLimits | None) -> None:
     """Note a failed attempt; at the last one allowed within the window the user is blocked (R-ABU-6)."""
-    if limits is None:
-        table = book.catalog.no_plan_abuse if book.plan is None else book.plan.abuse
-        allowed = [each for each in table.values() if each.attempts_max is not None]
-        limits = min(allowed, key=lambda each: each.attempts_max or 0, default=AbuseLimits())
-    if limits.attempts_max is None:
+    limits = limits or strictest(book)
+    if limits.attempts_max is None or floods(book, name, limits):
         return
     user = book.user(name)
     user.attempts.append(book.now)
@@ -177,9 +190,18 @@ def _uncovered(book: Notebook, tokens: int) -> Code:
     """Only running operations stand in the way, or the spending cap, or there is nothing left."""
     living = {lot.number for lot in book.lots if not lot.lapsed}
     coming = sum(n for hold in book.open_holds() for number, n in hold.draws if number in living)
-    if book.free() + coming >= tokens:
+    plan, running = book.plan, book.open_holds()
+    if running and book.free() + coming >= tokens:
         return Code.HELD
-    capped = book.plan is not None and book.plan.exhaustion.overage is not None
+    fair_use = plan.fair_use if plan is not None and plan.unlimited else None
+    if running and fair_use is not None and book.unlimited_now() + tokens <= fair_use:
+        return Code.HELD
+    overage = None if plan is None else plan.exhaustion.overage
+    if overage is not None and any(hold.kind == "overage" and hold.price for hold in running):
+        cap = overage.cap if book.cap is None else book.cap
+        if cap is None or book.overage_now()[1] + (tokens - book.free() - coming) * overage.price <= cap:
+            return Code.HELD
+    capped = overage is not None
     return Code.SPENDING_CAP if capped else Code.EXHAUSTED
 
 
@@ -189,6 +211,9 @@ def charge(book: Notebook, note: UseNote, tokens: int, limits: AbuseLimits) -> N
     note.state, note.charged, note.charged_at = "settled", tokens, book.now
     note.spent = split(note.draws, from_lots)
     note.charged_beyond = tokens - from_lots
+    of_this_period = book.start is None or note.at >= book.start
+    if note.kind == "grace" and not note.charged_beyond and of_this_period:
+        book.grace = max(0, book.grace - 1)
     if note.kind == "overage" and note.charged_beyond:
         note.amount = 0 if book.failed_at is not None else note.charged_beyond * note.price
         book.overage.append((note.charged_beyond, note.amount))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tokentill.lab.naive.calendar import DAY_MS, number_starting_at, period_start
 from tokentill.lab.naive.notebook import Answer, LotNote, Notebook, UseNote
-from tokentill.rules.catalog import TOKENS_MAX
+from tokentill.rules.catalog import TOKENS_MAX, Plan
 
 LOT_KEPT_MS = 400 * DAY_MS
 HOLD, LOT, LADDER, PERIOD = range(4)
@@ -93,9 +93,14 @@ def end_hold(book: Notebook, use: UseNote, state: str) -> None:
 
 def end_period(book: Notebook, end: int) -> None:
     """The reset: plan tokens lapse or roll over, the scheduled plan begins, the next allowance is given."""
+    old, rest = book.plan, sum(book.left_in(lot) for lot in book.lots if lot.of_plan and not lot.lapsed)
     carried = close_period(book)
     if book.scheduled:
-        change_plan(book, book.scheduled_plan, end)
+        new = None if book.scheduled_plan is None else book.catalog.plans[book.scheduled_plan]
+        number = None
+        if old is not None and new is not None and old.cycle == new.cycle:
+            number = number_starting_at(book.anchor, new.cycle, end)
+        change_plan(book, book.scheduled_plan, end, number or 0, min(carried, may_carry(new, rest)))
         return
     plan = book.plan
     assert plan is not None
@@ -105,8 +110,8 @@ def end_period(book: Notebook, end: int) -> None:
     begin_period(book, number, end, period_start(book.anchor, plan.cycle, number + 1), carried)
 
 
-def change_plan(book: Notebook, plan: str | None, at: int) -> None:
-    """Another plan, or none, from a moment on; what the old one left does not roll over into it."""
+def change_plan(book: Notebook, plan: str | None, at: int, number: int = 0, carried: int = 0) -> None:
+    """Another plan, or none, from a moment on; what the old one left goes on as far as both plans let it."""
     book.scheduled, book.scheduled_plan = False, None
     book.plan_id = plan
     book.warned = {}
@@ -117,8 +122,10 @@ def change_plan(book: Notebook, plan: str | None, at: int) -> None:
         book.unpaid = False
         _forget_period(book)
     else:
-        book.anchor = at
-        begin_period(book, 0, at, period_start(at, book.plan.cycle, 1), 0)
+        if not number:
+            book.anchor = at
+        end = period_start(book.anchor, book.plan.cycle, number + 1)
+        begin_period(book, number, at, end, carried, billed=True)
 
 
 def close_period(book: Notebook) -> int:
@@ -131,8 +138,12 @@ def close_period(book: Notebook) -> int:
         if lot.of_plan and not lot.lapsed:
             unspent += book.left_in(lot)
             lot.lapsed = True
-    plan = book.plan
-    if plan is None or book.failed_at is not None or plan.rollover.mode == "none":
+    return 0 if book.failed_at is not None else may_carry(book.plan, unspent)
+
+
+def may_carry(plan: Plan | None, unspent: int) -> int:
+    """How much of what was left a plan lets go on into the next period (R-PLAN-5)."""
+    if plan is None or plan.rollover.mode == "none":
         return 0
     if plan.rollover.mode == "unlimited":
         return unspent
@@ -145,8 +156,13 @@ def _forget_period(book: Notebook) -> None:
     book.grace = 0
 
 
-def begin_period(book: Notebook, number: int, start: int, end: int, carried: int) -> None:
-    """A period begins and brings its allowance, unless payment is failed."""
+def begin_period(
+    book: Notebook, number: int, start: int, end: int, carried: int, *, billed: bool = False
+) -> None:
+    """A period begins and brings its allowance, unless payment is failed; it is paid for where a payment ran out."""
+    _, periods, first = book.paid
+    if (billed or number <= first or number >= first + periods) and book.plan is not None:
+        book.paid = (book.plan.price, book.plan.periods_per_payment, number)
     _forget_period(book)
     for lot in book.lots:
         lot.spent_before = book.spent_in(lot)

@@ -43,7 +43,8 @@ class Naive:
             answer = admission.use(book, envelope, command)
         else:
             answer = _OPS[type(command)](book, command)
-        down = isinstance(command, c.Charge | c.Settle | c.Adjust | c.Revoke)
+        down = isinstance(command, c.Charge | c.Settle | c.Revoke)
+        down = down or (isinstance(command, c.Adjust) and command.tokens < 0)
         clockwork.warn(book) if down and answer.code is None else clockwork.rearm(book)
         if answer.code is None and not {"balance", "held"} & answer.figures.keys():
             answer.figures.update(balance=book.free(), held=book.held())
@@ -84,16 +85,15 @@ def _open(book: Notebook, command: c.Open) -> Answer:
     if not 0 <= anchor <= book.now:
         return Answer(Code.INVALID)
     book.opened, book.anchor = True, anchor
-    answer = _done("open", balance=0, held=0)  # the receipt is of the moment before the plan's tokens
     if plan is None:
-        return answer
+        return _done("open")
     book.plan_id = plan
     cycle, number = book.catalog.plans[plan].cycle, 0
     while period_start(anchor, cycle, number + 1) <= book.now:
         number += 1
     start, end = (period_start(anchor, cycle, n) for n in (number, number + 1))
-    clockwork.begin_period(book, number, start, end, 0)
-    return answer
+    clockwork.begin_period(book, number, start, end, 0, billed=True)
+    return _done("open")
 
 
 def _grant(book: Notebook, command: c.Grant) -> Answer:
@@ -147,10 +147,10 @@ def _restore(book: Notebook, _command: c.Restore) -> Answer:
         if lot.expires_at is not None and not lot.of_plan and not lot.lapsed:
             lot.expires_at += book.now - max(book.failed_at, lot.given_at)
     book.failed_at, book.standing = None, "active"
-    answer = _done("restore", book.free(), balance=book.free(), held=book.held())
+    restored = book.free()
     if book.unpaid:
         clockwork.grant_allowance(book)
-    return answer
+    return _done("restore", restored)
 
 
 def _change_plan(book: Notebook, command: c.ChangePlan) -> Answer:
@@ -173,12 +173,8 @@ def _change_plan(book: Notebook, command: c.ChangePlan) -> Answer:
     credit = unused_credit(book)
     due = 0 if new is None else max(0, (new.price or 0) - credit)
     clockwork.close_period(book)
-    between = {
-        "balance": book.free(),
-        "held": book.held(),
-    }  # the receipt is of the moment before the new tokens
     clockwork.change_plan(book, command.plan, book.now)
-    return _done("plan", plan=command.plan, credit=credit, due=due, **between)
+    return _done("plan", plan=command.plan, credit=credit, due=due)
 
 
 def _at_once(book: Notebook, new: Plan | None, when: str) -> bool:
@@ -189,20 +185,19 @@ def _at_once(book: Notebook, new: Plan | None, when: str) -> bool:
 
 def unused_credit(book: Notebook) -> int:
     """What the rest of the running payment is worth, half up (readings: upgrade)."""
-    plan, mode = book.plan, book.catalog.upgrade_credit
-    if plan is None or plan.price is None or mode == "none" or book.unpaid or book.end is None:
+    mode, (price, paid, first) = book.catalog.upgrade_credit, book.paid
+    if price is None or mode == "none" or book.unpaid or book.end is None:
         return 0
     assert book.start is not None
     if mode == "time":
         unused, whole = book.end - max(book.start, book.now), book.end - book.start
     else:
         lots = [lot for lot in book.lots if lot.origin == "plan" and not lot.lapsed]
-        unused, whole = sum(book.left_in(lot) for lot in lots), plan.tokens
+        unused, whole = sum(book.left_in(lot) for lot in lots), sum(lot.tokens for lot in lots)
         if not whole:
             return 0
-    paid = plan.periods_per_payment
-    later = paid - 1 - book.number % paid
-    numerator, denominator = plan.price * (unused + later * whole), whole * paid
+    later = max(0, first + paid - 1 - book.number)
+    numerator, denominator = price * (unused + later * whole), whole * paid
     return (2 * numerator + denominator) // (2 * denominator)
 
 
@@ -213,15 +208,11 @@ def _reset(book: Notebook, command: c.Reset) -> Answer:
     if plan is None or book.start == book.now:
         return Answer(Code.NOT_POSSIBLE)
     carried = clockwork.close_period(book)
-    between = {
-        "balance": book.free(),
-        "held": book.held(),
-    }  # the receipt is of the moment before the new tokens
     book.anchor = book.now
     end = command.end or period_start(book.now, plan.cycle, 1)
-    clockwork.begin_period(book, 0, book.now, end, carried)
+    clockwork.begin_period(book, 0, book.now, end, carried, billed=True)
     tokens = 0 if book.unpaid else plan.tokens
-    return _done("reset", tokens, plan=plan.id, period_end=end, **between)
+    return _done("reset", tokens, plan=plan.id, period_end=end)
 
 
 def _set_cap(book: Notebook, command: c.SetCap) -> Answer:

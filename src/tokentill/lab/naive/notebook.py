@@ -92,6 +92,8 @@ class Notebook:
         self.start: int | None = None
         self.end: int | None = None
         self.unpaid = False
+        self.paid: tuple[int | None, int, int] = (None, 1, 0)
+        """The last payment for the plan: minor units, for how many periods, the number of the first of them."""
         self.scheduled = False
         self.scheduled_plan: str | None = None
         self.failed_at: int | None = None

@@ -102,11 +102,17 @@ def refund(book: Notebook, command: c.Refund) -> Answer:
         lot.spent_before = min(lot.spent_before, book.spent_in(lot))
     amount = beyond * note.price if note.amount else 0
     if book.start is None or note.charged_at >= book.start:
-        # What an earlier period used is on an earlier bill.
-        if note.kind == "overage":
-            book.overage.append((-beyond, -amount))
-        elif note.kind == "unlimited":
-            book.unlimited.append(-beyond)
+        _take_off(book, note.kind, beyond, amount)
     figures = {"kind": "refund", "tokens": tokens, "beyond": beyond, "amount": amount}
     note.refund_answer = Answer(None, figures | {"balance": book.free(), "held": book.held()})
     return note.refund_answer
+
+
+def _take_off(book: Notebook, kind: str | None, beyond: int, amount: int) -> None:
+    """What this period used beyond the lots is less by what was given back; an earlier one is on its own bill."""
+    if kind == "overage":
+        book.overage.append((-beyond, -amount))
+    elif kind == "unlimited":
+        book.unlimited.append(-beyond)
+    elif kind == "grace" and beyond:
+        book.grace = max(0, book.grace - 1)
