@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from contextlib import suppress
 
 import asyncpg
 import pytest
@@ -151,7 +152,8 @@ async def test_connections_that_are_killed_again_and_again(postgres: Store, run_
         for _ in range(60):
             hold = (await ok(ledger, name, c.Reserve(feature="generate_goal"), new_key())).operation
             await ok(ledger, name, c.Settle(hold=hold))
-            await ledger.account(name)
+            with suppress(StoreDown):  # a read may say so; a command may not, for there is time
+                await ledger.account(name)
             done += 1
 
     async def kill() -> None:
