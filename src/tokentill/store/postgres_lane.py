@@ -171,7 +171,8 @@ class PostgresLane:
                 await self._commit(batch)
                 break
             except Exception as trouble:
-                if not (isinstance(trouble, StoreDown) or lost(trouble)):
+                # Whatever went wrong once COMMIT was sent, what became of it must be found out first.
+                if batch.sent is None and not isinstance(trouble, StoreDown) and not lost(trouble):
                     raise
                 if loop.time() + delay > end:
                     self.down = True
