@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from bench import world
 from bench.report import Figure, at_least, at_most, known, median, percentile, ratios, taking_turns
@@ -257,7 +258,7 @@ def _singles(batches: Sequence[Writes], count: int) -> list[Writes]:
     for writes in batches:
         for entry in writes.entries:
             account = (entry[3], entry[14], entry[0], None, entry[1], entry[3] - 1)
-            found.append(Writes([entry], [account], [], [], []))
+            found.append(replace(writes, entries=[entry], accounts=[account], snapshots=[], persons=[]))
             if len(found) == count:
                 return found
     return found

@@ -24,7 +24,6 @@ from msgspec.structs import replace
 
 from tokentill.ports import Clock, StoreDown
 from tokentill.rules import commands as c
-from tokentill.rules import entries as e
 from tokentill.rules.account import Account
 from tokentill.rules.catalog import Catalog
 from tokentill.rules.receipts import Receipt
@@ -33,19 +32,15 @@ from tokentill.store import faults
 from tokentill.store import sqlite_reads as reads
 from tokentill.store.lane import Book, Cached, Job, Writes, deliver
 from tokentill.store.sqlite_connection import DOWN, connect, migrate
-from tokentill.store.statements import statements
+from tokentill.store.sqlite_reads import ROWS_A_STATEMENT
+from tokentill.store.statements import for_rows, statements
 from tokentill.store.turnstile import NoTurnstile, Turnstile
 
 T = TypeVar("T")
 
 SQL = statements("sqlite")
 BATCH_JOBS_MAX = 256
-ENTRIES_A_STATEMENT = 128
-_ROW = "(" + ",".join("?" * 16) + ")"
-_INSERTS = [""] + [
-    f"insert into entry values {','.join([_ROW] * n)}"  # noqa: S608 question marks only
-    for n in range(1, ENTRIES_A_STATEMENT + 1)
-]
+_WRITE_ENTRIES = for_rows(SQL["write_entries"], ROWS_A_STATEMENT)
 
 
 class Call:
@@ -196,12 +191,7 @@ class SqliteLane:
                 faults.hit("lane.begun")
                 self._refresh(jobs, names)
                 faults.hit("lane.loaded")
-                stored: dict[tuple[int, str], list[e.Entry]] = {}
-                for number, key in book.lookups(jobs):
-                    if (number, key) not in stored:
-                        stored[number, key] = [
-                            entry for _, entry, _ in reads.operation(connection, number, key)
-                        ]
+                stored = reads.operations(connection, book.lookups(jobs))
                 faults.hit("lane.looked_up")
                 writes = book.decide(jobs, self._clock.now(), self._row + 1, stored)
                 faults.hit("lane.decided")
@@ -265,9 +255,9 @@ class SqliteLane:
     def _store(self, writes: Writes) -> None:
         connection = self._connection
         rows = writes.entries
-        for start in range(0, len(rows), ENTRIES_A_STATEMENT):
-            some = rows[start : start + ENTRIES_A_STATEMENT]
-            connection.execute(_INSERTS[len(some)], tuple(chain.from_iterable(some)))
+        for start in range(0, len(rows), ROWS_A_STATEMENT):
+            some = rows[start : start + ROWS_A_STATEMENT]
+            connection.execute(_WRITE_ENTRIES[len(some)], tuple(chain.from_iterable(some)))
         faults.hit("lane.entries_written")
         if writes.accounts:
             before = connection.total_changes()

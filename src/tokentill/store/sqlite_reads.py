@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 import apsw
@@ -10,13 +11,16 @@ import apsw
 from tokentill.ports import JournalRow, OperatorKey, Page, Stretch, Verdict
 from tokentill.rules import entries as e
 from tokentill.store.lane import Book, Cached, advance
-from tokentill.store.statements import statements
+from tokentill.store.statements import for_rows, statements
 from tokentill.store.verify import Verification
 
 SQL = statements("sqlite")
+ROWS_A_STATEMENT = 64
+"""At every statement another thread may take the interpreter, so many rows go into one."""
 CATCH_UP_MAX = 200
 """Up to so many entries that another process wrote are followed one by one instead of loading the account anew."""
 VERIFY_ROWS = 5_000
+_OPERATIONS = for_rows(SQL["operations"], ROWS_A_STATEMENT)
 
 
 def load(connection: apsw.Connection, book: Book, name: str) -> Cached | None:
@@ -44,6 +48,21 @@ def catch_up(
         cached.head, cached.last_row = head, last_row
     cached.due_at = due_at
     return cached.account.state.seq == seq
+
+
+def operations(
+    connection: apsw.Connection, wanted: Iterable[tuple[int, str]]
+) -> dict[tuple[int, str], list[e.Entry]]:
+    """The entries of many operations, each named by its organization's number and its id, oldest first."""
+    found: dict[tuple[int, str], list[e.Entry]] = {pair: [] for pair in wanted}
+    keys = [(number, bytes.fromhex(key)) for number, key in found]
+    for start in range(0, len(keys), ROWS_A_STATEMENT):
+        some = keys[start : start + ROWS_A_STATEMENT]
+        for number, body in connection.execute(_OPERATIONS[len(some)], tuple(chain.from_iterable(some))):
+            entry = e.decode(body)
+            assert entry.key is not None, "it was found by its key"
+            found[number, entry.key].append(entry)
+    return found
 
 
 def operation(connection: apsw.Connection, number: int, key: str) -> list[tuple[int, e.Entry, bytes]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from importlib.resources import files
 
@@ -17,3 +18,11 @@ def statements(engine: str) -> dict[str, str]:
             raise ValueError(f"{engine}.sql names {name.strip()} twice")
         found[name.strip()] = body.strip()
     return found
+
+
+def for_rows(sql: str, most: int) -> list[str]:
+    """A statement with one row of question marks, for 0 to `most` rows: the n-th takes n."""
+    found = re.search(r"\(\?(, \?)*\)", sql)
+    assert found is not None, "it shows no row of question marks"
+    before, row, after = sql[: found.start()], found[0], sql[found.end() :]
+    return [before + ", ".join([row] * count) + after for count in range(most + 1)]

@@ -1,4 +1,5 @@
--- Every statement of the SQLite engine. Parameters are positional, ?1 and on.
+-- Every statement of the SQLite engine. Parameters are positional, ?1 and on. Where a statement takes any number
+-- of rows it shows one, in question marks alone.
 
 -- name: begin
 begin immediate
@@ -31,6 +32,12 @@ with recursive chain (id) as (
 )
 select entry.body from chain cross join entry on entry.id = chain.id order by entry.id
 
+-- name: operations
+with wanted (organization, key) as (values (?, ?))
+select entry.organization, entry.body
+from wanted cross join entry on entry.key = wanted.key and entry.organization = wanted.organization
+order by entry.id
+
 -- name: operation
 select id, body, link from entry where key = ?1 and organization = ?2 order by id
 
@@ -39,6 +46,9 @@ insert into organization (name, head) values (?1, ?2) returning number
 
 -- name: drop_unopened
 delete from organization where number = ?1 and seq = 0
+
+-- name: write_entries
+insert into entry values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: write_account
 update organization set seq = ?1, head = ?2, last_row = ?3, due_at = ?4 where number = ?5 and seq = ?6
