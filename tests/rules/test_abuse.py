@@ -15,7 +15,7 @@ FEATURE = "generate_goal"
 
 
 def limited(**limits: int | None) -> Catalog:
-    return change_plan(GOALS, "enterprise", abuse={FEATURE: AbuseLimits(**limits)})  # type: ignore[arg-type]
+    return change_plan(GOALS, "enterprise", abuse={FEATURE: AbuseLimits(**limits)})  # type: ignore[arg-type]  # a limit each
 
 
 def desk(**limits: int | None) -> Desk:

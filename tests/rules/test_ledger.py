@@ -346,11 +346,11 @@ def test_amounts_that_are_none(amount: object, make: str) -> None:
     before = desk.account.dump()
     commands: dict[str, object] = {
         "grant": c.Grant(tokens=amount),  # type: ignore[arg-type]  # what a careless caller sends
-        "settle": c.Settle(hold=hold, tokens=-1 if amount in (0, None) else amount),  # type: ignore[arg-type]
-        "refund": c.Refund(operation=hold, tokens=amount),  # type: ignore[arg-type]
-        "charge": c.Charge(feature="generate_goal", quantity=amount),  # type: ignore[arg-type]
+        "settle": c.Settle(hold=hold, tokens=-1 if amount in (0, None) else amount),  # type: ignore[arg-type]  # careless
+        "refund": c.Refund(operation=hold, tokens=amount),  # type: ignore[arg-type]  # careless
+        "charge": c.Charge(feature="generate_goal", quantity=amount),  # type: ignore[arg-type]  # careless
     }
-    refusal = desk.no(commands[make])  # type: ignore[arg-type]
+    refusal = desk.no(commands[make])  # type: ignore[arg-type]  # careless
     assert refusal.code in (Code.INVALID, Code.NOT_POSSIBLE, Code.EXCEEDS_HOLD)
     assert refusal.message
     if make != "charge":

@@ -81,7 +81,7 @@ def test_rollover(rollover: Rollover, next_month: int) -> None:
 # R-PLAN-5: the cap defaults to one period's allowance; unlimited has none
 @pytest.mark.parametrize(("mode", "after_a_year"), [("none", 50), ("capped", 100), ("unlimited", 13 * 50)])
 def test_a_year_of_rollover(mode: str, after_a_year: int) -> None:
-    desk = Desk(starter(rollover=Rollover(mode)), "starter")  # type: ignore[arg-type]
+    desk = Desk(starter(rollover=Rollover(mode)), "starter")  # type: ignore[arg-type]  # one of its literals
     desk.wait(days=12 * 30)
     assert desk.view().remaining == after_a_year
 

@@ -101,7 +101,7 @@ def add_lot(turn: Turn, command: c.Grant, fields: dict[str, object]) -> e.Grante
     """Emit the grant of a lot as `command` describes it; `fields` are the entry's own."""
     token = command.unit == "token"
     entry = e.Granted(
-        **{**fields, "balance": turn.account.free + (command.tokens if token else 0)},  # type: ignore[arg-type]
+        **{**fields, "balance": turn.account.free + (command.tokens if token else 0)},  # type: ignore[arg-type]  # a stamp
         tokens=command.tokens,
         lot=turn.state.lot_next,
         origin=command.origin,
