@@ -36,7 +36,7 @@ def runs(run_seed: int, count: int) -> None:
     dice = random.Random(run_seed)
     for number in itertools.count(1):
         play_in_memory(dice.getrandbits(32), STEPS, coverage)
-        if number >= count and (number > 2 * count or not coverage.missing()):
+        if number >= count and (number > 20 * count or not coverage.missing()):
             break
     print(f"{sum(coverage.seen.values())} steps, {len(coverage.seen)} pairs of operation and outcome")
     assert coverage.surprising() == []
