@@ -216,7 +216,7 @@ async def test_while_the_server_is_away(postgres_cluster: Cluster) -> None:
     store = Store("postgres", postgres_cluster.url())
     ledger = await store.open(kind=HastyLedger)
     await begin(ledger, "acme")
-    postgres_cluster.stop("kill")
+    postgres_cluster.stop("immediate")
     with pytest.raises(StoreDown):
         await charge(ledger, "acme")
     with pytest.raises(StoreDown):
