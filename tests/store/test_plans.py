@@ -17,7 +17,7 @@ from tokentill.store.statements import statements
 KEY = b"k" * 16
 POSTGRES: dict[str, tuple[Any, ...]] = {
     "organizations_now": (["o1", "o2"],),
-    "load": ([1, 2],),
+    "load": ([1, 2], [None, 5]),
     "operations": ([1, 2], [KEY, KEY]),
     "write": (
         *([900_001], ["new"], [1], [b""], [1], [None]),

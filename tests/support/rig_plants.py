@@ -4,6 +4,7 @@ import asyncio
 import sys
 import threading
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any
 
 from tests.support.rig_store import Engine
@@ -80,7 +81,7 @@ class BelievesItselfLane(PostgresLane):
     async def _refresh(
         self, connection: Connection, jobs: Sequence[Job], names: Sequence[str]
     ) -> dict[int, str]:
-        remembered = {name: self.book.cache[name] for name in names if name in self.book.cache}
+        remembered = {name: deepcopy(self.book.cache[name]) for name in names if name in self.book.cache}
         fresh = await super()._refresh(connection, jobs, names)
         self.book.cache.update(remembered)
         return fresh

@@ -31,6 +31,8 @@ from tokentill.rules.receipts import Receipt
 from tokentill.rules.refusals import Code, Refusal
 
 CACHE_ACCOUNTS_MAX = 20_000
+CATCH_UP_MAX = 200
+"""Up to so many entries that others wrote are followed one by one instead of loading the account anew."""
 SNAPSHOT_BYTES_MIN = 16_384
 """A snapshot is written when the entries since the last one outweigh it, and not before so many bytes."""
 
@@ -81,13 +83,6 @@ class Job(Struct, eq=False):
     def loop(self) -> asyncio.AbstractEventLoop:
         """Where the caller waits."""
         return self.future.get_loop()
-
-
-def advance(cached: Cached, tail: Iterable[bytes]) -> None:
-    """Bring an account up to date with the entries after those it knows."""
-    for body in tail:
-        evolve(cached.account, e.decode(body))
-        cached.tail_bytes += len(body)
 
 
 class Writes(Struct):
@@ -176,8 +171,28 @@ class Book:
         cached = Cached(name, number, account, head, last_row)
         cached.due_at = due_at
         cached.snapshot_bytes = 0 if snapshot is None else len(snapshot)
-        advance(cached, tail)
+        self._advance(cached, tail)
         return cached
+
+    def catch_up(self, cached: Cached, row: tuple[bytes, int, int | None], tail: Sequence[bytes]) -> bool:
+        """Bring an account up to its row (head, last_row, due_at) by the entries that others wrote after those it knows.
+
+        False, and nothing changed, if the row does not follow from the account by just these entries: then it
+        must be loaded anew.
+        """
+        link = cached.head
+        for body in tail:
+            link = self._link(link, body)
+        if link != row[0]:
+            return False
+        self._advance(cached, tail)
+        cached.head, cached.last_row, cached.due_at = row
+        return True
+
+    def _advance(self, cached: Cached, tail: Iterable[bytes]) -> None:
+        for body in tail:
+            evolve(cached.account, e.decode(body))
+            cached.tail_bytes += len(body)
 
     def lookups(self, jobs: Sequence[Job]) -> list[tuple[int, str]]:
         """The operations (organization number, id) whose entries must be read before deciding."""

@@ -32,7 +32,7 @@ from tokentill.rules import entries as e
 from tokentill.rules.account import Account
 from tokentill.store import faults
 from tokentill.store import postgres_reads as reads
-from tokentill.store.lane import Book, Cached, Job, Writes, deliver
+from tokentill.store.lane import CATCH_UP_MAX, Book, Cached, Job, Writes, deliver
 from tokentill.store.postgres_connection import Connection, connect, describe, lost
 from tokentill.store.statements import statements
 
@@ -283,17 +283,20 @@ class PostgresLane:
         """Make the cache exact for these accounts; the new ones that are to be opened, by their numbers."""
         book = self.book
         now = {row[1]: row for row in await connection.fetch(SQL["organizations_now"], names)}
-        changed = []
+        changed: list[int] = []
+        known: list[Cached | None] = []
         for name in names:
             cached, row = book.cache.get(name), now.get(name)
             if row is None:
                 book.forget([name])
             elif cached is None or (cached.account.state.seq, cached.head) != row[2:4]:
                 changed.append(row[0])
+                near = cached is not None and 0 < row[2] - cached.account.state.seq <= CATCH_UP_MAX
+                known.append(cached if near else None)
             else:
                 cached.due_at = row[4]
         if changed:
-            for loaded in await reads.load(connection, book, changed):
+            for loaded in await reads.load(connection, book, changed, known):
                 book.put(loaded)
         opening = {job.envelope.organization for job in jobs if type(job.envelope.command) is c.Open}
         new = [name for name in names if name in opening and name not in now]

@@ -233,7 +233,7 @@ class SqliteLane:
             now = {row[0]: row for row in connection.execute(SQL["organizations_now"], (json.dumps(unsure),))}
             for name in unsure:
                 cached, row = book.cache[name], now.get(name)
-                if row is not None and reads.catch_up(connection, cached, row):
+                if row is not None and reads.catch_up(connection, book, cached, row):
                     cached.version = version
                 else:
                     book.forget([name])

@@ -10,15 +10,13 @@ import apsw
 
 from tokentill.ports import JournalRow, OperatorKey, Page, Stretch, Verdict
 from tokentill.rules import entries as e
-from tokentill.store.lane import Book, Cached, advance
+from tokentill.store.lane import CATCH_UP_MAX, Book, Cached
 from tokentill.store.statements import for_rows, statements
 from tokentill.store.verify import Verification
 
 SQL = statements("sqlite")
 ROWS_A_STATEMENT = 64
 """At every statement another thread may take the interpreter, so many rows go into one."""
-CATCH_UP_MAX = 200
-"""Up to so many entries that another process wrote are followed one by one instead of loading the account anew."""
 VERIFY_ROWS = 5_000
 _OPERATIONS = for_rows(SQL["operations"], ROWS_A_STATEMENT)
 
@@ -36,18 +34,20 @@ def load(connection: apsw.Connection, book: Book, name: str) -> Cached | None:
 
 
 def catch_up(
-    connection: apsw.Connection, cached: Cached, row: tuple[str, int, int, bytes, int, int | None]
+    connection: apsw.Connection,
+    book: Book,
+    cached: Cached,
+    row: tuple[str, int, int, bytes, int, int | None],
 ) -> bool:
-    """Make a remembered account what its row says; False if it is cheaper, or the only way, to load it anew."""
+    """Make a remembered account what its row says; False if it must be loaded anew."""
     _, number, seq, head, last_row, due_at = row
     behind = seq - cached.account.state.seq
     if number != cached.number or not 0 <= behind <= CATCH_UP_MAX:
         return False
+    tail = []
     if behind:
-        advance(cached, [body for (body,) in connection.execute(SQL["tail"], (last_row, cached.last_row))])
-        cached.head, cached.last_row = head, last_row
-    cached.due_at = due_at
-    return cached.account.state.seq == seq
+        tail = [body for (body,) in connection.execute(SQL["tail"], (last_row, cached.last_row))]
+    return book.catch_up(cached, (head, last_row, due_at), tail)
 
 
 def operations(

@@ -29,21 +29,23 @@ select number, name, seq, head, due_at,
        (select set_config('tokentill.numbers', (select array_agg(number)::text from found), true))
 from found
 
+-- Each account's snapshot and the entries after it; or the entries after the row given, and no snapshot.
 -- name: load
 select organization.number, organization.name, organization.seq, organization.head, organization.last_row,
        organization.due_at, snapshot.state,
        (
            with recursive tail (id, previous, body) as (
                select id, previous, body from entry
-               where id = organization.last_row and id > coalesce(snapshot.last_row, 0)
+               where id = organization.last_row and id > coalesce(wanted.since, snapshot.last_row, 0)
                union all
                select entry.id, entry.previous, entry.body from tail join entry on entry.id = tail.previous
-               where tail.previous > coalesce(snapshot.last_row, 0)
+               where tail.previous > coalesce(wanted.since, snapshot.last_row, 0)
            )
            select array_agg(body order by id) from tail
        ) as bodies
-from organization left join snapshot on snapshot.organization = organization.number
-where organization.number = any ($1::bigint[])
+from unnest($1::bigint[], $2::bigint[]) as wanted (number, since)
+join organization on organization.number = wanted.number
+left join snapshot on snapshot.organization = organization.number and wanted.since is null
 
 -- name: operations
 select entry.id, entry.organization, entry.body
