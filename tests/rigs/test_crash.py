@@ -187,16 +187,16 @@ async def test_an_operation_that_dies_charges_nothing_or_all_of_it(
         await Recovery(books, FileIntents(home), clock).once()
         clock.time += 3_600_000
         await ledger.submit(c.Envelope(point, c.Tick()))
-        rows = await journal(ledger, point)
+        account = await ledger.account(point)
+        # A child that was killed while it opened its account left none, and has been told of no charge.
+        rows = [] if account is None else await journal(ledger, point)
         charged = {row.entry.key: row.entry.tokens for row in rows if isinstance(row.entry, e.Charged)}
         count["charged"] += len(charged)
         count["told"] += len(told)
         count["kept for later"] += sum(state == "pending" for state in told.values())
         assert set(charged.values()) <= {2}
         assert told.keys() <= charged.keys(), (run_seed, point, at)
-        account = await ledger.account(point)
-        assert account is not None
-        assert not account.state.holds
+        assert account is None or not account.state.holds
         assert (await ledger.verify()).findings == ()
         await ledger.close()
     print(f"seed {run_seed}: {engine}, {dict(count)}")
