@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -365,6 +366,19 @@ async def test_what_was_queued_before_closing_is_answered(store: Store) -> None:
     with pytest.raises(StoreDown):
         await charge(ledger, "acme")
     await ledger.close()
+
+
+def has_log(sqlite: Store) -> bool:
+    return Path(f"{sqlite.url}-wal").exists()
+
+
+async def test_a_closed_database_is_whole_in_its_one_file(sqlite: Store) -> None:
+    """Even when the sweeper has just begun to read, on a connection of its own."""
+    for _ in range(30):
+        ledger = await sqlite.open(sweep=True)
+        await asyncio.sleep(0)
+        await ledger.close()
+        assert not has_log(sqlite)
 
 
 async def test_health(store: Store) -> None:

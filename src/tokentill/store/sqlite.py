@@ -72,9 +72,13 @@ class SqliteLedger(SqliteLane):
         self._closing = True  # on this loop, so that nothing is queued after the last look at the queue
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, self.stop)
-        if self._reader is not None:
-            await loop.run_in_executor(self._readers, self._reader.close)
+        await loop.run_in_executor(self._readers, self._close_reader)
         self._readers.shutdown()
+
+    def _close_reader(self) -> None:
+        # On the readers' thread, after the last read: that one may just have opened the connection.
+        if self._reader is not None:
+            self._reader.close()
 
     # ---- reads ---------------------------------------------------------------------------------------
 
