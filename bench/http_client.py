@@ -18,11 +18,12 @@ _LENGTH = b"content-length: "
 
 
 class Load(Struct):
-    """What a crowd of connections did."""
+    """What a crowd of connections did, and the processor time it took here and at the server, in seconds."""
 
     requests: int = 0
     seconds: float = 0.0
     processor: float = 0.0
+    server: float = 0.0
     statuses: Counter[bytes] = field(default_factory=Counter)
 
     @property

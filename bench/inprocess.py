@@ -111,8 +111,9 @@ def record(path: str, names: Sequence[str], pairs: int) -> Recorded:
         ledger = await Recorder.open(path, world.catalog(), SECRET, CLOCK)
         assert isinstance(ledger, Recorder)
         ledger.recorded = []
-        await world.drive(ledger, names, CALLERS, pairs=pairs)
+        done = await world.drive(ledger, names, CALLERS, pairs=pairs)
         await ledger.close()
+        assert not done.troubles, done.troubles
         return Recorded(ledger.recorded)
 
     return world.run(work())
