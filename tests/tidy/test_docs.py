@@ -188,3 +188,19 @@ def test_make_targets_exist() -> None:
         for target in re.findall(r"^ {4}make ([a-z]+)|`make ([a-z]+)", text, flags=re.MULTILINE)
     }
     assert [(name, *both) for name, both in named if "".join(both) not in targets] == []
+
+
+def test_the_benchmarks_of_the_readme_are_those_that_are_run() -> None:
+    """Names and targets; what was measured is of the run that the README names."""
+    kept = (source.ROOT / "bench/results/latest.md").read_text()
+    figures = {
+        (name, figure.strip(), " ".join(target.split()))
+        for name, section in re.findall(
+            r"^## (\w+): .*?\n(.*?)(?=^## |\Z)", kept, flags=re.MULTILINE | re.DOTALL
+        )
+        for figure, target in re.findall(r"^\| (.*?) \| .*? \| (.*?) \|", section, flags=re.MULTILINE)
+    }
+    table = pages()["README.md"].partition("## How fast it is\n")[2].partition("\n## ")[0]
+    named = re.findall(r"^\| (\w+) \| (.*?) \| [^|]* \| ([≤≥] .*?) \|", table, flags=re.MULTILINE)
+    assert named
+    assert set(named) - figures == set()
