@@ -7,7 +7,9 @@ import asyncio
 
 import asyncpg
 import pytest
+import structlog.testing
 
+from tests.support.postgres import Cluster
 from tests.support.stores import Store, begin, charge, connect, envelope, new_key
 from tokentill.rules import commands as c
 from tokentill.rules.receipts import Receipt
@@ -210,20 +212,30 @@ async def test_the_audit_role_reads_everything_and_writes_nothing(postgres: Stor
     await connection.close()
 
 
-async def test_the_owner_is_bound_too(postgres: Store) -> None:
-    await filled(postgres)
-    connection = await connect(postgres)
-    await connection.execute("create role tokentill_test_owner nologin")
-    try:
-        for table in TENANT:
-            await connection.execute(f"alter table {table} owner to tokentill_test_owner")
-        await connection.execute("set role tokentill_test_owner")
-        assert await seen(connection) == dict.fromkeys(TENANT, 0)
-    finally:
-        await connection.execute("reset role")
-        await connection.execute("drop owned by tokentill_test_owner cascade")
-        await connection.execute("drop role tokentill_test_owner")
-        await connection.close()
+async def test_the_owner_is_bound_too(postgres_cluster: Cluster) -> None:
+    """A connection that forgot to become another role sees nothing, though it owns the tables."""
+    administrator = await asyncpg.connect(postgres_cluster.url())
+    await administrator.execute("create role till login createrole")
+    await administrator.execute("create database till owner till")
+    await administrator.close()
+    store = Store("postgres", postgres_cluster.url("till").replace("//postgres@", "//till@"))
+    with structlog.testing.capture_logs() as logs:
+        await filled(store)
+    assert logs == [], "nothing to complain about"
+    connection = await connect(store)
+    assert await connection.fetchval("select current_user") == "till"
+    assert (
+        await connection.fetchval("select relowner::regrole::text from pg_class where relname = 'entry'")
+        == "till"
+    )
+    for setting, value in (("organizations", "{acme,beta}"), ("numbers", "{1,2}")):
+        await connection.execute(f"set tokentill.{setting} = '{value}'")
+    assert await seen(connection) == dict.fromkeys(TENANT, 0)
+    assert await connection.fetchval("select count(*) from ai_token_usage_log") == 0
+    await connection.execute("set role tokentill_audit")
+    assert (await seen(connection))["organization"] == 2, "it may become who sees them"
+    await connection.close()
+    await store.close()
 
 
 async def test_a_connection_used_again_has_forgotten_its_organization(postgres: Store) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import apsw
 import asyncpg
 import pytest
+import structlog.testing
 
 from tests.support import schema
 from tests.support.postgres import Cluster
@@ -166,10 +167,38 @@ async def test_a_login_role_that_may_not_make_roles_is_told_what_is_needed(postg
         StoreDown, match=r"have an administrator run, once: (.+) to your login role"
     ) as raised:
         await store.open()
-    needed = str(raised.value).partition("once: ")[2].replace("to your login role.", "to till")
+    needed = str(raised.value).partition("once: ")[2].replace("your login role", "till").removesuffix(".")
     assert needed.startswith("create role tokentill_app nologin; create role tokentill_audit nologin; grant")
     await administer(postgres_cluster, *needed.split("; "))
-    await begin(await store.open(), "acme")
+    with structlog.testing.capture_logs() as logs:
+        await begin(await store.open(), "acme")
+    assert logs == [], "what it is told to do leaves nothing to complain about"
+    await store.close()
+
+
+async def test_a_login_role_that_may_too_much_is_told(postgres_cluster: Cluster) -> None:
+    await administer(
+        postgres_cluster,
+        "create role till login",
+        "create role tokentill_app nologin",
+        "create role tokentill_audit nologin",
+        "grant tokentill_app, tokentill_audit to till",
+        "create database till owner till",
+    )
+    store = Store("postgres", as_role(postgres_cluster, "till", "till"))
+    with structlog.testing.capture_logs() as logs:
+        await store.open()
+    assert [(each["log_level"], each["role"]) for each in logs] == [
+        ("warning", "tokentill_app"),
+        ("warning", "tokentill_audit"),
+    ]
+    administrator = await asyncpg.connect(postgres_cluster.url("till"))
+    for each in logs:
+        await administrator.execute(each["mend"].removeprefix("as an administrator: "))
+    await administrator.close()
+    with structlog.testing.capture_logs() as logs:
+        await begin(await store.open(), "acme")
+    assert logs == []
     await store.close()
 
 

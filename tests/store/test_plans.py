@@ -214,6 +214,6 @@ def test_every_statement_of_the_lane_is_looked_at() -> None:
         "operator_keys", "add_operator_key", "revoke_operator_key",  # a handful of rows
         "every_organization", "every_snapshot", "every_state",  # verify reads everything
         "cursor", "move_cursor", "meta", "set_meta", "migration_lock", "has_meta", "next_xid", "missing_role",
-        "can_set_role",
+        "can_set_role", "inherits_role",
     }  # fmt: skip
     assert set(statements("postgres")) - apart == set(POSTGRES) | set(AUDIT)

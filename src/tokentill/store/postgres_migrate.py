@@ -1,6 +1,8 @@
 """Migrations on PostgreSQL: roles, schema and secret, as the login role, under a lock.
 
-The roles belong to the whole server, so other databases may be making them at the same moment.
+The roles belong to the whole server, so other databases may be making them at the same moment. The login role
+may become each of them and has the rights of neither until it does: a connection that forgot to is bound by the
+policies like any other, and sees nothing.
 
 Requirement ids: R-PLAT-2, R-PLAT-5.
 """
@@ -8,6 +10,7 @@ Requirement ids: R-PLAT-2, R-PLAT-5.
 from __future__ import annotations
 
 import asyncpg
+import structlog
 
 from tokentill.ports import StoreDown
 from tokentill.store import faults
@@ -18,7 +21,11 @@ from tokentill.store.statements import statements
 SQL = statements("postgres")
 POSTGRES_MIN = 15
 """Views that respect row-level security begin here."""
+GRANTS_APART = 16
+"""From here on a grant says by itself whether its rights are inherited; before, only the login role does."""
 ROLE_TRIES = 20
+
+log = structlog.get_logger("tokentill.migrate")
 
 
 async def migrate(url: str, secret: bytes) -> int:
@@ -31,7 +38,7 @@ async def migrate(url: str, secret: bytes) -> int:
         version = connection.get_server_version().major
         if version < POSTGRES_MIN:
             raise StoreDown(f"PostgreSQL {version} is too old; {POSTGRES_MIN} or newer is needed.")
-        await _provide_roles(connection)
+        await _provide_roles(connection, version)
         return await _migrate(connection, secret)
     except asyncpg.InsufficientPrivilegeError as trouble:
         raise StoreDown(
@@ -43,14 +50,15 @@ async def migrate(url: str, secret: bytes) -> int:
         connection.terminate()
 
 
-async def _provide_roles(connection: Connection) -> None:
+async def _provide_roles(connection: Connection, version: int) -> None:
+    how = " with inherit false, set true" if version >= GRANTS_APART else ""
     for role in ROLES:
         for tried in range(ROLE_TRIES):
             try:
                 if await connection.fetchval(SQL["missing_role"], role):
                     await connection.execute(f"create role {role} nologin")
                 if not await connection.fetchval(SQL["can_set_role"], role):
-                    await connection.execute(f"grant {role} to current_user")
+                    await connection.execute(f"grant {role} to current_user{how}")
                 break
             except (asyncpg.DuplicateObjectError, asyncpg.UniqueViolationError, asyncpg.InternalServerError):
                 # Another database of this server was at it; an internal error is how two grants collide.
@@ -60,8 +68,26 @@ async def _provide_roles(connection: Connection) -> None:
                 raise StoreDown(
                     f"The login role may not provide the role {role}. Let it (`alter role … createrole`), or "
                     f"have an administrator run, once: create role {' nologin; create role '.join(ROLES)} "
-                    f"nologin; grant {', '.join(ROLES)} to your login role."
+                    f"nologin; grant {', '.join(ROLES)} to your login role{how}."
                 ) from trouble
+    for role in ROLES:
+        if await connection.fetchval(SQL["inherits_role"], role):
+            _warn(role, await connection.fetchval("select quote_ident(session_user)"), version)
+
+
+def _warn(role: str, login: str, version: int) -> None:
+    """Say that the database is less strict than it could be, and what mends it."""
+    mend = (
+        f"revoke inherit option for {role} from {login}"
+        if version >= GRANTS_APART
+        # The owner of a database may make tables in it by inheriting a role, too.
+        else f"grant create on schema public to {login}; alter role {login} noinherit"
+    )
+    log.warning(
+        "the login role inherits the rights of a role that it should only be able to become",
+        role=role,
+        mend=f"as an administrator: {mend}",
+    )
 
 
 async def _migrate(connection: Connection, secret: bytes) -> int:

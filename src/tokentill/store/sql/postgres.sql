@@ -241,3 +241,7 @@ select not exists (select from pg_roles where rolname = $1)
 select pg_has_role(
     session_user, $1, case when current_setting('server_version_num')::int >= 160000 then 'SET' else 'MEMBER' end
 )
+
+-- A superuser has every right anyway, and no grant changes that.
+-- name: inherits_role
+select pg_has_role(session_user, $1, 'USAGE') and not rolsuper from pg_roles where rolname = session_user

@@ -3,8 +3,9 @@
 --
 -- Row-level security. A transaction that acts as tokentill_app names its organizations in the setting
 -- tokentill.organizations (an array of names) and sees nothing else; reading them gives their numbers, which
--- go into tokentill.numbers, with which the other tables compare. Unset or empty means none. The owner of
--- the tables is bound too (force). tokentill_audit reads everything and writes nothing.
+-- go into tokentill.numbers, with which the other tables compare. Unset or empty means none.
+-- tokentill_audit reads everything and writes nothing. The login role owns the tables and is bound too (force):
+-- it may become either role and inherits the rights of neither, so that it sees nothing before it has.
 
 create table meta (
     name text primary key,
