@@ -1,7 +1,4 @@
-"""Ports: what flows and ways in may ask of the world. Built in `tokentill.wiring`, implemented in store and vendors.
-
-Refusals come back as values; an exception from a port means the world failed, not the customer.
-"""
+"""Ports of the accounts: the ledger, durable intents, time and ids."""
 
 from __future__ import annotations
 

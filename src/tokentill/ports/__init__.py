@@ -1,0 +1,40 @@
+"""Ports: what flows and ways in may ask of the world. Built in `tokentill.wiring`, implemented in store and vendors.
+
+Refusals come back as values; an exception from a port means the world failed, not the customer.
+"""
+
+from tokentill.ports.accounts import (
+    Clock,
+    Finding,
+    Health,
+    Ids,
+    Intent,
+    IntentOutcome,
+    Intents,
+    IntentState,
+    JournalRow,
+    Ledger,
+    OperatorKey,
+    Page,
+    StoreDown,
+    Stretch,
+    Verdict,
+)
+from tokentill.ports.shop import (
+    Added,
+    BadSignature,
+    Inbound,
+    Order,
+    Payments,
+    Room,
+    Rows,
+    Started,
+    VendorDown,
+    VendorRefused,
+)
+
+__all__ = [
+    "Added", "BadSignature", "Clock", "Finding", "Health", "Ids", "Inbound", "Intent", "IntentOutcome",
+    "IntentState", "Intents", "JournalRow", "Ledger", "OperatorKey", "Order", "Page", "Payments", "Room", "Rows",
+    "Started", "StoreDown", "Stretch", "VendorDown", "VendorRefused", "Verdict",
+]  # fmt: skip

@@ -1,0 +1,183 @@
+"""Ports of the shop: rows beside the journal, and payment providers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Generic, Literal, Protocol, TypeVar, runtime_checkable
+
+from msgspec import Struct
+
+from tokentill.rules.happenings import AnyHappening
+from tokentill.rules.purchases import Purchase
+from tokentill.rules.rows import Payer, ProviderEvent, Row, Subscription
+
+R = TypeVar("R", bound=Row)
+
+
+class Room(Struct, frozen=True):
+    """A limit on rows that is checked in the very transaction that adds one.
+
+    There is room while fewer than `most` rows have all the values of `equal` and, in the column `above[0]`, more
+    than `above[1]`.
+    """
+
+    most: int
+    equal: tuple[tuple[str, str | int], ...]
+    above: tuple[str, int] | None = None
+
+
+class Added(Struct, Generic[R], frozen=True):
+    """What became of an `add`: the row as it is stored now, and whether it is new, was there, or found no room."""
+
+    row: R
+    how: Literal["new", "there", "full"]
+
+
+@runtime_checkable
+class Rows(Protocol):
+    """What the shop keeps beside the journal (`tokentill.rules.rows`). Every call is one transaction.
+
+    All calls raise `StoreDown` when the database cannot be reached.
+    """
+
+    async def add(self, row: R, *rooms: Room) -> Added[R]:
+        """Store a new row as version 1; a row of this id that is there already stays as it is."""
+        ...
+
+    async def put(self, row: R) -> R | None:
+        """Store the changed row if nobody changed it since it was read; None if somebody did (read it again)."""
+        ...
+
+    async def get(self, kind: type[R], row_id: str, organization: str = "") -> R | None:
+        """The row of this id; `organization` as the row has it."""
+        ...
+
+    async def find(
+        self, kind: type[R], equal: Mapping[str, str | int], *, before: str | None = None, limit: int = 100
+    ) -> Sequence[R]:
+        """Rows whose columns have these values, newest id first, older than id `before`."""
+        ...
+
+    async def claim(self, kind: type[R], now: int, lease_ms: int, limit: int = 100) -> Sequence[R]:
+        """Rows that are due, soonest first, theirs for `lease_ms`: until then no other claim gets them."""
+        ...
+
+    async def drop(self, kind: type[R], row_id: str, organization: str = "") -> bool:
+        """Delete the row; False if it was not there."""
+        ...
+
+    async def position(self, consumer: str) -> str:
+        """How far a consumer of the journal has read; "" at first."""
+        ...
+
+    async def keep_position(self, consumer: str, position: str) -> None:
+        """Remember how far a consumer has read."""
+        ...
+
+
+class VendorDown(Exception):
+    """The payment provider could not be reached or failed on its side; whether it acted is not known.
+
+    Asking again under the same key is safe.
+    """
+
+
+class VendorRefused(Exception):
+    """The payment provider refused: `code` is its reason, the message says what to do. Asking again will not help."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class BadSignature(Exception):
+    """What claims to be a webhook of the provider is not: forged, altered, too old, or for another account."""
+
+
+class Started(Struct, frozen=True):
+    """A checkout that can be paid: where to send the customer, and until when."""
+
+    checkout: str
+    url: str
+    expires_at: int
+
+
+class Order(Struct, frozen=True, kw_only=True):
+    """What a provider needs to know of a purchase to take money for it."""
+
+    purchase: Purchase
+    success_url: str
+    cancel_url: str
+    email: str | None = None
+    customer: str | None = None
+    """The provider's own id of the customer, if it has one."""
+    price_ref: str | None = None
+    """The provider's price id of the pack or plan, where the catalog or the environment names one."""
+    interval: Literal["month", "year", "days"] | None = None
+    """How often a plan is paid; None for a single payment."""
+    interval_days: int = 30
+    trial_days: int = 0
+    save_method: bool = False
+
+
+class Inbound(Struct, frozen=True):
+    """A webhook as it came: raw body and lower-case header names."""
+
+    body: bytes
+    headers: Mapping[str, str]
+
+
+@runtime_checkable
+class Payments(Protocol):
+    """A payment provider (R-PLAT-1). `key` makes a call repeatable: the same key never moves money twice.
+
+    Calls raise `VendorDown` (unknown outcome, ask again) or `VendorRefused` (a reason to show).
+    """
+
+    name: str
+
+    async def checkout(self, order: Order, key: str) -> Started:
+        """Begin a hosted checkout for one payment or a subscription."""
+        ...
+
+    async def close_checkout(self, purchase: Purchase) -> None:
+        """End an open checkout, so that it cannot be paid any more."""
+        ...
+
+    async def charge_saved(self, order: Order, payer: Payer, key: str) -> Sequence[AnyHappening] | Started:
+        """Take the money from a saved method, now; `Started` where the customer must confirm first (R-SALE-3)."""
+        ...
+
+    async def look(self, purchase: Purchase) -> Sequence[AnyHappening]:
+        """What the provider knows of the purchase now, as happenings; for whatever no webhook told us."""
+        ...
+
+    async def refund(self, purchase: Purchase, amount: int, key: str) -> Sequence[AnyHappening]:
+        """Give back `amount` minor units to where they came from; no happening yet where it is pending."""
+        ...
+
+    async def portal(self, customer: str, return_url: str) -> str | None:
+        """Where the customer changes payment method and sees invoices; None if the provider has no such page."""
+        ...
+
+    async def change_subscription(
+        self, subscription: Subscription, order: Order, credit: int, key: str
+    ) -> Sequence[AnyHappening] | Started:
+        """Move a subscription to the order's plan now: its price less `credit` is due at once, a new period begins."""
+        ...
+
+    async def end_subscription(self, subscription: Subscription, *, now: bool, key: str) -> None:
+        """Cancel at the end of what is paid, or now."""
+        ...
+
+    async def event(self, inbound: Inbound, now: int) -> ProviderEvent:
+        """The webhook as an event to keep, once its signature, age and account are right; `BadSignature` if not."""
+        ...
+
+    async def happenings(self, event: ProviderEvent) -> Sequence[AnyHappening]:
+        """What the event says, empty where it says nothing to us. May ask the provider for the current state."""
+        ...
+
+    async def close(self) -> None:
+        """Let connections go."""
+        ...

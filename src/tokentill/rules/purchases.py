@@ -1,0 +1,344 @@
+"""Purchases: from an order to delivered tokens, as facts that are merged and steps that follow from them.
+
+A purchase is one row. What the payment provider tells is merged into its facts (`merge`): facts are sets and
+maxima, so events may come twice, late and in any order and the row ends the same (R-PACK-3). Where the
+purchase stands (`state`) is read off the facts. What must happen to the account next (`next_step`) follows
+from the facts and from the steps already done; a step is written down before it is taken (`doing`) and its
+command carries a key made from the purchase (`step_key`), so that a crash at any moment repeats it without
+doing it twice.
+
+Amount and currency are checked against what was ordered here, never against what an event claims: a payment
+of anything else leaves the purchase `mismatched`, nothing is delivered, and a person must look.
+
+    created → pending → paid → delivered → partly_refunded | refunded | disputed → delivered | charged_back
+    created → pending → failed | abandoned        (a payment that still arrives is honoured)
+
+Slots: a purchase counts toward the limit of packs (R-PACK-4) until `slot_until`: while its checkout is open,
+until it ends by itself; once paid, for `slot_ms` from then. The same holds for a use of a promo code.
+
+Amounts are minor units, times epoch milliseconds. Nothing here knows a provider.
+
+Requirement ids: R-PACK-2, R-PACK-3, R-PACK-4, R-PACK-10, R-PLAN-4, R-LIC-1, R-LIC-3, R-REF-6, R-LED-6.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from tokentill.rules import commands as c
+from tokentill.rules import happenings as h
+from tokentill.rules.catalog import DAY_MS
+from tokentill.rules.rows import Row
+
+Kind = Literal["pack", "plan", "renewal", "upgrade", "overage", "code"]
+Mode = Literal["checkout", "saved", "invoice", "free"]
+Source = Literal["customer", "topup", "operator", "provider"]
+Step = Literal["deliver", "set_aside", "give_back", "take_back", "freeze", "restore"]
+State = Literal[
+    "created", "pending", "paid", "delivered", "failed", "abandoned", "mismatched",
+    "disputed", "charged_back", "partly_refunded", "refunded",
+]  # fmt: skip
+
+HONOURED_MS = 3_600_000
+"""How long after its end a checkout may still be paid at the provider; until then it keeps its slot."""
+
+DECLINES_MAX = 50
+"""Tries to pay that are remembered of one purchase."""
+
+
+class Payment(Struct, frozen=True, array_like=True):
+    """Money that arrived for a purchase. A second one is an overpayment, which a person gives back."""
+
+    at: int
+    payment: str
+    amount: int
+    currency: str
+    method: str | None = None
+
+
+class Dispute(Struct, frozen=True, array_like=True, order=True):
+    """A dispute of a payment; it ends once, as won or lost."""
+
+    dispute: str
+    state: h.DisputeState
+    amount: int
+
+
+class Purchase(Row, frozen=True, kw_only=True):
+    """One order and everything that is known of it; see the module's page."""
+
+    # what was ordered, on the terms of that moment
+    kind: Kind
+    item: str
+    """The id of the pack or plan; for a redeemed code what it stands for."""
+    title: str
+    amount: int
+    currency: str
+    list_amount: int = 0
+    """What it costs without promotion."""
+    tokens: int = 0
+    bonus: int = 0
+    """Tokens on top, by promotion or bundle; a lot of their own."""
+    valid_days: int | None = None
+    promo: str | None = None
+    provider: str = ""
+    mode: Mode = "checkout"
+    source: Source = "customer"
+    user: str | None = None
+    slot_ms: int = 0
+    plan_start: int | None = None
+    plan_end: int | None = None
+    """The period that a plan, renewal or upgrade pays for, as the provider bills it."""
+    flagged: str | None = None
+    """Why a person should look at it: over the limit, mismatched, paid twice."""
+
+    # facts, each a set or a maximum
+    checkout: str | None = None
+    url: str | None = None
+    expires_at: int | None = None
+    payments: tuple[Payment, ...] = ()
+    declines: tuple[str, ...] = ()
+    decline_code: str | None = None
+    ended: bool = False
+    refunds: tuple[tuple[str, int], ...] = ()
+    """For each payment what was given back of it, in sum."""
+    disputes: tuple[Dispute, ...] = ()
+    suspicions: tuple[str, ...] = ()
+    subscription: str | None = None
+    invoice: str | None = None
+    failed_at: int | None = None
+    voided: bool = False
+
+    # what was done about them
+    doing: Step | None = None
+    done: tuple[Step, ...] = ()
+    delivered_at: int | None = None
+    lots: tuple[int, ...] = ()
+
+    # read off the above, kept as columns so that they can be counted and found
+    state: State = "created"
+    paid_at: int | None = None
+    payment: str | None = None
+    method: str | None = None
+    refunded: int = 0
+    slot_until: int = 0
+    promo_until: int = 0
+
+
+# ---- facts -------------------------------------------------------------------------------------------------
+
+
+def merge(purchase: Purchase, fact: h.AnyHappening) -> Purchase:
+    """The purchase with `fact` among its facts. Merging twice, or in another order, gives the same purchase."""
+    if isinstance(fact, h.Paid):
+        paid = Payment(fact.at, fact.payment, fact.amount, fact.currency, fact.method)
+        purchase = replace(purchase, payments=_with(purchase.payments, paid))
+        if fact.checkout is not None:
+            purchase = replace(purchase, checkout=purchase.checkout or fact.checkout)
+    elif isinstance(fact, h.InvoicePaid):
+        name = fact.payment or fact.invoice
+        paid = Payment(fact.at, name, fact.amount, fact.currency, fact.method)
+        purchase = replace(
+            purchase,
+            payments=_with(purchase.payments, paid),
+            subscription=fact.subscription,
+            invoice=fact.invoice,
+            plan_start=fact.start,
+            plan_end=fact.end,
+        )
+    elif isinstance(fact, h.InvoiceFailed):
+        failed_at = fact.at if purchase.failed_at is None else min(purchase.failed_at, fact.at)
+        purchase = replace(
+            purchase, failed_at=failed_at, subscription=fact.subscription, invoice=fact.invoice
+        )
+    elif isinstance(fact, h.InvoiceVoided):
+        purchase = replace(purchase, voided=True)
+    elif isinstance(fact, h.Declined):
+        tries = tuple(sorted({*purchase.declines, fact.attempt}))[:DECLINES_MAX]
+        code = max(purchase.decline_code or "", fact.code)
+        purchase = replace(purchase, declines=tries, decline_code=code)
+    elif isinstance(fact, h.Ended):
+        purchase = replace(purchase, ended=True)
+    elif isinstance(fact, h.Refunded):
+        known = dict(purchase.refunds)
+        known[fact.payment] = max(known.get(fact.payment, 0), fact.refunded)
+        purchase = replace(purchase, refunds=tuple(sorted(known.items())))
+    elif isinstance(fact, h.Disputed):
+        purchase = replace(purchase, disputes=_disputed(purchase.disputes, fact))
+    elif isinstance(fact, h.Suspected):
+        purchase = replace(purchase, suspicions=tuple(sorted({*purchase.suspicions, fact.warning})))
+    return derive(purchase)
+
+
+def _with(payments: tuple[Payment, ...], one: Payment) -> tuple[Payment, ...]:
+    """The payments with `one`; of the same payment told twice the earlier, fuller account stays."""
+    by_name = {payment.payment: payment for payment in payments}
+    known = by_name.get(one.payment)
+    if known is not None:
+        method = max(known.method or "", one.method or "") or None
+        one = replace(min(known, one, key=_order), method=method)
+    by_name[one.payment] = one
+    return tuple(sorted(by_name.values(), key=_order))
+
+
+def _order(payment: Payment) -> tuple[int, str, int, str]:
+    return (payment.at, payment.payment, payment.amount, payment.currency)
+
+
+_RANK = {"open": 0, "won": 1, "lost": 2}
+
+
+def _disputed(disputes: tuple[Dispute, ...], fact: h.Disputed) -> tuple[Dispute, ...]:
+    by_name = {dispute.dispute: dispute for dispute in disputes}
+    known = by_name.get(fact.dispute)
+    if known is None:
+        by_name[fact.dispute] = Dispute(fact.dispute, fact.state, fact.amount)
+    else:
+        state = max(known.state, fact.state, key=_RANK.__getitem__)
+        by_name[fact.dispute] = Dispute(fact.dispute, state, max(known.amount, fact.amount))
+    return tuple(sorted(by_name.values()))
+
+
+def matches(purchase: Purchase, payment: Payment) -> bool:
+    """Whether the payment is what was ordered."""
+    return payment.amount == purchase.amount and payment.currency == purchase.currency
+
+
+def derive(purchase: Purchase) -> Purchase:
+    """The purchase with the columns that are read off its facts; call it after every change."""
+    right = [payment for payment in purchase.payments if matches(purchase, payment)]
+    first = right[0] if right else None
+    if first is None and purchase.mode == "free":
+        first = Payment(purchase.created_at, "", purchase.amount, purchase.currency)
+    refunded = 0 if first is None else min(dict(purchase.refunds).get(first.payment, 0), purchase.amount)
+    flagged = purchase.flagged
+    if len(right) < len(purchase.payments):
+        flagged = "mismatched"
+    elif len(purchase.payments) > 1:
+        flagged = "paid_twice"
+    found = replace(
+        purchase,
+        paid_at=None if first is None else first.at,
+        payment=None if first is None else first.payment,
+        method=None if first is None else first.method,
+        refunded=refunded,
+        flagged=flagged,
+    )
+    found = replace(found, state=_state(found))
+    slot = _slot_until(found)
+    return replace(found, slot_until=slot, promo_until=0 if found.promo is None else slot)
+
+
+def _state(purchase: Purchase) -> State:
+    if purchase.paid_at is None:
+        if purchase.payments:
+            return "mismatched"
+        if purchase.ended or purchase.voided:
+            return "abandoned"
+        if purchase.failed_at is not None or (purchase.declines and purchase.mode == "saved"):
+            return "failed"
+        return "created" if purchase.checkout is None and purchase.url is None else "pending"
+    standing = {dispute.state for dispute in purchase.disputes}
+    if "lost" in standing:
+        return "charged_back"
+    if "open" in standing:
+        return "disputed"
+    if purchase.refunded:
+        return "refunded" if purchase.refunded >= purchase.amount else "partly_refunded"
+    return "delivered" if "deliver" in purchase.done else "paid"
+
+
+def _slot_until(purchase: Purchase) -> int:
+    """Until when the purchase counts toward the limit."""
+    if purchase.paid_at is not None:
+        return purchase.paid_at + purchase.slot_ms
+    if purchase.state in ("failed", "abandoned", "mismatched"):
+        return 0
+    return (purchase.expires_at or purchase.created_at) + HONOURED_MS
+
+
+# ---- steps -------------------------------------------------------------------------------------------------
+
+
+def next_step(purchase: Purchase) -> Step | None:
+    """What the account must be told next; None where facts and deeds agree."""
+    done = purchase.done
+    if purchase.doing is not None:
+        return purchase.doing
+    if purchase.paid_at is not None and "deliver" not in done:
+        return "deliver"
+    frozen = done.count("freeze") > done.count("restore")
+    owed = purchase.failed_at is not None and purchase.paid_at is None and not purchase.voided
+    if owed != frozen:
+        return "freeze" if owed else "restore"
+    if "deliver" not in done or purchase.kind not in ("pack", "code"):
+        return None
+    gone = purchase.state in ("charged_back", "refunded")
+    if gone and "take_back" not in done:
+        return "take_back"
+    aside = done.count("set_aside") > done.count("give_back")
+    contested = purchase.state == "disputed"
+    if not gone and contested != aside:
+        return "set_aside" if contested else "give_back"
+    return None
+
+
+def begin(purchase: Purchase) -> Purchase:
+    """The purchase with its next step written down; store this before taking the step."""
+    return replace(purchase, doing=next_step(purchase))
+
+
+def finish(purchase: Purchase, at: int, lots: tuple[int, ...] = ()) -> Purchase:
+    """The purchase after the step in `doing` was taken."""
+    assert purchase.doing is not None, "no step was begun"
+    found = replace(purchase, doing=None, done=(*purchase.done, purchase.doing))
+    if purchase.doing == "deliver":
+        found = replace(found, delivered_at=at, lots=lots)
+    return derive(found)
+
+
+def step_key(purchase: Purchase, part: str = "") -> str:
+    """The idempotency key (32 hex digits) of the command that takes the step in `doing`."""
+    assert purchase.doing is not None, "no step was begun"
+    nth = purchase.done.count(purchase.doing)
+    name = f"{purchase.id}:{purchase.doing}:{nth}:{part}"
+    return blake2b(name.encode(), digest_size=16, person=b"purchase step").hexdigest()
+
+
+def step_commands(purchase: Purchase, now: int) -> tuple[tuple[str, c.Command], ...]:
+    """The commands of the step in `doing`, each with the part of its key. `now` is the account's time.
+
+    Send them in order, each under `step_key(purchase, part)` with `retry` set: what was done is answered again.
+    """
+    reference = purchase.id
+    if purchase.doing == "deliver":
+        return _delivery(purchase, now)
+    if purchase.doing == "freeze":
+        return (("", c.Freeze(failed_at=purchase.failed_at, reason=f"invoice {purchase.invoice}")),)
+    if purchase.doing == "restore":
+        return (("", c.Restore(reason=f"invoice {purchase.invoice}")),)
+    raise NotImplementedError(reference)
+
+
+def _delivery(purchase: Purchase, now: int) -> tuple[tuple[str, c.Command], ...]:
+    if purchase.kind in ("pack", "code"):
+        days = purchase.valid_days
+        expires = None if days is None else now + days * DAY_MS
+        lots: list[tuple[str, c.Command]] = []
+        for part, tokens in (("", purchase.tokens), ("bonus", purchase.bonus)):
+            if tokens:
+                origin: Literal["pack", "bonus"] = "bonus" if part else "pack"
+                grant = c.Grant(
+                    tokens=tokens,
+                    origin=origin,
+                    expires_at=expires,
+                    reference=purchase.id,
+                    reason=purchase.title,
+                )
+                lots.append((part, grant))
+        return tuple(lots)
+    raise NotImplementedError(purchase.kind)

@@ -1,0 +1,177 @@
+"""Rows: what the shop keeps beside the journal, each a small value with an id, a version and a deadline.
+
+A purchase, an event of a payment provider, a message to be sent: each is one row that is read, changed as a
+value and put back only if nobody changed it meanwhile (`version`). Whatever must happen later is `due_at`:
+a clerk takes rows that are due and takes them one step further, so a crash between two steps loses nothing
+(design idea 5). Tokens never move here; they move in accounts, by commands whose keys come from the row.
+
+Times are epoch milliseconds. `organization` is empty for what belongs to the operator alone.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+
+class Row(Struct, frozen=True, kw_only=True):
+    """What every row has. `version` 0 = not stored yet; the store counts it up at every change."""
+
+    id: str
+    organization: str = ""
+    version: int = 0
+    created_at: int = 0
+    due_at: int | None = None
+    """When the clerk shall look at it next; None = nothing will happen by itself."""
+
+
+class Reference(Row, frozen=True, kw_only=True):
+    """Which purchase an object of a provider belongs to; `id` is `provider:ref`."""
+
+    purchase: str
+
+
+class ProviderEvent(Row, frozen=True, kw_only=True):
+    """An event as a provider sent it, kept whether or not we know its type; `id` is `provider:event id`.
+
+    `state`: new → done | ignored (nothing in it for us) | waiting (its purchase is not known yet) | dead.
+    """
+
+    provider: str
+    type: str
+    body: str
+    state: str = "new"
+    tries: int = 0
+    problem: str | None = None
+
+
+class Subscription(Row, frozen=True, kw_only=True):
+    """A subscription at a provider; `id` is `provider:ref`. The account holds the plan, this who bills it."""
+
+    provider: str
+    ref: str
+    plan: str | None
+    status: str
+    customer: str | None = None
+    saved: str | None = None
+    period_end: int | None = None
+    ends_at: int | None = None
+    trial_end: int | None = None
+    card: str | None = None
+    """Of the embedded provider: the test card that pays its invoices."""
+
+
+class Payer(Row, frozen=True, kw_only=True):
+    """A payment method an organization has used; `id` is `provider:organization:method`.
+
+    `method` is the provider's fingerprint, the same for the same card wherever it is used. `saved` names it
+    for a purchase in one click; None where the customer did not agree to that.
+    """
+
+    provider: str
+    method: str
+    customer: str | None = None
+    saved: str | None = None
+    label: str = ""
+    used_at: int = 0
+
+
+class TopUp(Row, frozen=True, kw_only=True):
+    """Auto top-up of an organization (R-PACK-11); `id` is the organization. Off by itself, on only by hand.
+
+    `ceiling`: most minor units a calendar month. `stopped`: why it stopped itself, None while it runs.
+    """
+
+    enabled: bool
+    threshold: int
+    pack: str
+    ceiling: int
+    stopped: str | None = None
+    stopped_at: int | None = None
+    month: str = ""
+    spent: int = 0
+    purchase: str | None = None
+    """The purchase it is waiting for; one at a time."""
+
+
+class Alert(Row, frozen=True, kw_only=True):
+    """Something an operator should look at; `id` names the cause, so that it is raised once."""
+
+    code: str
+    text: str
+    seen_by: str | None = None
+    seen_at: int | None = None
+
+
+class Switch(Row, frozen=True, kw_only=True):
+    """A kill switch (R-PACK-9); `id` is `packs`, `pack:<id>`, `plans` or `topups`. No row = on."""
+
+    on: bool
+    reason: str
+    actor: str
+    at: int
+
+
+class RedemptionCode(Row, frozen=True, kw_only=True):
+    """A code that brings tokens once (R-PACK-8); `id` is a keyed digest of it, `shown` its last four letters."""
+
+    shown: str
+    batch: str
+    tokens: int
+    title: str
+    valid_days: int | None = None
+    expires_at: int | None = None
+    used_at: int | None = None
+    purchase: str | None = None
+    revoked: bool = False
+
+
+class Contact(Row, frozen=True, kw_only=True):
+    """Where an organization gets its e-mail; `id` is the organization."""
+
+    email: str
+    name: str = ""
+    quiet: tuple[str, ...] = ()
+    """Notices it does not want; receipts and failed payments are always sent."""
+
+
+class Endpoint(Row, frozen=True, kw_only=True):
+    """An address that gets signed webhooks; of one organization, or of the operator (all organizations)."""
+
+    url: str
+    secret: str
+    """Encrypted at rest; shown once."""
+    events: tuple[str, ...] = ()
+    """Types of event it wants; empty = all."""
+    enabled: bool = True
+    failing_since: int | None = None
+
+
+class Message(Row, frozen=True, kw_only=True):
+    """A notice on its way: one e-mail, or one event to one endpoint. `id` names the cause and the receiver.
+
+    `state`: pending → sent | dead (given up; can be sent again by hand).
+    """
+
+    channel: str
+    to: str
+    type: str
+    body: str
+    state: str = "pending"
+    tries: int = 0
+    problem: str | None = None
+    sent_at: int | None = None
+
+
+ROWS: tuple[type[Row], ...] = (
+    Reference,
+    ProviderEvent,
+    Subscription,
+    Payer,
+    TopUp,
+    Alert,
+    Switch,
+    RedemptionCode,
+    Contact,
+    Endpoint,
+    Message,
+)
