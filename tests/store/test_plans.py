@@ -8,6 +8,7 @@ from typing import Any
 import apsw
 import pytest
 
+from tests.support.monitoring import FAILED, FRAUD
 from tests.support.stores import Store, begin, charge, connect
 from tokentill.store import postgres_connection
 from tokentill.store.statements import statements
@@ -178,6 +179,12 @@ async def test_on_postgres(postgres: Store, entries: int) -> None:
     assert await scanned_in_postgres(postgres) == {}, "fresh, analysed"
     await fill_postgres(postgres, entries)
     assert await scanned_in_postgres(postgres) == {}, "large"
+    connection = await postgres_connection.connect(postgres.url, "tokentill_audit", patient=True)
+    for query in (FRAUD, FAILED):
+        plan = "\n".join(row[0] for row in await connection.fetch(f"explain {query}"))
+        assert "on entry_time" in plan, plan
+        assert "Seq Scan on entry" not in plan, plan
+    await connection.close()
 
 
 @pytest.mark.parametrize("entries", [200_000, pytest.param(10_000_000, marks=pytest.mark.nightly)])

@@ -4,29 +4,11 @@ import time
 from datetime import UTC, date, datetime
 
 from tests.support.desk import preset
+from tests.support.monitoring import BURN, FAILED, FRAUD
 from tests.support.stores import Store, begin, charge, connect, new_key, no, ok
 from tokentill.rules import commands as c
 
 # R-FIN-3, R-LED-5
-
-BURN = """
-SELECT DATE(created_at), SUM(tokens_deducted) 
-FROM ai_token_usage_log
-GROUP BY DATE(created_at) ORDER BY DATE DESC LIMIT 7;
-"""  # noqa: W291 -- word for word
-
-FRAUD = """
-SELECT COUNT(*) FROM ai_token_usage_log 
-WHERE metadata->>'status' = 'fraud_flagged' AND created_at > now() - interval '1 day';
-"""  # noqa: W291 -- word for word
-
-FAILED = """
-SELECT user_id, COUNT(*) 
-FROM ai_token_usage_log
-WHERE metadata->>'status' IN ('prevented', 'failed')
-AND created_at > now() - interval '1 hour'
-GROUP BY user_id HAVING COUNT(*) > 3;
-"""  # noqa: W291 -- word for word
 
 DAY = 86_400_000
 
@@ -70,6 +52,41 @@ async def test_the_daily_checks_run_as_they_are_written(postgres: Store) -> None
     assert fraud == await connection.fetchval("select count(*) from entry where status = 'fraud_flagged'")
     failed = await connection.fetch(FAILED)
     assert [(row["user_id"], row["count"]) for row in failed] == [("mallory", 5)]
+    await connection.close()
+
+
+async def test_a_flood_within_a_minute_is_found_as_the_query_is_written(postgres: Store) -> None:
+    """Refusals beyond the first of a minute are one entry with a count; the query counts rows (R-ABU-7)."""
+    ledger = await postgres.open(catalog=preset("goals"))
+    postgres.clock.time = time.time_ns() // 1_000_000 - 600_000
+    await begin(ledger, "acme", tokens=500)
+    for user in ("mallory", "eve"):
+        await charge(ledger, "acme", user=user)
+    for user, many in (("mallory", 1_500), ("eve", 4), ("ann", 1)):
+        for _ in range(many):
+            await no(
+                ledger, "acme", c.Charge(feature="generate_goal", user=user, quantity=1 if many > 1 else 9)
+            )
+    postgres.clock.time += 60_000
+    await ledger.sweeper._count(postgres.clock.time)
+    await ledger.close()
+
+    connection = await connect(postgres)
+    await connection.execute("set role tokentill_audit; set timezone to 'UTC'")
+    stored = await connection.fetch("select kind, count(*) from entry where status = 'prevented' group by 1")
+    assert [tuple(row) for row in stored] == [("refused", 5)]
+    failed = await connection.fetch(FAILED)
+    # The first of the minute, and at most a thousand of those that one entry counts.
+    assert sorted((row["user_id"], row["count"]) for row in failed) == [("eve", 4), ("mallory", 1_001)]
+    rows = await connection.fetch(
+        "select metadata ->> 'kind' as kind, count(*) from ai_token_usage_log group by 1"
+    )
+    entries = await connection.fetch("select kind, count(*) from entry group by 1")
+    shown, kept = dict(map(tuple, rows)), dict(map(tuple, entries))
+    assert shown.pop("refused") == 1_001 + 4 + 1
+    assert kept.pop("refused") == 5
+    assert shown == kept, "an entry that counts nothing is one row"
+    assert (await connection.fetch(BURN))[0]["sum"] == 6
     await connection.close()
 
 

@@ -115,9 +115,21 @@ create policy audit on snapshot for select to tokentill_audit using (true);
 create policy audit on entry for select to tokentill_audit using (true);
 create policy audit on person for select to tokentill_audit using (true);
 
+-- A row for each of the refusals that one entry counts, a thousand at most; one where it counts none.
+-- It is a function of its own so that the planner expects one row, not the thousand it expects of a series.
+create function each_counted(body bytea) returns setof bigint
+language plpgsql immutable strict parallel safe rows 1 as $$
+begin
+    return query select generate_series(
+        1, least(coalesce((convert_from(body, 'UTF8')::jsonb ->> 'count')::bigint, 1), 1000)
+    );
+end
+$$;
+
 -- The journal as the business rules' monitoring queries know it (R-FIN-3). tokens_deducted: what a charge
 -- took, less what the refund of a failed operation gave back. user_id is the host's own name of the user
--- where it has not been erased. details is the whole entry, its reason among it.
+-- where it has not been erased. details is the whole entry, its reason among it. An entry that counts the
+-- refusals of a minute is as many rows (R-ABU-7), because the queries count rows.
 create view ai_token_usage_log with (security_invoker = true) as
 select
     to_timestamp(entry.time / 1000.0) as created_at,
@@ -136,7 +148,8 @@ select
     convert_from(entry.body, 'UTF8')::jsonb as details
 from entry
 join organization on organization.number = entry.organization
-left join person on person.organization = entry.organization and person.user_id = entry.user_id;
+left join person on person.organization = entry.organization and person.user_id = entry.user_id
+left join lateral each_counted(case when entry.kind = 'refused' then entry.body end) on true;
 
 grant select, insert, update on organization, snapshot to tokentill_app;
 grant select, insert on entry to tokentill_app;
