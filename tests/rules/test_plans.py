@@ -173,6 +173,26 @@ def test_the_providers_period_wins() -> None:
     assert desk.view().reset_at == ms("2025-03-22")
 
 
+# R-PLAN-4: a change that waits for the period's end takes effect when the provider says that it has come
+@pytest.mark.parametrize(
+    ("to", "kinds", "plan", "remaining"),
+    [("pro", ["expiry", "plan", "reset", "grant"], "pro", 200), (None, ["expiry", "plan"], None, 0)],
+)
+def test_the_providers_reset_applies_what_was_scheduled(
+    to: str | None, kinds: list[str], plan: str | None, remaining: int
+) -> None:
+    desk = Desk(GOALS, "enterprise")
+    desk.ok(c.ChangePlan(plan=to))
+    desk.until("2025-01-31T22:00")
+    told = desk.ok(c.Reset(end=ms("2025-03-01")), key="invoice 7")
+    assert desk.kinds() == kinds
+    view = desk.view()
+    assert (view.plan, view.remaining, view.scheduled, told.plan) == (plan, remaining, False, plan)
+    assert view.reset_at == (None if plan is None else ms("2025-03-01"))
+    again = desk.ok(c.Reset(end=ms("2025-03-01")), key="invoice 7")
+    assert (again.replayed, again.entry) == (True, told.entry)
+
+
 # R-PLAN-6: Option B, "$39.99 + 15 × $1.50 = $62.49", billed at period end
 def test_overage_is_billed_at_period_end() -> None:
     catalog = starter(exhaustion=Exhaustion(overage=Overage(price=150)))

@@ -12,9 +12,10 @@ from __future__ import annotations
 from tokentill.rules import commands as c
 from tokentill.rules import entries as e
 from tokentill.rules.catalog import DAY_MS
-from tokentill.rules.plans import apply_due, grant_period, open_lots
+from tokentill.rules.plans import apply_due
 from tokentill.rules.receipts import Receipt, receipt
 from tokentill.rules.refusals import Code, Refusal
+from tokentill.rules.resets import grant_period, open_lots
 from tokentill.rules.turn import Turn
 
 Reply = Receipt | Refusal

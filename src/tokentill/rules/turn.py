@@ -73,6 +73,11 @@ class Turn(Struct, eq=False):
         name = self.state.plan
         return None if name is None else self.catalog.plans.get(name)
 
+    def scheduled_plan(self) -> Plan | None:
+        """The catalog's plan that waits for the period's end; None when none does, as after a cancellation."""
+        name = self.state.scheduled_plan
+        return None if name is None else self.catalog.plans.get(name)
+
 
 def bad_amount(tokens: int, least: int = 1, what: str = "tokens") -> Refusal | None:
     """A refusal unless `tokens` is a whole number from `least` to TOKENS_MAX."""

@@ -93,7 +93,7 @@ def end_hold(book: Notebook, use: UseNote, state: str) -> None:
 
 def end_period(book: Notebook, end: int) -> None:
     """The reset: plan tokens lapse or roll over, the scheduled plan begins, the next allowance is given."""
-    old, rest = book.plan, sum(book.left_in(lot) for lot in book.lots if lot.of_plan and not lot.lapsed)
+    old, rest = book.plan, plan_tokens(book)
     carried = close_period(book)
     if book.scheduled:
         new = None if book.scheduled_plan is None else book.catalog.plans[book.scheduled_plan]
@@ -112,20 +112,35 @@ def end_period(book: Notebook, end: int) -> None:
 
 def change_plan(book: Notebook, plan: str | None, at: int, number: int = 0, carried: int = 0) -> None:
     """Another plan, or none, from a moment on; what the old one left goes on as far as both plans let it."""
-    book.scheduled, book.scheduled_plan = False, None
-    book.plan_id = plan
-    book.warned = {}
-    bought = [lot for lot in book.lots if not (lot.of_plan or lot.unit == "money" or lot.lapsed or lot.gone)]
-    book.measure = bought[-1].tokens if bought else 0
+    leave_plan(book, plan)
     if book.plan is None:
-        book.start = book.end = None
-        book.unpaid = False
-        _forget_period(book)
+        end_plan(book)
     else:
         if not number:
             book.anchor = at
         end = period_start(book.anchor, book.plan.cycle, number + 1)
         begin_period(book, number, at, end, carried, billed=True)
+
+
+def leave_plan(book: Notebook, plan: str | None) -> None:
+    """From the plan that was to another: what was low is forgotten, and measured by what was bought last."""
+    book.scheduled, book.scheduled_plan = False, None
+    book.plan_id = plan
+    book.warned = {}
+    bought = [lot for lot in book.lots if not (lot.of_plan or lot.unit == "money" or lot.lapsed or lot.gone)]
+    book.measure = bought[-1].tokens if bought else 0
+
+
+def end_plan(book: Notebook) -> None:
+    """There is no plan any more, so no period either."""
+    book.start = book.end = None
+    book.unpaid = False
+    _forget_period(book)
+
+
+def plan_tokens(book: Notebook) -> int:
+    """What is left of the plan's tokens."""
+    return sum(book.left_in(lot) for lot in book.lots if lot.of_plan and not lot.lapsed)
 
 
 def close_period(book: Notebook) -> int:

@@ -45,7 +45,8 @@ class Naive:
             answer = _OPS[type(command)](book, command)
         down = isinstance(command, c.Charge | c.Settle | c.Revoke)
         down = down or (isinstance(command, c.Adjust) and command.tokens < 0)
-        clockwork.warn(book) if down and answer.code is None else clockwork.rearm(book)
+        done = answer.code is None and not answer.figures.get("replayed")
+        clockwork.warn(book) if down and done else clockwork.rearm(book)
         if answer.code is None and not {"balance", "held"} & answer.figures.keys():
             answer.figures.update(balance=book.free(), held=book.held())
         if by_key and (answer.remembered if answer.code else not _says_nothing(command)):
@@ -204,10 +205,16 @@ def unused_credit(book: Notebook) -> int:
 def _reset(book: Notebook, command: c.Reset) -> Answer:
     if command.end is not None and not book.now < command.end <= book.now + 400 * DAY_MS:
         return Answer(Code.INVALID)
-    plan = book.plan
-    if plan is None or book.start == book.now:
+    if book.plan_id is None or book.start == book.now:
         return Answer(Code.NOT_POSSIBLE)
-    carried = clockwork.close_period(book)
+    rest, carried = clockwork.plan_tokens(book), clockwork.close_period(book)
+    if book.scheduled:
+        clockwork.leave_plan(book, book.scheduled_plan)
+        carried = min(carried, clockwork.may_carry(book.plan, rest))
+    plan = book.plan
+    if plan is None:
+        clockwork.end_plan(book)
+        return _done("plan", plan=None)
     book.anchor = book.now
     end = command.end or period_start(book.now, plan.cycle, 1)
     clockwork.begin_period(book, 0, book.now, end, carried, billed=True)
