@@ -23,18 +23,22 @@ from tokentill.ports.accounts import (
 from tokentill.ports.shop import (
     Added,
     BadSignature,
+    EmbeddedPayments,
     Inbound,
     Order,
+    Paying,
     Payments,
     Room,
     Rows,
     Started,
+    TestCard,
     VendorDown,
     VendorRefused,
 )
 
 __all__ = [
-    "Added", "BadSignature", "Clock", "Finding", "Health", "Ids", "Inbound", "Intent", "IntentOutcome",
-    "IntentState", "Intents", "JournalRow", "Ledger", "OperatorKey", "Order", "Page", "Payments", "Room", "Rows",
-    "Started", "StoreDown", "Stretch", "VendorDown", "VendorRefused", "Verdict",
+    "Added", "BadSignature", "Clock", "EmbeddedPayments", "Finding", "Health", "Ids", "Inbound", "Intent",
+    "IntentOutcome", "IntentState", "Intents", "JournalRow", "Ledger", "OperatorKey", "Order", "Page",
+    "Paying", "Payments", "Room", "Rows", "Started", "StoreDown", "Stretch", "TestCard", "VendorDown",
+    "VendorRefused", "Verdict",
 ]  # fmt: skip

@@ -7,9 +7,9 @@ from typing import Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 from msgspec import Struct
 
-from tokentill.rules.happenings import AnyHappening
+from tokentill.rules.happenings import AnyHappening, DisputeState
 from tokentill.rules.purchases import Purchase
-from tokentill.rules.rows import Payer, ProviderEvent, Row, Subscription
+from tokentill.rules.rows import EmbeddedPayment, Payer, ProviderEvent, Row, Subscription
 
 R = TypeVar("R", bound=Row)
 
@@ -180,4 +180,59 @@ class Payments(Protocol):
 
     async def close(self) -> None:
         """Let connections go."""
+        ...
+
+
+class Paying(Struct, frozen=True):
+    """What became of a try to pay a test payment: its state, why it was declined, and the events to deliver."""
+
+    state: str
+    events: tuple[Inbound, ...] = ()
+    code: str | None = None
+
+
+class TestCard(Struct, frozen=True):
+    """A card number that does one thing, and what that is, in words."""
+
+    __test__ = False  # it is no test, whatever its name begins with
+
+    number: str
+    text: str
+
+
+@runtime_checkable
+class EmbeddedPayments(Payments, Protocol):
+    """The embedded provider: what its page, a test clock and a person trying the shop may do beyond the port.
+
+    Events that come back are to be delivered by the way in of webhooks; nothing has reached an account yet.
+    """
+
+    cards: tuple[TestCard, ...]
+
+    async def payment(self, ident: str) -> EmbeddedPayment | None:
+        """The payment of this id."""
+        ...
+
+    async def pay(self, ident: str, number: str) -> Paying:
+        """The customer enters a card: paid, declined, confirming, expired, or not_a_test_card."""
+        ...
+
+    async def confirm(self, ident: str) -> Paying:
+        """The customer confirms in the name of the bank."""
+        ...
+
+    async def cancel(self, ident: str) -> Paying:
+        """The customer leaves without paying."""
+        ...
+
+    async def dispute(self, ident: str, state: DisputeState) -> Paying:
+        """The customer's bank opens or decides a dispute."""
+        ...
+
+    async def renew(self, ident: str, now: int) -> Paying:
+        """Bill what is due of a subscription at `now`, one invoice or one further try; idle where nothing is."""
+        ...
+
+    async def change_card(self, ident: str, number: str, now: int) -> Paying:
+        """The customer gives another card for a subscription; an open invoice is tried with it at once."""
         ...

@@ -162,6 +162,42 @@ class Message(Row, frozen=True, kw_only=True):
     sent_at: int | None = None
 
 
+class EmbeddedPayment(Row, frozen=True, kw_only=True):
+    """What the embedded provider remembers of one payment, or of the subscription that it began.
+
+    No money moves anywhere. `id` is both the name of the payment and the unguessable part of its page's address.
+    `state`: open → confirming → paid | declined | expired | cancelled. `billed`: periods of the subscription that
+    were invoiced; `failed_at`: its open invoice could not be collected since then.
+    """
+
+    purchase: str
+    title: str
+    amount: int
+    currency: str
+    expires_at: int
+    success_url: str
+    cancel_url: str
+    state: str = "open"
+    card: str = ""
+    tries: int = 0
+    paid_at: int | None = None
+    refunded: int = 0
+    dispute: str | None = None
+    warned: bool = False
+    plan: str | None = None
+    recurring: int = 0
+    interval: str | None = None
+    interval_days: int = 30
+    trial_days: int = 0
+    anchor: int = 0
+    billed: int = 0
+    next_at: int | None = None
+    failed_at: int | None = None
+    failures: int = 0
+    ends_at: int | None = None
+    ended: bool = False
+
+
 ROWS: tuple[type[Row], ...] = (
     Reference,
     ProviderEvent,
@@ -174,4 +210,5 @@ ROWS: tuple[type[Row], ...] = (
     Contact,
     Endpoint,
     Message,
+    EmbeddedPayment,
 )

@@ -1,0 +1,54 @@
+"""Billing: how a subscription of the embedded provider goes on, each step from one row to the next.
+
+A period is computed from the anchor, never from the period before. An invoice that cannot be collected is tried
+again after `RETRY_DAYS`; after the last try the subscription ends.
+
+Requirement ids: R-PLAN-4, R-LIC-1.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from tokentill.ports import Order
+from tokentill.rules.catalog import DAY_MS, Cycle
+from tokentill.rules.periods import period_at
+from tokentill.rules.rows import EmbeddedPayment
+
+RETRY_DAYS = (3, 5, 7)
+"""Days after the first failure on which an invoice is tried again."""
+
+
+def period(payment: EmbeddedPayment, number: int) -> tuple[int, int]:
+    """Start and end of the subscription's n-th period."""
+    if payment.interval == "days":
+        return period_at(payment.anchor, Cycle("days", payment.interval_days), number)
+    months = 12 if payment.interval == "year" else 1
+    start, _ = period_at(payment.anchor, Cycle("month"), number * months)
+    end, _ = period_at(payment.anchor, Cycle("month"), (number + 1) * months)
+    return start, end
+
+
+def billed(row: EmbeddedPayment) -> EmbeddedPayment:
+    """The next invoice was paid: a further period, and whatever had failed is mended."""
+    row = replace(row, billed=row.billed + 1, failed_at=None, failures=0)
+    return replace(row, next_at=period(row, row.billed - 1)[1])
+
+
+def failed(row: EmbeddedPayment, at: int) -> EmbeddedPayment:
+    """The next invoice could not be collected at `at`; it is tried again, or the subscription is over."""
+    first = row.failed_at or at
+    row = replace(row, failed_at=first, failures=row.failures + 1)
+    if row.failures > len(RETRY_DAYS):
+        return replace(row, ended=True, next_at=None)
+    return replace(row, next_at=first + RETRY_DAYS[row.failures - 1] * DAY_MS)
+
+
+def moved(row: EmbeddedPayment, order: Order, at: int) -> EmbeddedPayment:
+    """The subscription is on the order's plan from `at` on, its first period paid."""
+    purchase = order.purchase
+    row = replace(
+        row, plan=purchase.item, recurring=purchase.list_amount or purchase.amount, interval=order.interval,
+        interval_days=order.interval_days, anchor=at, billed=1, trial_days=0, ends_at=None, failed_at=None,
+    )  # fmt: skip
+    return replace(row, next_at=period(row, 0)[1])

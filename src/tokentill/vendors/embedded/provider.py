@@ -1,0 +1,352 @@
+"""The embedded provider: a payment provider inside the till, to try the whole shop without account or network.
+
+It is a test and says so: no money moves, only the test cards below are accepted, and it refuses to be built in
+production mode. Apart from that it behaves like the others: a hosted-looking checkout page, payments that
+succeed, fail, need a confirmation or are disputed, subscriptions with invoices and retries, refunds. What happens
+leaves it as signed events that take the very way of every provider's webhooks.
+
+Requirement ids: R-PLAT-1, R-PACK-2, R-PACK-3, R-PLAN-4, R-LIC-1, R-LIC-3, R-REF-6, R-SALE-3.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Sequence
+from hashlib import blake2b, sha256
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from tokentill.ports import (
+    BadSignature,
+    Clock,
+    Inbound,
+    Order,
+    Paying,
+    Rows,
+    Started,
+    TestCard,
+    VendorRefused,
+)
+from tokentill.rules import happenings as h
+from tokentill.rules.catalog import DAY_MS
+from tokentill.rules.purchases import Purchase
+from tokentill.rules.rows import EmbeddedPayment, Payer, ProviderEvent, Subscription
+from tokentill.vendors.embedded import billing
+from tokentill.vendors.embedded.cards import BY_NUMBER, CARDS, Card
+from tokentill.vendors.embedded.facts import Facts, declined
+
+NAME = "embedded"
+SIGNATURE = "tokentill-signature"
+TOLERANCE_MS = 300_000
+OPEN_MS = 1_800_000
+
+
+class Told(Struct, frozen=True):
+    """An event of this provider, as its body."""
+
+    id: str
+    type: str
+    happenings: tuple[h.AnyHappening, ...]
+
+
+_encode = msgspec.json.Encoder().encode
+_told = msgspec.json.Decoder(Told).decode
+
+
+class Embedded:
+    """The `Payments` port without a provider. `address` is where the till's own pages are reached."""
+
+    name = NAME
+    cards = tuple(TestCard(card.number, card.text) for card in CARDS)
+
+    def __init__(self, rows: Rows, secret: bytes, clock: Clock, address: Callable[[], str]) -> None:
+        self._rows = rows
+        self._key = blake2b(secret, digest_size=32, person=b"embedded pay").digest()
+        self._facts = Facts(self._key)
+        self._clock = clock
+        self._address = address
+
+    # ---- the port ------------------------------------------------------------------------------------------
+
+    async def checkout(self, order: Order, key: str) -> Started:
+        """Begin a checkout on the till's own page."""
+        payment = self._payment(order, key)
+        found = (await self._rows.add(payment)).row
+        return Started(found.id, f"{self._address()}/checkout/{found.id}", found.expires_at)
+
+    async def close_checkout(self, purchase: Purchase) -> None:
+        """End an open checkout, so that it cannot be paid any more."""
+        await self._change(purchase.checkout or "", self._cancelled)
+
+    async def charge_saved(self, order: Order, payer: Payer, key: str) -> Sequence[h.AnyHappening] | Started:
+        """Charge the test card that was saved."""
+        found = (await self._rows.add(self._payment(order, key))).row
+        card = BY_NUMBER.get(payer.saved or "")
+        if card is None:
+            raise VendorRefused("no_method", "No payment method is saved. Pay by checkout once.")
+        if card.does == "confirms" and found.state == "open":
+            return Started(found.id, f"{self._address()}/checkout/{found.id}", found.expires_at)
+        paid = await self._pay(found.id, card, again=True)
+        return [fact for event in paid.events for fact in _told(event.body).happenings]
+
+    async def look(self, purchase: Purchase) -> Sequence[h.AnyHappening]:
+        """What is known of the purchase now."""
+        payment = None if purchase.checkout is None else await self.payment(purchase.checkout)
+        if payment is None:
+            return ()
+        return self._facts.everything(payment, self._now(payment))
+
+    async def refund(self, purchase: Purchase, amount: int, key: str) -> Sequence[h.AnyHappening]:
+        """Give back: never more than was paid. The same key gives back once."""
+        del key  # the sum of what is given back is the purchase's, so a repetition asks for the same sum
+        payment = await self._of(purchase)
+        total = purchase.refunded + amount
+        if amount <= 0 or total > payment.amount:
+            message = f"Of this payment {payment.amount - payment.refunded} can still be given back."
+            raise VendorRefused("over_refund", message)
+        found = await self._change(payment.id, lambda row: replace(row, refunded=max(row.refunded, total)))
+        assert found is not None, "a payment is never deleted"
+        return (self._facts.refunded(found, self._now(found)),)
+
+    async def portal(self, customer: str, return_url: str) -> str | None:
+        """There is no such page; the shop's own shows what there is."""
+        del customer, return_url
+        return None
+
+    async def change_subscription(
+        self, subscription: Subscription, order: Order, credit: int, key: str
+    ) -> Sequence[h.AnyHappening] | Started:
+        """Move to the order's plan now: the difference is charged to the card that pays the subscription."""
+        del credit, key  # the order's amount has the credit taken off; the new period is known by its start
+        before = await self.payment(subscription.ref)
+        if before is None or before.ended:
+            raise VendorRefused("no_subscription", "This subscription has ended. Begin a new one.")
+        if not self._collects(before):
+            raise VendorRefused("card_declined", "The card was declined. Change the card, then try again.")
+        at = self._now(before, order.purchase.created_at)
+        moved = await self._change(before.id, lambda row: billing.moved(row, order, at))
+        assert moved is not None, "a payment is never deleted"
+        return (self._facts.invoice_paid(moved, "update", at, order.purchase.amount, order.purchase.id),)
+
+    async def end_subscription(self, subscription: Subscription, *, now: bool, key: str) -> None:
+        """Cancel at the end of what is paid, or now."""
+        del key  # ending twice is ending
+
+        def end(row: EmbeddedPayment) -> EmbeddedPayment:
+            if now:
+                return replace(row, ended=True, next_at=None)
+            return replace(row, ends_at=row.next_at)
+
+        await self._change(subscription.ref, end)
+
+    async def event(self, inbound: Inbound, now: int) -> ProviderEvent:
+        """The event, if it is ours, unaltered, and not old."""
+        stamp, _, given = inbound.headers.get(SIGNATURE, "").partition(",")
+        at = stamp.removeprefix("t=")
+        if not at.isdigit() or len(at) > 15 or not given.startswith("v1="):
+            raise BadSignature("The event is not signed.")
+        if not hmac.compare_digest(given[3:].encode(), self._sign(at, inbound.body).encode()):
+            raise BadSignature("The signature does not fit the event.")
+        if abs(now - int(at)) > TOLERANCE_MS:
+            raise BadSignature("The event is too old, or from the future.")
+        told = _told(inbound.body)
+        organization = next((fact.organization for fact in told.happenings if fact.organization), "")
+        return ProviderEvent(
+            id=f"{NAME}:{told.id}", organization=organization or "", created_at=now, provider=NAME,
+            type=told.type, body=inbound.body.decode(),
+        )  # fmt: skip
+
+    async def happenings(self, event: ProviderEvent) -> Sequence[h.AnyHappening]:
+        """What the event says."""
+        return _told(event.body).happenings
+
+    async def close(self) -> None:
+        """Nothing to let go."""
+
+    # ---- what the customer, the bank and time do ---------------------------------------------------------
+
+    async def payment(self, ident: str) -> EmbeddedPayment | None:
+        """The payment of this id."""
+        found = await self._rows.find(EmbeddedPayment, {"id": ident}, limit=1)
+        return found[0] if found else None
+
+    async def pay(self, ident: str, number: str) -> Paying:
+        """The customer enters a card on the page."""
+        card = BY_NUMBER.get("".join(number.split()))
+        if card is None:
+            return Paying("open", code="not_a_test_card")
+        return await self._pay(ident, card)
+
+    async def confirm(self, ident: str) -> Paying:
+        """The customer confirms in the name of the bank."""
+        payment = await self.payment(ident)
+        if payment is None or payment.state not in ("confirming", "open") or payment.card == "":
+            return Paying("unknown" if payment is None else payment.state)
+        return await self._take(payment, BY_NUMBER[payment.card])
+
+    async def cancel(self, ident: str) -> Paying:
+        """The customer leaves without paying."""
+        found = await self._change(ident, self._cancelled)
+        if found is None:
+            return Paying("unknown")
+        if found.state != "cancelled":
+            return Paying(found.state)
+        return Paying(
+            "cancelled", self._events(found, "cancelled", self._facts.everything(found, self._now(found)))
+        )
+
+    async def dispute(self, ident: str, state: h.DisputeState) -> Paying:
+        """The customer's bank opens or decides a dispute."""
+        found = await self._change(ident, lambda row: replace(row, dispute=state))
+        if found is None or found.paid_at is None:
+            return Paying("unknown")
+        return Paying(found.state, self._events(found, f"dispute.{state}", (self._facts.disputed(found),)))
+
+    async def renew(self, ident: str, now: int) -> Paying:
+        """Bill what is due of a subscription at `now`: the next invoice, or another try of the failed one."""
+        payment = await self.payment(ident)
+        if payment is None or payment.next_at is None or payment.next_at > now or payment.ended:
+            return Paying("idle")
+        if payment.ends_at is not None and payment.ends_at <= payment.next_at and payment.failed_at is None:
+            found = await self._change(ident, lambda row: replace(row, ended=True, next_at=None))
+            assert found is not None, "a payment is never deleted"
+            return Paying(
+                "ended", self._events(found, "ended", (self._facts.standing(found, payment.next_at),))
+            )
+        return await self._collect(payment, payment.next_at)
+
+    async def change_card(self, ident: str, number: str, now: int) -> Paying:
+        """The customer gives another card for a subscription; an open invoice is tried with it at once."""
+        if number not in BY_NUMBER:
+            return Paying("open", code="not_a_test_card")
+        found = await self._change(ident, lambda row: replace(row, card=number))
+        if found is None:
+            return Paying("unknown")
+        return Paying(found.state) if found.failed_at is None else await self._collect(found, now)
+
+    # ---- inside ------------------------------------------------------------------------------------------
+
+    def _payment(self, order: Order, key: str) -> EmbeddedPayment:
+        purchase = order.purchase
+        now = max(self._clock.now(), purchase.created_at)
+        name = blake2b(key.encode(), digest_size=20, key=self._key, person=b"checkout").hexdigest()
+        return EmbeddedPayment(
+            id=name, organization=purchase.organization, created_at=now, purchase=purchase.id,
+            title=purchase.title, amount=purchase.amount, currency=purchase.currency,
+            expires_at=purchase.expires_at or now + OPEN_MS, success_url=order.success_url,
+            cancel_url=order.cancel_url, plan=purchase.item if order.interval else None,
+            recurring=purchase.list_amount or purchase.amount, interval=order.interval,
+            interval_days=order.interval_days, trial_days=order.trial_days,
+        )  # fmt: skip
+
+    async def _of(self, purchase: Purchase) -> EmbeddedPayment:
+        payment = await self.payment(purchase.checkout or purchase.payment or "")
+        if payment is None or payment.paid_at is None:
+            message = "Only what was paid on the test page itself can be given back, not a later invoice."
+            raise VendorRefused("not_paid", message)
+        return payment
+
+    async def _change(
+        self, ident: str, change: Callable[[EmbeddedPayment], EmbeddedPayment]
+    ) -> EmbeddedPayment | None:
+        while (payment := await self.payment(ident)) is not None:
+            changed = change(payment)
+            if changed == payment:
+                return payment
+            stored = await self._rows.put(changed)
+            if stored is not None:
+                return stored
+        return None
+
+    def _cancelled(self, row: EmbeddedPayment) -> EmbeddedPayment:
+        return replace(row, state="cancelled") if row.state in ("open", "confirming", "declined") else row
+
+    async def _pay(self, ident: str, card: Card, *, again: bool = False) -> Paying:
+        payment = await self.payment(ident)
+        if payment is None:
+            return Paying("unknown")
+        if payment.state == "paid":
+            return Paying(
+                "paid", self._events(payment, "paid", self._facts.everything(payment, self._now(payment)))
+            )
+        if payment.state in ("cancelled", "expired") or self._now(payment) >= payment.expires_at:
+            return Paying("expired")
+        if card.does == "declined" or (again and card.does == "once"):
+            tried = await self._change(
+                ident, lambda row: replace(row, state="declined", tries=row.tries + 1, card="")
+            )
+            assert tried is not None, "a payment is never deleted"
+            return Paying(
+                "declined",
+                self._events(tried, f"declined.{tried.tries}", (declined(tried, card, self._now(tried)),)),
+                card.code,
+            )
+        if card.does == "confirms":
+            await self._change(ident, lambda row: replace(row, state="confirming", card=card.number))
+            return Paying("confirming")
+        return await self._take(payment, card)
+
+    async def _take(self, payment: EmbeddedPayment, card: Card) -> Paying:
+        at = self._now(payment)
+
+        def paid(row: EmbeddedPayment) -> EmbeddedPayment:
+            if row.state not in ("open", "confirming", "declined"):
+                return row
+            row = replace(
+                row, state="paid", card=card.number, paid_at=at, warned=card.does == "suspected",
+                dispute="open" if card.does == "disputes" else None,
+            )  # fmt: skip
+            if row.interval is None:
+                return row
+            anchor = at + row.trial_days * DAY_MS
+            row = replace(row, anchor=anchor, billed=0 if row.trial_days else 1)
+            return replace(row, next_at=anchor if row.trial_days else billing.period(row, 0)[1])
+
+        found = await self._change(payment.id, paid)
+        assert found is not None, "a payment is never deleted"
+        return Paying(
+            found.state, self._events(found, "paid", self._facts.everything(found, self._now(found)))
+        )
+
+    async def _collect(self, payment: EmbeddedPayment, at: int) -> Paying:
+        """Try to take the money of the next invoice at `at`."""
+        if self._collects(payment):
+            found = await self._change(payment.id, billing.billed)
+            assert found is not None, "a payment is never deleted"
+            fact = self._facts.invoice_paid(found, "cycle", at, found.recurring, None)
+            return Paying("paid", self._events(found, f"invoice.paid.{found.billed}", (fact,)))
+        found = await self._change(payment.id, lambda row: billing.failed(row, at))
+        assert found is not None, "a payment is never deleted"
+        facts: list[h.AnyHappening] = [
+            h.InvoiceFailed(
+                at=at, organization=found.organization, subscription=found.id,
+                invoice=f"{found.id}-{found.billed + 1}", amount=found.recurring, currency=found.currency,
+            )
+        ]  # fmt: skip
+        if found.ended:
+            facts.append(self._facts.standing(found, at))
+        name = f"invoice.failed.{found.billed + 1}.{found.failures}"
+        return Paying("declined", self._events(found, name, tuple(facts)), "card_declined")
+
+    def _collects(self, payment: EmbeddedPayment) -> bool:
+        card = BY_NUMBER.get(payment.card)
+        return card is not None and card.does not in ("declined", "once")
+
+    def _now(self, payment: EmbeddedPayment, least: int = 0) -> int:
+        """The time of an event: never before what it follows, whose account may be on a clock of its own."""
+        return max(self._clock.now(), payment.created_at, payment.paid_at or 0, least)
+
+    def _sign(self, at: str, body: bytes) -> str:
+        return hmac.new(self._key, at.encode() + b"." + body, sha256).hexdigest()
+
+    def _events(
+        self, payment: EmbeddedPayment, name: str, facts: Sequence[h.AnyHappening]
+    ) -> tuple[Inbound, ...]:
+        """The facts as one signed event, ready to be handed to the webhook's way in."""
+        if not facts:
+            return ()
+        body = _encode(Told(f"{payment.id}.{name}", name, tuple(facts)))
+        at = str(self._clock.now())
+        return (Inbound(body, {SIGNATURE: f"t={at},v1={self._sign(at, body)}"}),)
