@@ -24,7 +24,9 @@ from schemathesis.specs.openapi.checks import (
 
 from tests.web.conftest import Till, running_till
 from tokentill.web import examples, problems
+from tokentill.web.call import idempotency_key
 from tokentill.web.openapi import document
+from tokentill.web.problems import Halt
 from tokentill.web.routes import ROUTES
 
 DOCUMENT: dict[str, Any] = json.loads(document(ROUTES))
@@ -73,6 +75,22 @@ def test_every_status_a_refusal_can_have_is_told() -> None:
         for code in route.refusals:
             status = str(problems.STATUS[code])
             assert f"`{code}`" in told[status]["description"], (route.name, code)
+
+
+@pytest.mark.parametrize(
+    "key", ["a", "!~", "order 7, line 2", '"quoted"', "a" * 255, "a" * 256, "kö", "a\tb", ""]
+)
+def test_an_idempotency_key_is_what_the_document_says(key: str) -> None:
+    # R-LED-9
+    operation = dict(operations())["POST /v1/organizations/{org}/charges"]
+    (schema,) = [each["schema"] for each in operation["parameters"] if each["name"] == "Idempotency-Key"]
+    try:
+        idempotency_key(key.encode("latin-1"))
+    except Halt:
+        accepted = False
+    else:
+        accepted = True
+    assert jsonschema_rs.is_valid(schema, key) == accepted
 
 
 def test_the_examples_are_true_to_their_schemas() -> None:

@@ -51,7 +51,13 @@ _KEY_HEADER = {
     "required": False,
     "description": "Names the operation, so that sending the request again does nothing twice and gets the first "
     "answer. The same key with another body is refused with `key_reused`. Without it the till makes an id.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": names.KEY_CHARS_MAX, "pattern": "^[!-~]+$"},
+    # A space within is part of the key; one at an end is not part of a header's value.
+    "schema": {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": names.KEY_CHARS_MAX,
+        "pattern": "^[!-~]([ -~]*[!-~])?$",
+    },
 }
 
 _REPLAYED = {
