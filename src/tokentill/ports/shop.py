@@ -170,6 +170,13 @@ class Payments(Protocol):
         """Cancel at the end of what is paid, or now."""
         ...
 
+    async def renew_as(self, subscription: Subscription, order: Order | None, key: str) -> None:
+        """From the next invoice on bill the order's plan (None = the one billed now); nothing is due today.
+
+        A cancellation that was to come at the end of what is paid is withdrawn.
+        """
+        ...
+
     async def event(self, inbound: Inbound, now: int) -> ProviderEvent:
         """The webhook as an event to keep, once its signature, age and account are right; `BadSignature` if not."""
         ...

@@ -31,7 +31,9 @@ class Happening(Struct, frozen=True, kw_only=True, tag_field="what"):
 
 
 class Paid(Happening, frozen=True, kw_only=True, tag="paid"):
-    """Money arrived: `payment` is what a refund will name, `method` a fingerprint of the card or account.
+    """Money arrived, once: `payment` is what a refund will name, `method` a fingerprint of the card or account.
+
+    What a subscription brings in is told by `InvoicePaid`; of its checkout this tells only what was saved.
 
     `saved` names a payment method that may be charged again without the customer, `customer` whose it is.
     """
@@ -106,12 +108,16 @@ class InvoicePaid(Happening, frozen=True, kw_only=True, tag="invoice_paid"):
 
 
 class InvoiceFailed(Happening, frozen=True, kw_only=True, tag="invoice_failed"):
-    """An invoice of a subscription could not be collected (R-LIC-1); the provider tries again by itself."""
+    """An invoice of a subscription could not be collected (R-LIC-1); the provider tries again by itself.
+
+    A first payment (`create`) or an upgrade (`update`) that fails is a declined try: nothing that was paid for ends.
+    """
 
     subscription: str
     invoice: str
     amount: int
     currency: str
+    reason: InvoiceReason = "cycle"
     customer: str | None = None
 
 

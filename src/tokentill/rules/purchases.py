@@ -14,9 +14,14 @@ of anything else leaves the purchase `mismatched`, nothing is delivered, and a p
     created → pending → failed | abandoned        (a payment that still arrives is honoured)
 
 Slots: a purchase counts toward the limit of packs (R-PACK-4) until `slot_until`: while its checkout is open,
-until it ends by itself; once paid, for `slot_ms` from then. The same holds for a use of a promo code.
+until it ends by itself; once paid, for `slot_ms` from then. The use of a promo code counts alike until
+`promo_until`, once paid for ever.
 
-Amounts are minor units, times epoch milliseconds. Nothing here knows a provider.
+The money of a subscription is told by its invoices alone: a `Paid` adds nothing to a plan, renewal or upgrade,
+and one is delivered when its invoice has told the period that it pays for.
+
+What the steps ask of the account is `tokentill.rules.deliveries`. Amounts are minor units, times epoch
+milliseconds. Nothing here knows a provider.
 
 Requirement ids: R-PACK-2, R-PACK-3, R-PACK-4, R-PACK-10, R-PLAN-4, R-LIC-1, R-LIC-3, R-REF-6, R-LED-6.
 """
@@ -24,15 +29,15 @@ Requirement ids: R-PACK-2, R-PACK-3, R-PACK-4, R-PACK-10, R-PLAN-4, R-LIC-1, R-L
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import Literal
+from typing import Literal, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tokentill.rules import commands as c
 from tokentill.rules import happenings as h
-from tokentill.rules.catalog import DAY_MS
 from tokentill.rules.rows import Row
+
+T = TypeVar("T", int, str)
 
 Kind = Literal["pack", "plan", "renewal", "upgrade", "overage", "code"]
 Mode = Literal["checkout", "saved", "invoice", "free"]
@@ -45,6 +50,12 @@ State = Literal[
 
 HONOURED_MS = 3_600_000
 """How long after its end a checkout may still be paid at the provider; until then it keeps its slot."""
+
+FOREVER = 2**53
+"""A time that does not come."""
+
+BILLED: frozenset[Kind] = frozenset({"plan", "renewal", "upgrade"})
+"""Kinds that are paid by invoices of a subscription."""
 
 DECLINES_MAX = 50
 """Tries to pay that are remembered of one purchase."""
@@ -90,6 +101,14 @@ class Purchase(Row, frozen=True, kw_only=True):
     source: Source = "customer"
     user: str | None = None
     slot_ms: int = 0
+    credit: int = 0
+    """Of an upgrade: what the unused share of the plan before was worth."""
+    payer: str | None = None
+    """The saved method it is charged to, by the id of its row."""
+    return_url: str = ""
+    """Where the customer comes back to, if a saved method must be confirmed."""
+    problem: str | None = None
+    """Why it could not be started, charged or delivered, in words for a person."""
     plan_start: int | None = None
     plan_end: int | None = None
     """The period that a plan, renewal or upgrade pays for, as the provider bills it."""
@@ -129,31 +148,38 @@ class Purchase(Row, frozen=True, kw_only=True):
     promo_until: int = 0
 
 
+def purchase_id(provider: str, name: str) -> str:
+    """The id (32 hex digits) of the purchase that `provider` names so: an invoice, a customer's own key, an entry."""
+    return blake2b(f"{provider}:{name}".encode(), digest_size=16, person=b"purchase").hexdigest()
+
+
 # ---- facts -------------------------------------------------------------------------------------------------
 
 
 def merge(purchase: Purchase, fact: h.AnyHappening) -> Purchase:
     """The purchase with `fact` among its facts. Merging twice, or in another order, gives the same purchase."""
     if isinstance(fact, h.Paid):
-        paid = Payment(fact.at, fact.payment, fact.amount, fact.currency, fact.method)
-        purchase = replace(purchase, payments=_with(purchase.payments, paid))
-        if fact.checkout is not None:
-            purchase = replace(purchase, checkout=purchase.checkout or fact.checkout)
+        if purchase.kind not in BILLED:
+            paid = Payment(fact.at, fact.payment, fact.amount, fact.currency, fact.method)
+            purchase = replace(purchase, payments=_with(purchase.payments, paid))
+        purchase = replace(purchase, checkout=_least(purchase.checkout, fact.checkout))
     elif isinstance(fact, h.InvoicePaid):
         name = fact.payment or fact.invoice
         paid = Payment(fact.at, name, fact.amount, fact.currency, fact.method)
         purchase = replace(
             purchase,
             payments=_with(purchase.payments, paid),
-            subscription=fact.subscription,
-            invoice=fact.invoice,
-            plan_start=fact.start,
-            plan_end=fact.end,
+            subscription=_least(purchase.subscription, fact.subscription),
+            invoice=_least(purchase.invoice, fact.invoice),
+            plan_start=_least(purchase.plan_start, fact.start),
+            plan_end=_least(purchase.plan_end, fact.end),
         )
     elif isinstance(fact, h.InvoiceFailed):
-        failed_at = fact.at if purchase.failed_at is None else min(purchase.failed_at, fact.at)
         purchase = replace(
-            purchase, failed_at=failed_at, subscription=fact.subscription, invoice=fact.invoice
+            purchase,
+            failed_at=_least(purchase.failed_at, fact.at),
+            subscription=_least(purchase.subscription, fact.subscription),
+            invoice=_least(purchase.invoice, fact.invoice),
         )
     elif isinstance(fact, h.InvoiceVoided):
         purchase = replace(purchase, voided=True)
@@ -172,6 +198,11 @@ def merge(purchase: Purchase, fact: h.AnyHappening) -> Purchase:
     elif isinstance(fact, h.Suspected):
         purchase = replace(purchase, suspicions=tuple(sorted({*purchase.suspicions, fact.warning})))
     return derive(purchase)
+
+
+def _least(known: T | None, told: T | None) -> T | None:
+    """The lesser of what is known; so that it does not matter which was told first."""
+    return told if known is None else known if told is None else min(known, told)
 
 
 def _with(payments: tuple[Payment, ...], one: Payment) -> tuple[Payment, ...]:
@@ -230,7 +261,8 @@ def derive(purchase: Purchase) -> Purchase:
     )
     found = replace(found, state=_state(found))
     slot = _slot_until(found)
-    return replace(found, slot_until=slot, promo_until=0 if found.promo is None else slot)
+    promo = 0 if found.promo is None else slot if found.paid_at is None else FOREVER
+    return replace(found, slot_until=slot, promo_until=promo)
 
 
 def _state(purchase: Purchase) -> State:
@@ -269,7 +301,7 @@ def next_step(purchase: Purchase) -> Step | None:
     done = purchase.done
     if purchase.doing is not None:
         return purchase.doing
-    if purchase.paid_at is not None and "deliver" not in done:
+    if "deliver" not in done and deliverable(purchase):
         return "deliver"
     frozen = done.count("freeze") > done.count("restore")
     owed = purchase.failed_at is not None and purchase.paid_at is None and not purchase.voided
@@ -285,6 +317,13 @@ def next_step(purchase: Purchase) -> Step | None:
     if not gone and contested != aside:
         return "set_aside" if contested else "give_back"
     return None
+
+
+def deliverable(purchase: Purchase) -> bool:
+    """Whether it is paid and everything is known that its delivery needs."""
+    if purchase.paid_at is None:
+        return False
+    return purchase.kind not in BILLED or purchase.mode == "free" or purchase.plan_end is not None
 
 
 def begin(purchase: Purchase) -> Purchase:
@@ -307,38 +346,3 @@ def step_key(purchase: Purchase, part: str = "") -> str:
     nth = purchase.done.count(purchase.doing)
     name = f"{purchase.id}:{purchase.doing}:{nth}:{part}"
     return blake2b(name.encode(), digest_size=16, person=b"purchase step").hexdigest()
-
-
-def step_commands(purchase: Purchase, now: int) -> tuple[tuple[str, c.Command], ...]:
-    """The commands of the step in `doing`, each with the part of its key. `now` is the account's time.
-
-    Send them in order, each under `step_key(purchase, part)` with `retry` set: what was done is answered again.
-    """
-    reference = purchase.id
-    if purchase.doing == "deliver":
-        return _delivery(purchase, now)
-    if purchase.doing == "freeze":
-        return (("", c.Freeze(failed_at=purchase.failed_at, reason=f"invoice {purchase.invoice}")),)
-    if purchase.doing == "restore":
-        return (("", c.Restore(reason=f"invoice {purchase.invoice}")),)
-    raise NotImplementedError(reference)
-
-
-def _delivery(purchase: Purchase, now: int) -> tuple[tuple[str, c.Command], ...]:
-    if purchase.kind in ("pack", "code"):
-        days = purchase.valid_days
-        expires = None if days is None else now + days * DAY_MS
-        lots: list[tuple[str, c.Command]] = []
-        for part, tokens in (("", purchase.tokens), ("bonus", purchase.bonus)):
-            if tokens:
-                origin: Literal["pack", "bonus"] = "bonus" if part else "pack"
-                grant = c.Grant(
-                    tokens=tokens,
-                    origin=origin,
-                    expires_at=expires,
-                    reference=purchase.id,
-                    reason=purchase.title,
-                )
-                lots.append((part, grant))
-        return tuple(lots)
-    raise NotImplementedError(purchase.kind)

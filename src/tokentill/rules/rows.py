@@ -25,9 +25,11 @@ class Row(Struct, frozen=True, kw_only=True):
 
 
 class Reference(Row, frozen=True, kw_only=True):
-    """Which purchase an object of a provider belongs to; `id` is `provider:ref`."""
+    """Which purchase an object of a provider belongs to; `id` is `provider:ref`, and `organization` empty."""
 
     purchase: str
+    owner: str
+    """The organization of the purchase."""
 
 
 class ProviderEvent(Row, frozen=True, kw_only=True):
@@ -45,12 +47,18 @@ class ProviderEvent(Row, frozen=True, kw_only=True):
 
 
 class Subscription(Row, frozen=True, kw_only=True):
-    """A subscription at a provider; `id` is `provider:ref`. The account holds the plan, this who bills it."""
+    """A subscription at a provider; `id` is `provider:ref`. The account holds the plan, this who bills it.
+
+    `amount` of `currency` is what its next invoice shall be for, on `next_plan` where that will be another plan.
+    """
 
     provider: str
     ref: str
     plan: str | None
     status: str
+    amount: int | None = None
+    currency: str = ""
+    next_plan: str | None = None
     customer: str | None = None
     saved: str | None = None
     period_end: int | None = None

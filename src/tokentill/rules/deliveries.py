@@ -1,0 +1,94 @@
+"""Deliveries: what each step of a purchase asks of the account.
+
+A step may have been taken already, or have become pointless meanwhile: tokens to be set aside are spent, a
+payment to be restored is not failed. Such a refusal ends the step as well as a receipt does (`answered`); any
+other means that a person must look.
+
+Requirement ids: R-PACK-3, R-PACK-10, R-PLAN-4, R-LIC-1, R-LIC-3, R-REF-6, R-LED-6.
+"""
+
+from __future__ import annotations
+
+from tokentill.rules import commands as c
+from tokentill.rules.catalog import DAY_MS
+from tokentill.rules.entries import Origin
+from tokentill.rules.purchases import BILLED, Purchase, Step
+from tokentill.rules.receipts import Receipt
+from tokentill.rules.refusals import Code, Refusal
+
+POINTLESS: dict[Step, frozenset[Code]] = {
+    "restore": frozenset({Code.NOT_POSSIBLE}),
+    "set_aside": frozenset({Code.UNKNOWN_LOT, Code.NOT_POSSIBLE}),
+    "give_back": frozenset({Code.UNKNOWN_LOT, Code.NOT_POSSIBLE}),
+    "take_back": frozenset({Code.UNKNOWN_LOT, Code.NOT_POSSIBLE}),
+}
+"""Refusals that mean that there is nothing left to do in a step."""
+
+Commands = tuple[tuple[str, c.Command], ...]
+
+
+def step_commands(purchase: Purchase, now: int) -> Commands:
+    """The commands of the step in `doing`, each with the part of its key. `now` is the account's time.
+
+    Send them in order, each under `step_key(purchase, part)` with `retry` set: what was done is answered again,
+    even where `now` is another by then.
+    """
+    reference, why = purchase.id, f"invoice {purchase.invoice}"
+    command: c.Command
+    if purchase.doing == "deliver":
+        return _delivery(purchase, now)
+    if purchase.doing == "freeze":
+        failed_at = now if purchase.failed_at is None else min(purchase.failed_at, now)
+        command = c.Freeze(failed_at=failed_at, reason=why)
+    elif purchase.doing == "restore":
+        command = c.Restore(reason=why)
+    elif purchase.doing == "set_aside":
+        command = c.SetAside(reference=reference, reason="dispute")
+    elif purchase.doing == "give_back":
+        command = c.GiveBack(reference=reference, reason="dispute won")
+    else:
+        assert purchase.doing == "take_back", "no step was begun"
+        lost = purchase.state == "charged_back"
+        command = c.Revoke(
+            origin="dispute" if lost else "refund",
+            reference=reference,
+            reason="dispute lost" if lost else "paid back",
+        )
+    return (("", command),)
+
+
+def answered(purchase: Purchase, reply: Receipt | Refusal) -> bool:
+    """Whether the step in `doing` is done with this reply."""
+    if isinstance(reply, Receipt):
+        return True
+    assert purchase.doing is not None, "no step was begun"
+    return reply.code in POINTLESS.get(purchase.doing, frozenset())
+
+
+def _delivery(purchase: Purchase, now: int) -> Commands:
+    if purchase.kind == "overage":
+        return ()  # what it pays for was used long ago
+    if purchase.kind not in BILLED:
+        tokens = _grant(purchase, purchase.tokens, "pack", now)
+        return (*tokens, *_grant(purchase, purchase.bonus, "bonus", now))
+    billed = purchase.mode != "free"
+    end = purchase.plan_end if purchase.plan_end is not None and purchase.plan_end > now else None
+    plan: c.Command = c.Reset(end=end, billed=billed, reason=purchase.title)
+    if purchase.kind != "renewal":
+        plan = c.ChangePlan(plan=purchase.item, when="now", end=end, billed=billed)
+    return (("", plan), *_grant(purchase, purchase.bonus, "bonus", now))
+
+
+def _grant(purchase: Purchase, tokens: int, origin: Origin, now: int) -> Commands:
+    """The lot of a pack or of what comes with a purchase, if there is any."""
+    if not tokens:
+        return ()
+    days = purchase.valid_days
+    grant = c.Grant(
+        tokens=tokens,
+        origin=origin,
+        expires_at=None if days is None else now + days * DAY_MS,
+        reference=purchase.id,
+        reason=purchase.title,
+    )
+    return (("bonus" if origin == "bonus" else "", grant),)
