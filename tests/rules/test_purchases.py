@@ -73,6 +73,7 @@ FACTS: list[h.AnyHappening] = [
     h.Ended(at=T0 + 3),
     h.Refunded(at=T0 + 8, payment="pi_1", refunded=1000, currency="USD"),
     h.Refunded(at=T0 + 9, payment="pi_1", refunded=2500, currency="USD"),
+    h.RefundFailed(at=T0 + 9, payment="pi_1", refund="re_1", amount=1000, currency="USD"),
     dispute("open"),
     dispute("won"),
     dispute("lost", "dp_2"),
@@ -228,3 +229,9 @@ def test_a_purchase_is_named_by_what_the_provider_calls_it() -> None:
     names = [("stripe", "in_1"), ("stripe", "in_2"), ("paypal", "in_1")]
     assert len({purchase_id(*name) for name in names}) == 3
     assert len(purchase_id("stripe", "in_1")) == 32
+
+
+def test_a_refund_that_failed_is_flagged_for_a_person() -> None:  # R-REF-6
+    failed = h.RefundFailed(at=T0 + 9, payment="pi_1", refund="re_1", amount=1000, currency="USD")
+    purchase = merge(merge(ordered(), paid()), failed)
+    assert (purchase.flagged, purchase.refunded) == ("refund_failed", 0)

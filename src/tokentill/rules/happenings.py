@@ -45,6 +45,8 @@ class Paid(Happening, frozen=True, kw_only=True, tag="paid"):
     method: str | None = None
     saved: str | None = None
     customer: str | None = None
+    label: str | None = None
+    """What the customer knows the card or account by."""
 
 
 class Declined(Happening, frozen=True, kw_only=True, tag="declined"):
@@ -69,6 +71,16 @@ class Refunded(Happening, frozen=True, kw_only=True, tag="refunded"):
     payment: str
     refunded: int
     currency: str
+
+
+class RefundFailed(Happening, frozen=True, kw_only=True, tag="refund_failed"):
+    """A refund did not reach the customer and never will: a person must give the money back in another way."""
+
+    payment: str
+    refund: str
+    amount: int
+    currency: str
+    code: str = "failed"
 
 
 class Disputed(Happening, frozen=True, kw_only=True, tag="disputed"):
@@ -150,6 +162,7 @@ AnyHappening = (
     | Declined
     | Ended
     | Refunded
+    | RefundFailed
     | Disputed
     | Suspected
     | InvoicePaid

@@ -113,7 +113,7 @@ class Purchase(Row, frozen=True, kw_only=True):
     plan_end: int | None = None
     """The period that a plan, renewal or upgrade pays for, as the provider bills it."""
     flagged: str | None = None
-    """Why a person should look at it: over the limit, mismatched, paid twice."""
+    """Why a person should look at it: over the limit, mismatched, paid twice, a refund that failed."""
 
     # facts, each a set or a maximum
     checkout: str | None = None
@@ -125,6 +125,8 @@ class Purchase(Row, frozen=True, kw_only=True):
     ended: bool = False
     refunds: tuple[tuple[str, int], ...] = ()
     """For each payment what was given back of it, in sum."""
+    refunds_failed: tuple[str, ...] = ()
+    """Refunds that did not reach the customer, by the provider's ids."""
     disputes: tuple[Dispute, ...] = ()
     suspicions: tuple[str, ...] = ()
     subscription: str | None = None
@@ -193,6 +195,8 @@ def merge(purchase: Purchase, fact: h.AnyHappening) -> Purchase:
         known = dict(purchase.refunds)
         known[fact.payment] = max(known.get(fact.payment, 0), fact.refunded)
         purchase = replace(purchase, refunds=tuple(sorted(known.items())))
+    elif isinstance(fact, h.RefundFailed):
+        purchase = replace(purchase, refunds_failed=tuple(sorted({*purchase.refunds_failed, fact.refund})))
     elif isinstance(fact, h.Disputed):
         purchase = replace(purchase, disputes=_disputed(purchase.disputes, fact))
     elif isinstance(fact, h.Suspected):
@@ -251,6 +255,8 @@ def derive(purchase: Purchase) -> Purchase:
         flagged = "mismatched"
     elif len(purchase.payments) > 1:
         flagged = "paid_twice"
+    elif purchase.refunds_failed:
+        flagged = "refund_failed"
     found = replace(
         purchase,
         paid_at=None if first is None else first.at,
