@@ -1,0 +1,318 @@
+"""The refund quote: S0's matrix times its multipliers, every cell, every boundary (R-REF-1 to R-REF-5)."""
+
+from fractions import Fraction
+from itertools import product
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tokentill.rules.refund_policy import REASONS, Reason, RefundPolicy, Withdrawal
+from tokentill.rules.refund_texts import choice, sentences, why_not
+from tokentill.rules.refunds import Bought, Customer, Larger, Quote, Usage, quote
+
+T0 = 1_770_000_000_000
+NO_GUARANTEE = RefundPolicy(guarantee_percent=None)
+
+# Rates in percent, worked out by hand: base of the matrix x value x time, clamped to 100 at the end.
+CELLS = """
+    time   |customer|used| technical | quality | unused | first time
+    1 h    |new     |<5  |     100 |      55 |     100 |      55
+    1 h    |new     |<25 |    82.5 |   41.25 |    82.5 |   41.25
+    1 h    |new     |<50 |      55 |    27.5 |      55 |    27.5
+    1 h    |new     |>50 |    27.5 |   13.75 |    27.5 |   13.75
+    1 h    |> $100  |<5  |     100 |    60.5 |     100 |    60.5
+    1 h    |> $100  |<25 |   90.75 |  45.375 |   90.75 |  45.375
+    1 h    |> $100  |<50 |    60.5 |   30.25 |    60.5 |   30.25
+    1 h    |> $100  |>50 |   30.25 |  15.125 |   30.25 |  15.125
+    1 h    |> $1000 |<5  |     100 |      66 |     100 |      66
+    1 h    |> $1000 |<25 |      99 |    49.5 |      99 |    49.5
+    1 h    |> $1000 |<50 |      66 |      33 |      66 |      33
+    1 h    |> $1000 |>50 |      33 |    16.5 |      33 |    16.5
+    24 h   |new     |<5  |     100 |      50 |     100 |      50
+    24 h   |new     |<25 |      75 |    37.5 |      75 |    37.5
+    24 h   |new     |<50 |      50 |      25 |      50 |      25
+    24 h   |new     |>50 |      25 |    12.5 |      25 |    12.5
+    24 h   |> $100  |<5  |     100 |      55 |     100 |      55
+    24 h   |> $100  |<25 |    82.5 |   41.25 |    82.5 |   41.25
+    24 h   |> $100  |<50 |      55 |    27.5 |      55 |    27.5
+    24 h   |> $100  |>50 |    27.5 |   13.75 |    27.5 |   13.75
+    24 h   |> $1000 |<5  |     100 |      60 |     100 |      60
+    24 h   |> $1000 |<25 |      90 |      45 |      90 |      45
+    24 h   |> $1000 |<50 |      60 |      30 |      60 |      30
+    24 h   |> $1000 |>50 |      30 |      15 |      30 |      15
+    7 days |new     |<5  |     100 |      50 |     100 |      50
+    7 days |new     |<25 |      75 |    37.5 |      75 |    37.5
+    7 days |new     |<50 |      50 |      25 |      50 |      25
+    7 days |new     |>50 |      25 |    12.5 |      25 |    12.5
+    7 days |> $100  |<5  |     100 |      55 |     100 |      55
+    7 days |> $100  |<25 |    82.5 |   41.25 |    82.5 |   41.25
+    7 days |> $100  |<50 |      55 |    27.5 |      55 |    27.5
+    7 days |> $100  |>50 |    27.5 |   13.75 |    27.5 |   13.75
+    7 days |> $1000 |<5  |     100 |      60 |     100 |      60
+    7 days |> $1000 |<25 |      90 |      45 |      90 |      45
+    7 days |> $1000 |<50 |      60 |      30 |      60 |      30
+    7 days |> $1000 |>50 |      30 |      15 |      30 |      15
+    later  |new     |<5  |      80 |      40 |      80 |      40
+    later  |new     |<25 |      60 |      30 |      60 |      30
+    later  |new     |<50 |      40 |      20 |      40 |      20
+    later  |new     |>50 |      20 |      10 |      20 |      10
+    later  |> $100  |<5  |      88 |      44 |      88 |      44
+    later  |> $100  |<25 |      66 |      33 |      66 |      33
+    later  |> $100  |<50 |      44 |      22 |      44 |      22
+    later  |> $100  |>50 |      22 |      11 |      22 |      11
+    later  |> $1000 |<5  |      96 |      48 |      96 |      48
+    later  |> $1000 |<25 |      72 |      36 |      72 |      36
+    later  |> $1000 |<50 |      48 |      24 |      48 |      24
+    later  |> $1000 |>50 |      24 |      12 |      24 |      12
+"""
+
+ELAPSED_S = {"1 h": 3_600, "24 h": 86_400, "7 days": 604_800, "later": 604_801}
+SPENT = {"new": 0, "> $100": 10_001, "> $1000": 100_001}
+USED = {"<5": 49, "<25": 249, "<50": 499, ">50": 1000}
+
+
+def bought(price: int = 100_000, **more: Any) -> Bought:
+    return Bought(id="p1", item="pack", title="Pack", currency="USD", paid=price, paid_at=T0, **more)
+
+
+def usage(spent: int, granted: int = 1000, held: int = 0) -> Usage:
+    return Usage(granted=granted, spent=spent, held=held, left=granted - spent - held)
+
+
+def ask(
+    used: int = 0,
+    reason: Reason | None = "technical",
+    elapsed_s: float = 86_400,
+    policy: RefundPolicy = NO_GUARANTEE,
+    what: Bought | None = None,
+    **customer: Any,
+) -> Quote:
+    customer.setdefault("first_purchase", reason == "first_time")
+    now = T0 + int(elapsed_s * 1000)
+    return quote(what or bought(), usage(used), Customer(**customer), reason, now, policy)
+
+
+def cells() -> list[tuple[str, str, str, Reason, Fraction]]:
+    rows = [[cell.strip() for cell in line.split("|")] for line in CELLS.strip().splitlines()[1:]]
+    return [
+        (time, who, used, reason, Fraction(rate))
+        for time, who, used, *rates in rows
+        for reason, rate in zip(REASONS, rates, strict=True)
+    ]
+
+
+def test_the_table_has_every_cell() -> None:
+    assert len(cells()) == 192
+    assert {cell[:4] for cell in cells()} == set(product(ELAPSED_S, SPENT, USED, REASONS))
+
+
+@pytest.mark.parametrize(("time", "who", "used", "reason", "rate"), cells())
+def test_every_cell_of_the_matrix(time: str, who: str, used: str, reason: Reason, rate: Fraction) -> None:
+    """R-REF-1, R-REF-2, R-REF-3: usage x reason x customer x time, of a price of $1000.00."""
+    found = ask(USED[used], reason, ELAPSED_S[time], spent=SPENT[who])
+    assert found.rate_millionths == rate * 10_000
+    assert found.amount == rate * 1000
+
+
+@pytest.mark.parametrize(
+    ("spent", "rate"),
+    [(0, 100), (49, 100), (50, 75), (249, 75), (250, 50), (499, 50), (500, 25), (1000, 25)],
+)
+def test_exactly_5_25_and_50_percent_belong_to_the_band_above(spent: int, rate: int) -> None:  # R-REF-1
+    assert ask(spent).rate_millionths == rate * 10_000
+
+
+@pytest.mark.parametrize(
+    ("elapsed_s", "rate"),
+    [
+        (0, 55), (3_600, 55), (3_600.001, 50), (86_400, 50), (86_400.001, 50),
+        (604_800, 50), (604_800.001, 40),
+    ],
+)  # fmt: skip
+def test_an_hour_and_seven_days_are_within(elapsed_s: float, rate: int) -> None:  # R-REF-3
+    assert ask(499, elapsed_s=elapsed_s).rate_millionths == rate * 10_000
+
+
+@pytest.mark.parametrize(("spent", "rate"), [(10_000, 50), (10_001, 55), (100_000, 55), (100_001, 60)])
+def test_exactly_100_and_1000_dollars_are_not_more(spent: int, rate: int) -> None:  # R-REF-2
+    assert ask(499, spent=spent).rate_millionths == rate * 10_000
+
+
+@pytest.mark.parametrize(
+    ("elapsed_s", "used_before", "rate"),
+    [(0, False, 50), (86_400, False, 50), (86_400.001, False, 0), (0, True, 0)],
+)
+def test_the_guarantee_gives_half_within_a_day_once_without_a_reason(  # R-REF-4
+    elapsed_s: float, used_before: bool, rate: int
+) -> None:
+    found = ask(1000, None, elapsed_s, RefundPolicy(), guarantee_used=used_before)
+    assert (found.rate_millionths, found.guarantee) == (rate * 10_000, rate == 50)
+
+
+def test_the_guarantee_is_a_floor_after_all_factors() -> None:  # R-REF-2, R-REF-4
+    below, above = ask(1000, policy=RefundPolicy()), ask(0, policy=RefundPolicy())
+    assert (below.rate_millionths, below.guarantee) == (500_000, True)
+    assert (above.rate_millionths, above.guarantee) == (1_000_000, False)
+
+
+def test_on_a_first_purchase_the_larger_of_two_reasons_counts() -> None:  # R-REF-1
+    kinder = RefundPolicy(
+        guarantee_percent=None,
+        reasons={"technical": 100, "quality": 50, "unused": 100, "first_time": 80},
+    )
+    assert ask(0, "quality", policy=kinder, first_purchase=True).rate_millionths == 800_000
+    assert ask(0, "technical", policy=kinder, first_purchase=True).rate_millionths == 1_000_000
+    assert ask(0, "first_time", first_purchase=False).refused == "not_first"
+
+
+def test_what_is_held_is_neither_used_nor_taken_back() -> None:  # R-REF-5
+    found = quote(bought(), usage(0, held=900), Customer(), "technical", T0, NO_GUARANTEE)
+    assert (found.rate_millionths, found.options[0].take_back) == (1_000_000, 100)
+
+
+def test_a_right_of_withdrawal_is_a_floor_where_it_holds_and_was_not_waived() -> None:  # R-REF-1
+    policy = RefundPolicy(guarantee_percent=None, withdrawal={"eu": Withdrawal(14)})
+    assert ask(300, "quality", 14 * 86_400, policy, region="eu").amount == 70_000
+    assert ask(300, "quality", 14 * 86_400, policy, region="us").amount == 20_000
+    assert ask(300, "quality", 14 * 86_400 + 1, policy, region="eu").amount == 20_000
+    assert ask(300, "quality", 86_400, policy, bought(waived=True), region="eu").amount == 25_000
+
+
+def test_the_stricter_reading_never_pays_more_than_the_unused_share() -> None:  # R-REF-1
+    strict = RefundPolicy(guarantee_percent=None, unused_share=True)
+    assert ask(900, "unused", policy=strict).amount == 10_000
+    assert ask(0, "unused", policy=strict).amount == 100_000
+
+
+@pytest.mark.parametrize(
+    ("more", "refused"),
+    [
+        ({"settled": True}, "settled"),
+        ({"refunded": 100_000}, "refunded"),
+        ({"price": 0}, "free"),
+    ],
+)
+def test_what_is_settled_given_back_or_free_is_refused_in_words(more: dict[str, Any], refused: str) -> None:
+    found = ask(what=bought(**more))  # R-REF-5
+    assert (found.refused, found.options, found.amount) == (refused, (), 0)
+    assert why_not(found, NO_GUARANTEE)
+
+
+def test_the_window_closes_90_days_after_the_payment() -> None:  # R-REF-1
+    assert ask(elapsed_s=90 * 86_400).refused is None
+    assert ask(elapsed_s=90 * 86_400 + 0.001).refused == "too_late"
+
+
+@pytest.mark.parametrize(
+    ("currency", "price", "amount"), [("JPY", 25, 13), ("USD", 2501, 1251), ("KWD", 25_001, 12_501)]
+)
+def test_the_amount_is_rounded_once_half_up_in_minor_units(currency: str, price: int, amount: int) -> None:
+    what = Bought(id="p", item="p", title="P", currency=currency, paid=price, paid_at=T0)  # R-REF-5
+    found = quote(what, usage(499), Customer(), "technical", T0 + 86_400_000, NO_GUARANTEE)
+    assert found.amount == amount
+    assert sentences(found)[-1].startswith("That is 50 % of ")
+
+
+def test_a_quote_explains_itself_step_by_step() -> None:  # R-REF-5
+    found = ask(300, "quality", 700_000, RefundPolicy(), spent=20_000)
+    assert sentences(found) == [
+        "300 of 1000 tokens were used (30.0 %): 50 % is the base.",
+        "The reason is the quality of the answers: times 50 %.",
+        "More than $100.00 was spent here before: times 110 %.",
+        "The payment was more than 7 days ago: times 80 %.",
+        "That is 22 % of $1,000.00: $220.00.",
+    ]
+
+
+def test_money_stands_first_and_only_what_beats_it_is_recommended() -> None:  # R-REF-4
+    larger = (Larger("big", "Big", 3000, 200_000),)
+    what, policy = bought(), RefundPolicy()
+    found = quote(
+        what,
+        usage(600),
+        Customer(),
+        "quality",
+        T0 + 200_000_000,
+        policy,
+        larger=larger,
+        cost_per_million=10_000_000,
+    )
+    told = [
+        (o.choice, o.worth, o.cost, o.money, o.credit, o.tokens, o.take_back, o.pay, o.recommended)
+        for o in found.options
+    ]
+    assert told == [
+        # choice    worth    cost    money   credit  tokens take  pay      recommended
+        ("cash", 12_500, 12_500, 12_500, 0, 0, 400, 0, False),
+        ("bonus", 70_000, 7_000, 0, 0, 300, 0, 0, True),  # 400 left + 300 more, at $1 each
+        ("upgrade", 60_000, -76_000, 0, 0, 2400, 400, 100_000, True),  # 2400 left of 3000, worth $1600, for $1000
+        ("credit", 60_000, 6_000, 0, 60_000, 0, 400, 0, True),  # 60 % of $1000, buys 600 tokens here
+    ]  # fmt: skip
+    texts = [choice(option, found, {"big": "Big"}) for option in found.options]
+    assert texts[0] == "Get $125.00 back to where it came from. Your 400 unspent tokens go."
+    assert all("400" in text or "2400" in text for text in texts)
+
+
+def test_an_alternative_that_the_money_beats_is_listed_and_not_recommended() -> None:  # R-REF-4
+    found = ask(0, "technical", policy=RefundPolicy())
+    assert [(o.choice, o.recommended) for o in found.options] == [
+        ("cash", False),
+        ("bonus", True),
+        ("credit", False),
+    ]
+
+
+def test_what_was_paid_with_credit_goes_back_as_credit() -> None:  # R-REF-4, readings
+    what = Bought(id="p", item="p", title="P", currency="USD", paid=7_500, credit=2_500, paid_at=T0)
+    cash = quote(what, usage(499), Customer(), "technical", T0 + 86_400_000, NO_GUARANTEE).options[0]
+    assert (cash.money, cash.credit, cash.worth) == (3_750, 1_250, 5_000)
+
+
+POLICIES = st.builds(
+    RefundPolicy,
+    guarantee_percent=st.sampled_from([None, 50, 100]),
+    unused_share=st.booleans(),
+    withdrawal=st.sampled_from([{}, {"eu": Withdrawal(14)}]),
+)
+CUSTOMERS = st.builds(
+    Customer,
+    spent=st.integers(0, 300_000),
+    first_purchase=st.just(True),
+    guarantee_used=st.booleans(),
+    region=st.sampled_from([None, "eu"]),
+)
+
+
+@given(
+    POLICIES,
+    CUSTOMERS,
+    st.sampled_from([None, *REASONS]),
+    st.integers(1, 10**12),
+    st.integers(0, 10**12),
+    st.integers(0, 100 * 86_400_000),
+    st.lists(st.integers(0, 10_000), min_size=2, max_size=6),
+)
+def test_the_rate_never_rises_with_usage_and_no_refund_exceeds_what_was_paid(  # R-REF-1, R-REF-5
+    policy: RefundPolicy,
+    customer: Customer,
+    reason: Reason | None,
+    price: int,
+    before: int,
+    elapsed: int,
+    uses: list[int],
+) -> None:
+    what = bought(price, refunded=min(before, price))
+    found = [
+        quote(what, usage(spent, 10_000), customer, reason, T0 + elapsed, policy) for spent in sorted(uses)
+    ]
+    rates = [one.rate_millionths for one in found]
+    assert rates == sorted(rates, reverse=True)
+    for one in found:
+        assert 0 <= one.rate_millionths <= 1_000_000
+        assert 0 <= one.amount <= price - what.refunded
+        for option in one.options:
+            assert option.take_back in (0, one.usage.left)
+            assert option.choice != "cash" or option is one.options[0]
+            assert option.money + option.credit <= price or option.choice == "credit"
