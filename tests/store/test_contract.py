@@ -231,6 +231,50 @@ async def test_operator_keys(store: Store) -> None:
     assert [key.revoked_at for key in await ledger.operator_keys()] == [NOON, None]
 
 
+async def test_when_an_operator_key_was_used(store: Store) -> None:
+    # R-SALE-8
+    ledger = await store.open()
+    await ledger.add_operator_key(OperatorKey("k1", "laptop", NOON, None, None), b"digest 1")
+    await ledger.add_operator_key(OperatorKey("k2", "server", NOON, None, None), b"digest 2")
+
+    async def used() -> list[int | None]:
+        await ledger.sweeper._say_uses()
+        return [key.last_used_at for key in await ledger.operator_keys()]
+
+    assert await used() == [None, None]
+    ledger.key_used("k1", NOON + 5)
+    ledger.key_used("k1", NOON + 3)
+    ledger.key_used("nobody", NOON)
+    assert [key.last_used_at for key in await ledger.operator_keys()] == [None, None], "not at once"
+    assert await used() == [NOON + 5, None]
+    ledger.key_used("k1", NOON + 4)
+    assert await used() == [NOON + 5, None], "it never goes back"
+    if store.engine != "memory":
+        ledger.key_used("k2", NOON + 7)
+        await ledger.close()
+        ledger = await store.open()
+        assert await used() == [NOON + 5, NOON + 7], "closing stores what waits"
+
+
+async def test_a_use_is_not_lost_while_the_database_is_away(store: Store) -> None:
+    # R-SALE-8
+    ledger = await store.open()
+    await ledger.add_operator_key(OperatorKey("k1", "laptop", NOON, None, None), b"digest 1")
+    sweeper, store_uses = ledger.sweeper, ledger.sweeper._store_uses
+
+    async def away(_uses: object) -> None:
+        ledger.key_used("k1", NOON + 8)
+        raise StoreDown("away")
+
+    sweeper._store_uses = away
+    ledger.key_used("k1", NOON + 5)
+    with pytest.raises(StoreDown):
+        await sweeper._say_uses()
+    sweeper._store_uses = store_uses
+    await sweeper._say_uses()
+    assert (await ledger.operator_keys())[0].last_used_at == NOON + 8
+
+
 async def test_following_the_journal(store: Store) -> None:
     ledger = await store.open()
     nothing = await ledger.follow()

@@ -105,6 +105,39 @@ async def test_a_key_revoked_elsewhere_is_refused_within_a_second(each_till: Til
     assert (await each_till.ask("GET", "/v1/catalog", headers=mine)).status == 401
 
 
+async def test_when_a_key_was_used_is_recorded_once_a_minute(
+    each_till: Till, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # R-SALE-8
+    noted: list[tuple[str, int]] = []
+
+    def key_used(key_id: str, at: int) -> None:
+        noted.append((key_id, at))
+        each_till.ledger.key_used(key_id, at)
+
+    monkeypatch.setattr(each_till.moods, "key_used", key_used, raising=False)
+    made = await each_till.done("POST", "/v1/operator-keys", {"name": "ci"})
+    mine = {"Authorization": f"Bearer {made['key']}"}
+    noted.clear()
+    start = each_till.clock.now()
+    for _ in range(150):
+        assert (await each_till.ask("GET", "/v1/catalog", headers=mine)).status == 200
+        each_till.clock.pass_ms(1000)
+    assert noted == [(made["id"], start), (made["id"], start + 60_000), (made["id"], start + 120_000)]
+    async with asyncio.timeout(10):
+        while True:
+            listed = await each_till.done("GET", "/v1/operator-keys")
+            (used,) = [key.get("last_used_at") for key in listed["keys"] if key["id"] == made["id"]]
+            if used == start + 120_000:
+                break
+            await asyncio.sleep(0.1)
+    noted.clear()
+    wrong = {"Authorization": f"Bearer {keys.write(keys.Key('op', made['id'], 's' * 43))}"}
+    each_till.clock.pass_ms(100_000)
+    assert (await each_till.ask("GET", "/v1/catalog", headers=wrong)).status == 401
+    assert noted == [], "a wrong key is no use of it"
+
+
 async def test_a_clock_that_is_set_back_keeps_no_revoked_key_alive(till: Till) -> None:
     made = await till.done("POST", "/v1/operator-keys", {"name": "ci"})
     mine = {"Authorization": f"Bearer {made['key']}"}

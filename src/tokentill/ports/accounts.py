@@ -146,6 +146,10 @@ class Ledger(Protocol):
         """The operator key and its digest."""
         ...
 
+    def key_used(self, key_id: str, at: int) -> None:
+        """Remember that an operator key was used at `at` (epoch ms); stored within seconds, lost if the process dies."""
+        ...
+
     async def revoke_operator_key(self, key_id: str) -> bool:
         """Revoke; False if unknown or revoked already."""
         ...

@@ -9,7 +9,7 @@ Requirement ids: R-PLAT-2, R-PLAT-5, R-LED-3, R-LED-5, R-LED-9.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tokentill.ports import (
     Clock,
@@ -56,7 +56,7 @@ class PostgresLedger:
         self._shift = shift
         self._own = Pool(url, "tokentill_app")
         self._all = Pool(url, "tokentill_audit")
-        self.sweeper = Sweeper(clock, self._due, self.submit, self.book.take_counted)
+        self.sweeper = Sweeper(clock, self._due, self.submit, self.book.take_counted, self._store_uses)
 
     @classmethod
     async def open(
@@ -178,6 +178,15 @@ class PostgresLedger:
         """Store a new operator key by the SHA-256 of its secret."""
         row = (key.id, key.name, digest, key.created_at)
         await self._own.write(lambda connection: connection.execute(SQL["add_operator_key"], *row))
+
+    def key_used(self, key_id: str, at: int) -> None:
+        """Remember when an operator key was used; stored by the next sweep."""
+        self.sweeper.key_used(key_id, at)
+
+    async def _store_uses(self, uses: Mapping[str, int]) -> None:
+        # Every process takes the rows in the same order, so that none waits for another in a circle.
+        rows = sorted(uses.items())
+        await self._own.write(lambda connection: connection.executemany(SQL["operator_key_used"], rows))
 
     async def revoke_operator_key(self, key_id: str) -> bool:
         """Revoke; False if unknown or revoked already."""

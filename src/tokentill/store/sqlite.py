@@ -9,7 +9,7 @@ Requirement ids: R-PLAT-5, R-LED-1, R-LED-5.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -40,7 +40,7 @@ class SqliteLedger(SqliteLane):
         super().__init__(path, catalog, secret, clock, vfs)
         self._readers = ThreadPoolExecutor(1, thread_name_prefix="tokentill-read")
         self._reader: apsw.Connection | None = None
-        self.sweeper = Sweeper(clock, self._due, self.submit, self.book.take_counted)
+        self.sweeper = Sweeper(clock, self._due, self.submit, self.book.take_counted, self._store_uses)
 
     @classmethod
     async def open(
@@ -188,6 +188,16 @@ class SqliteLedger(SqliteLane):
         """Store a new operator key by the SHA-256 of its secret."""
         row = (key.id, key.name, digest, key.created_at)
         await self._write(lambda connection: connection.execute(SQL["add_operator_key"], row).fetchall())
+
+    def key_used(self, key_id: str, at: int) -> None:
+        """Remember when an operator key was used; stored by the next sweep."""
+        self.sweeper.key_used(key_id, at)
+
+    async def _store_uses(self, uses: Mapping[str, int]) -> None:
+        rows = sorted(uses.items())
+        await self._write(
+            lambda connection: connection.executemany(SQL["operator_key_used"], rows).fetchall()
+        )
 
     async def revoke_operator_key(self, key_id: str) -> bool:
         """Revoke; False if unknown or revoked already."""

@@ -8,6 +8,9 @@ Wrong keys are limited by the client's address, for they belong to no user (R-AB
 address has used up its tries only keys that were right before in this process are looked up from there, so
 that nobody behind the same proxy can lock out a customer who is already calling.
 
+That a key was used is noted when it is looked up, so at most once a second and never by a request that was
+admitted from memory; the store writes it down in its own time.
+
 Requirement ids: R-SALE-8, R-ABU-6.
 """
 
@@ -24,6 +27,8 @@ from tokentill.web.problems import Halt
 
 FRESH_MS = 900
 """How long an answer of the store is trusted; below a second, with room for the request itself."""
+USED_EVERY_MS = 60_000
+"""When a key was last used is recorded at most this often, by whichever process finds it older."""
 
 _KEYS_MAX = 1000
 _CHALLENGE = (b"www-authenticate", b'Bearer realm="tokentill"')
@@ -52,6 +57,7 @@ class Gate:
         self._seen: dict[str, _Seen] = {}
         self._admitted: dict[bytes, _Seen] = {}
         self._asking: dict[str, asyncio.Future[_Seen | None]] = {}
+        self._noted: dict[str, int] = {}
 
     def forget(self, key_id: str) -> None:
         """Ask the store again at the next request, because the key was revoked here."""
@@ -85,6 +91,7 @@ class Gate:
                 seen = await self._ask(key.id)
             if seen is not None and seen.key.revoked_at is None and keys.matches(key.secret, seen.digest):
                 self._remember(header, seen)
+                self._note(seen.key, now)
                 return seen.key
         self._wrong_keys.take(address, now)
         raise _unauthorized("This is no key of an operator, or it was revoked.", wrong=True)
@@ -93,6 +100,15 @@ class Gate:
         if len(self._admitted) >= _KEYS_MAX:
             self._admitted.clear()
         self._admitted[sha256(header).digest()] = seen
+
+    def _note(self, key: OperatorKey, now: int) -> None:
+        """Have the store remember that the key is used, if that was not done within the minute."""
+        last = max(key.last_used_at or 0, self._noted.get(key.id, 0))
+        if now - last >= USED_EVERY_MS:
+            if len(self._noted) >= _KEYS_MAX:
+                self._noted.clear()
+            self._noted[key.id] = now
+            self._ledger.key_used(key.id, now)
 
     async def _ask(self, key_id: str) -> _Seen | None:
         asking = self._asking.get(key_id)

@@ -102,6 +102,9 @@ select id, name, created_at, last_used_at, revoked_at, digest from operator_key 
 -- name: add_operator_key
 insert into operator_key (id, name, digest, created_at) values (?1, ?2, ?3, ?4)
 
+-- name: operator_key_used
+update operator_key set last_used_at = ?2 where id = ?1 and coalesce(last_used_at, 0) < ?2
+
 -- name: revoke_operator_key
 update operator_key set revoked_at = ?2 where id = ?1 and revoked_at is null
 
