@@ -15,6 +15,7 @@ from tokentill.rules.catalog import (
     Unit,
 )
 from tokentill.rules.catalog_file import load
+from tokentill.rules.catalog_shop import ALERTS
 from tokentill.rules.money import format_amount, per_token, percent
 
 CATALOGS = {name: load(preset_text(name), f"{name}.toml") for name in PRESETS}
@@ -85,6 +86,22 @@ def test_pack_ids_make_the_document_s_settings() -> None:
         "STRIPE_TOKEN_PACK_50_PRICE_ID",
         "STRIPE_TOKEN_PACK_100_PRICE_ID",
     ]
+
+
+# R-PACK-4: S1 §9 risk 2 "max 2 packs per 24 hours"; the patterns it does not list are all on
+@pytest.mark.parametrize("catalog", [ANALYSIS, GOALS, SHOP], ids=lambda catalog: catalog.name)
+def test_limits_of_selling(catalog: Catalog) -> None:
+    assert (catalog.checkout.packs_max, catalog.checkout.packs_window_ms) == (2, 24 * HOUR_MS)
+    assert {rule.pattern for rule in catalog.alerts} == set(ALERTS)
+    assert catalog.recommend.upgrade_packs == 2  # S1 §9 risk 1
+
+
+# R-PACK-8: S1 §10 "Should we bundle tokens with annual subscriptions?"
+def test_the_annual_plan_of_the_shop_brings_a_bundle() -> None:
+    annual, monthly = SHOP.plans["developer_yearly"], SHOP.plans["developer"]
+    assert (annual.periods_per_payment, annual.rank, annual.tokens) == (12, monthly.rank, monthly.tokens)
+    assert annual.bundled_tokens == 500_000
+    assert (annual.price or 0) < 12 * (monthly.price or 0)
 
 
 # R-PLAN-4: S1 §1 "Next billing cycle (30 days)"
@@ -174,7 +191,7 @@ def test_packages_of_the_shop_are_enough_by_themselves() -> None:
 def test_a_usual_request_fits_the_limits_of_the_shop() -> None:
     """1,000 model tokens read and up to 2,000 written are reserved; caps are per plan, in model tokens."""
     caps = [SHOP.no_plan_abuse["gpt-4"], *(plan.abuse["gpt-4"] for plan in SHOP.plans.values())]
-    assert [limits.tokens_per_request_max for limits in caps] == [10_000, 32_000, 128_000]
+    assert [limits.tokens_per_request_max for limits in caps] == [10_000, 32_000, 32_000, 128_000]
     assert {limits.spacing_ms_min for limits in caps} == {None}
     assert min(pack.tokens for pack in SHOP.packs.values()) >= 10 * 1_200
 
@@ -252,7 +269,9 @@ def test_warnings_about_the_presets(name: str, codes: list[str]) -> None:
 
 def test_ranks_follow_the_file() -> None:
     for catalog, _ in CATALOGS.values():
-        assert [plan.rank for plan in catalog.plans.values()] == list(range(len(catalog.plans)))
+        ranks = [plan.rank for plan in catalog.plans.values()]
+        assert sorted(set(ranks)) == list(range(max(ranks) + 1))
+    assert [plan.rank for plan in SHOP.plans.values()] == [0, 0, 1]  # by the month, by the year, the next
 
 
 def test_each_preset_is_named_after_its_file() -> None:

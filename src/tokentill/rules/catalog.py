@@ -9,7 +9,7 @@ Units: tokens are whole numbers of the catalog's smallest unit; money is whole m
 (cents for USD); durations carry their unit in the name. `None` always means "no limit" or "not offered",
 as each field says.
 
-Requirement ids: R-PLAN-1, R-PLAN-2, R-PLAN-3, R-PLAN-9, R-PACK-1, R-FIN-1.
+Requirement ids: R-PLAN-1, R-PLAN-2, R-PLAN-3, R-PLAN-9, R-PACK-1, R-PACK-8, R-PACK-9, R-FIN-1.
 """
 
 from __future__ import annotations
@@ -18,9 +18,12 @@ from typing import Literal
 
 from msgspec import Struct
 
-MINUTE_MS = 60_000
-HOUR_MS = 3_600_000
-DAY_MS = 86_400_000
+from tokentill.rules import durations
+from tokentill.rules.catalog_shop import ALERTS, AlertRule, Checkout, Promo, Recommend, Rollout
+
+MINUTE_MS = durations.MINUTE_MS
+HOUR_MS = durations.HOUR_MS
+DAY_MS = durations.DAY_MS
 
 TOKENS_MAX = 10**15
 """Largest amount of tokens any single command, price or plan may name; far from 2**63 even when summed."""
@@ -104,7 +107,9 @@ class Plan(Struct, frozen=True):
     `unlimited` meters without a token limit, up to `fair_use` tokens a period (None = no cap).
     `features` are the ids of the features this plan may run; `abuse` holds the resolved limits of every feature
     of the catalog, since abuse is judged before the plan. `margin_min` is what one payment must leave, in minor
-    units, after the cost of all its tokens (R-FIN-1).
+    units, after the cost of all its tokens (R-FIN-1). `trial_days`: how long a first subscription is free.
+    `bundled_tokens` come with each payment, on top of the allowance, and never expire (R-PACK-8). `prices` are the
+    ids of this plan's price at payment providers.
     """
 
     id: str
@@ -122,13 +127,18 @@ class Plan(Struct, frozen=True):
     exhaustion: Exhaustion = Exhaustion()
     cycle: Cycle = Cycle()
     margin_min: int | None = None
+    trial_days: int = 0
+    bundled_tokens: int = 0
+    prices: dict[str, str] = {}
 
 
 class Pack(Struct, frozen=True):
     """Tokens bought once, on top of any plan (R-PACK-1). `price` minor units; `list_price` for "N % off".
 
     `valid_days` None = the tokens never expire. `plans`: who may buy it, empty = every plan (and none).
-    `uses`, `tip`, `model`: texts of the delivery message (R-SALE-4).
+    `uses`, `tip`, `model`: texts of the delivery message (R-SALE-4). `bonus_tokens` come with it and `launch_price`
+    holds until before `launch_until` (R-PACK-8). `rollout`: who is offered it, None = as all packs (R-PACK-9).
+    `prices` are the ids of the pack's price at payment providers.
     """
 
     id: str
@@ -144,6 +154,11 @@ class Pack(Struct, frozen=True):
     uses: tuple[str, ...] = ()
     tip: str = ""
     refund_line: str = ""
+    bonus_tokens: int = 0
+    launch_price: int | None = None
+    launch_until: int | None = None
+    rollout: Rollout | None = None
+    prices: dict[str, str] = {}
 
 
 class Feature(Struct, frozen=True):
@@ -238,3 +253,9 @@ class Catalog(Struct, frozen=True):
     holds_max: int = 10_000
     hold_margin_ms: int = 5_000
     """A hold outlives its operation's timeout by this much, so that a success at the last moment settles."""
+    checkout: Checkout = Checkout()
+    promos: dict[str, Promo] = {}
+    rollout: Rollout = Rollout()
+    """Who is offered packs at all."""
+    alerts: tuple[AlertRule, ...] = tuple(ALERTS.values())
+    recommend: Recommend = Recommend()

@@ -17,8 +17,8 @@ that a comment does not change it and a price does.
 
 What it does not decide: where files are found and when they are read again.
 
-Requirement ids: R-PLAN-1, R-PLAN-2, R-PLAN-3, R-PLAN-5, R-PLAN-6, R-PLAN-9, R-PACK-1, R-ABU-1, R-LIC-2,
-R-FIN-1.
+Requirement ids: R-PLAN-1, R-PLAN-2, R-PLAN-3, R-PLAN-5, R-PLAN-6, R-PLAN-9, R-PACK-1, R-PACK-8, R-PACK-9,
+R-ABU-1, R-LIC-2, R-FIN-1.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ from typing import Any, cast
 import msgspec
 from msgspec import structs
 
-from tokentill.rules import catalog_checks
+from tokentill.rules import catalog_checks, catalog_shop_checks
 from tokentill.rules import catalog_sections as sections
+from tokentill.rules import catalog_shop_sections as shop
 from tokentill.rules.catalog import (
     TOKENS_MAX,
     AbuseLimits,
@@ -69,9 +70,11 @@ def load(text: str, file: str) -> tuple[Catalog, tuple[Finding, ...]]:
         raise CatalogError(tuple(findings.found))
     catalog = _catalog(Table(data, "", findings))
     catalog_checks.impossible(catalog, data, findings)
+    catalog_shop_checks.impossible(catalog, data, findings)
     if findings.found:
         raise CatalogError(findings.in_order())
     catalog_checks.dubious(catalog, data, findings)
+    catalog_shop_checks.dubious(catalog, data, findings)
     return structs.replace(catalog, version=digest(catalog)), findings.in_order()
 
 
@@ -112,6 +115,8 @@ def _catalog(top: Table) -> Catalog:
         base = structs.replace(base, rank=base.rank + (0 if same else 1))
         plans[id_] = _plan(id_, table, code, structs.replace(base, abuse=limits(table)))
     none_at = top.table("no_plan")
+    packs = {id_: _pack(id_, table, code, plans) for id_, table in top.tables("packs").items()}
+    promos_at = top.tables("promos", codes=True)
     catalog = Catalog(
         name=top.id("name"),
         title=top.text("title", ""),
@@ -119,7 +124,7 @@ def _catalog(top: Table) -> Catalog:
         currency=code,
         unit=sections.unit(top.table("unit")),
         plans=plans,
-        packs={id_: _pack(id_, table, code, plans) for id_, table in top.tables("packs").items()},
+        packs=packs,
         features={id_: _feature(id_, table) for id_, table in features_at.items()},
         no_plan_abuse=limits(none_at),
         no_plan_features=none_at.names("features", own),
@@ -131,6 +136,11 @@ def _catalog(top: Table) -> Catalog:
         upgrade_credit=cast("Any", top.choice("upgrade_credit", "time", ("time", "tokens", "none"))),
         holds_max=top.whole("holds_max", 10_000, 1, COUNT_MAX),
         hold_margin_ms=top.duration_ms("hold_margin", 5_000, least=0) or 0,
+        checkout=shop.checkout(top.table("checkout")),
+        promos={id_: shop.promo(id_, table, code, packs) for id_, table in promos_at.items()},
+        rollout=shop.rollout(top.table("rollout")),
+        alerts=shop.alerts(top),
+        recommend=shop.recommend(top.table("recommend")),
     )
     none_at.end()
     top.end()
@@ -164,12 +174,16 @@ def _plan(id_: str, table: Table, code: str, base: Plan) -> Plan:
         exhaustion=sections.exhaustion(table.table("exhaustion"), code, base.exhaustion),
         cycle=sections.cycle(table.table("cycle"), base.cycle),
         margin_min=table.money("margin_min", code) if table.has("margin_min") else None,
+        trial_days=table.whole("trial_days", 0, 0, shop.TRIAL_DAYS_MAX),
+        bundled_tokens=table.whole("bundled_tokens", 0, 0, TOKENS_MAX),
+        prices=shop.prices(table.table("prices")),
     )
     table.end()
     return plan
 
 
 def _pack(id_: str, table: Table, code: str, plans: dict[str, Plan]) -> Pack:
+    launch_price, launch_until = shop.launch(table, code)
     pack = Pack(
         id=id_,
         title=table.text("title"),
@@ -184,6 +198,11 @@ def _pack(id_: str, table: Table, code: str, plans: dict[str, Plan]) -> Pack:
         uses=table.texts("uses"),
         tip=table.text("tip", ""),
         refund_line=table.text("refund_line", ""),
+        bonus_tokens=table.whole("bonus_tokens", 0, 0, TOKENS_MAX),
+        launch_price=launch_price,
+        launch_until=launch_until,
+        rollout=shop.rollout(table.table("rollout")) if table.has("rollout") else None,
+        prices=shop.prices(table.table("prices")),
     )
     table.end()
     return pack

@@ -6,7 +6,8 @@ goes on; `end` reports the keys that nobody asked for, with the nearest known ke
 catalog is; `tokentill.rules.catalog_file` does.
 
 Amounts are decimal strings, durations are whole numbers of the unit in the key's name (`timeout_seconds`),
-limits are whole numbers or "off". A number with a decimal point is refused wherever it stands.
+limits are whole numbers or "off", dates are ISO dates (a day in UTC) or times with their offset. A number
+with a decimal point is refused wherever it stands.
 
 Requirement ids: R-PLAN-9.
 """
@@ -19,11 +20,13 @@ import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterable
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, TypeVar
 
 from msgspec import Struct, field
 
+from tokentill.rules.durations import DAY_MS
 from tokentill.rules.money import MoneyError, parse_amount
 
 T = TypeVar("T")
@@ -32,10 +35,16 @@ TEXT_MAX = 500
 SHOWN_MAX = 40
 DURATION_MS_MAX = 10 * 366 * 86_400_000
 OFF = "off"
+DATE_ALLOWED = "write a date such as 2026-03-31, or a time with its offset such as 2026-03-31T18:00:00Z"
 ID_ALLOWED = "write 1 to 64 of a-z 0-9 . _ -, beginning with a letter or digit"
 
+CODE_ALLOWED = "write 3 to 32 of A-Z 0-9 -, in capitals, beginning with a letter or digit"
+
+_DATE_LENGTH = len("2026-03-31")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UNITS_MS = {"ms": 1, "seconds": 1_000, "minutes": 60_000, "hours": 3_600_000}
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_CODE = re.compile(r"[A-Z0-9][A-Z0-9-]{2,31}")
 _HEADER = re.compile(r"\s*\[(\[?)([^\[\]]+)\]")
 _KEY = re.compile(r"""\s*((?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[\w-]+|"[^"]*"|'[^']*'))*)\s*=(.*)""")
 _PART = re.compile(r"""[\w-]+|"[^"]*"|'[^']*'""")
@@ -140,6 +149,18 @@ def _kind(value: object) -> str:
             return f"{value}" if abs(value) < 10**SHOWN_MAX else "a huge number"
         case _:
             return str(value)[:SHOWN_MAX]
+
+
+def _moment(value: object, last: bool) -> int | None:  # noqa: FBT001  # one caller, who names it
+    """The instant of a date or time, written as TOML has it or as text; None for anything else."""
+    if isinstance(value, str):
+        try:
+            value = date.fromisoformat(value) if len(value) == _DATE_LENGTH else datetime.fromisoformat(value)
+        except ValueError:
+            return None
+    if isinstance(value, datetime):
+        return None if value.tzinfo is None else (value - _EPOCH) // timedelta(milliseconds=1)
+    return ((value - _EPOCH.date()).days + last) * DAY_MS if isinstance(value, date) else None
 
 
 def nearest(key: str, known: Iterable[str]) -> str:
@@ -264,6 +285,17 @@ class Table:
         found = self.limit(key, None, least, most) if least == 0 else self.whole(key, None, least, most)
         return found * keys[key] if found else None
 
+    def moment(self, key: str, *, last: bool = False) -> int | None:
+        """Epoch milliseconds of a date or of a time with its offset; None when it is not written.
+
+        A date is the midnight in UTC at which it begins, or, where it is the `last` day, at which it ends.
+        """
+        value = self._value(key, "", "")
+        if key not in self.data:
+            return None
+        found = _moment(value, last)
+        return self._wrong(key, value, DATE_ALLOWED, 0) if found is None or found < 0 else found
+
     def names(self, key: str, known: Iterable[str]) -> frozenset[str]:
         """A list of names that must all be known, or "all" of them; none by default."""
         allowed = frozenset(known)
@@ -288,15 +320,16 @@ class Table:
         """The table at a key, empty when it is missing."""
         return self.inner(key, self._value(key, {}, ""))
 
-    def tables(self, key: str) -> dict[str, Table]:
-        """The tables at a key by their ids, in the order of the file."""
+    def tables(self, key: str, *, codes: bool = False) -> dict[str, Table]:
+        """The tables at a key by their ids (or promotion codes), in the order of the file."""
         outer = self.table(key)
         inner = {}
         for name, value in outer.data.items():
-            if _ID.fullmatch(name):
+            if (_CODE if codes else _ID).fullmatch(name):
                 inner[name] = outer.inner(name, value)
             else:
-                outer.bad(name, "is not an id", ID_ALLOWED)
+                what, allowed = ("a code", CODE_ALLOWED) if codes else ("an id", ID_ALLOWED)
+                outer.bad(name, f"is not {what}", allowed)
         return inner
 
     def rows(self, key: str) -> list[Table]:

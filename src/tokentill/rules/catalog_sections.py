@@ -172,14 +172,22 @@ def texts(table: Table) -> Texts:
     """What customers read; a place in braces must be one that is filled in."""
     found = Texts(**{name: table.text(name, getattr(Texts(), name)) for name in Texts.__struct_fields__})
     for name in sorted(table.written & set(Texts.__struct_fields__)):
-        allowed = TEXT_PLACES.get(name, frozenset())
-        for place in sorted(_places(getattr(found, name)) - allowed):
-            table.bad(name, f"{{{place}}} is not filled in here", nearest(place, allowed))
-    link = found.purchase_link
-    if not link.startswith(("/", "https://")) or link.startswith("//"):
-        table.bad("purchase_link", "not a link", 'write a path such as "/account/buy-credits" or https://...')
+        fills(table, name, getattr(found, name), TEXT_PLACES.get(name, frozenset()))
+    link(table, "purchase_link", found.purchase_link)
     table.end()
     return found
+
+
+def link(table: Table, key: str, written: str) -> None:
+    """Report what is neither a path of this site nor an https address."""
+    if not written.startswith(("/", "https://")) or written.startswith("//"):
+        table.bad(key, "not a link", 'write a path such as "/account/buy-credits" or https://...')
+
+
+def fills(table: Table, key: str, text: str, allowed: frozenset[str]) -> None:
+    """Report every place in braces of a text that is not filled in."""
+    for place in sorted(_places(text) - allowed):
+        table.bad(key, f"{{{place}}} is not filled in here", nearest(place, allowed))
 
 
 def _places(text: str) -> set[str]:
