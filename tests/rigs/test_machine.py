@@ -129,6 +129,14 @@ class Machine(RuleBasedStateMachine):
     def revoke(self, back: int, tokens: int) -> None:
         self.send(c.Revoke(lot=self._one(self.lots, back, 99), tokens=tokens))
 
+    @rule(back=SOME)
+    def set_aside(self, back: int) -> None:
+        self.send(c.SetAside(lot=self._one(self.lots, back, 99)))
+
+    @rule(back=SOME)
+    def give_back(self, back: int) -> None:
+        self.send(c.GiveBack(lot=self._one(self.lots, back, 99)))
+
     @rule(days_ago=st.integers(0, 20))
     def freeze(self, days_ago: int) -> None:
         self.send(c.Freeze(failed_at=self.now - days_ago * DAY_MS))

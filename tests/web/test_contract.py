@@ -133,6 +133,8 @@ async def test_plans_periods_and_caps(each_till: Till) -> None:
     assert (await each_till.done("GET", f"{ORG}/balance"))["remaining"] == 2000
     await each_till.done("POST", f"{ORG}/plan", {"plan": None})
     assert (await each_till.done("GET", f"{ORG}/balance"))["scheduled"] is True
+    await each_till.done("POST", f"{ORG}/plan", {"plan": "enterprise"})
+    assert (await each_till.done("GET", f"{ORG}/balance"))["scheduled"] is False
     await each_till.done("POST", f"{ORG}/cap", {"cap": 5000})
     assert (await each_till.done("GET", f"{ORG}/balance"))["cap"] == 5000
     each_till.clock.pass_ms(1000)

@@ -69,8 +69,8 @@ class Auditor:
 
     @property
     def free(self) -> int:
-        """Tokens free in lots that have not lapsed."""
-        return sum(lot.available for lot in self.living.values())
+        """Tokens free in lots that have not lapsed and are not set aside."""
+        return sum(lot.available for lot in self.living.values() if not lot.aside)
 
     @property
     def left(self) -> int:
@@ -218,6 +218,21 @@ class Auditor:
         for number, tokens in entry.moves:
             self.lots[number].revoked += tokens
 
+    def _set_aside(self, entry: e.SetAside) -> None:
+        self._marked(entry, aside=True)
+
+    def _given_back(self, entry: e.GivenBack) -> None:
+        self._marked(entry, aside=False)
+
+    def _marked(self, entry: e.SetAside | e.GivenBack, *, aside: bool) -> None:
+        """Lots are set aside or given back, each once, with all that is available in them."""
+        has = tuple((n, self.lots[n].available) for n in entry.lots if self.lots[n].available)
+        self.expect("I3", has == entry.moves, f"{entry.moves} moved, the lots have {has}")
+        self.expect("I3", entry.tokens == total(entry.moves), "tokens are not the sum of moves")
+        for lot in (self.lots[number] for number in entry.lots):
+            self.expect("I2", lot.unit == "token" and lot.aside != aside, f"lot {lot.number} is {lot}")
+            lot.aside = aside
+
     def _expired(self, entry: e.Expired) -> None:
         moved = by_lot(entry.moves)
         self.expect("I1", moved.keys() <= set(entry.lots), "tokens expired in a living lot")
@@ -264,6 +279,8 @@ class Auditor:
         e.Released: _released,
         e.Refunded: _refunded,
         e.Revoked: _revoked,
+        e.SetAside: _set_aside,
+        e.GivenBack: _given_back,
         e.Expired: _expired,
         e.PeriodStarted: _period_started,
         e.PlanChanged: _plan_changed,
@@ -283,7 +300,7 @@ class Auditor:
         theirs = {
             number: (
                 lot.granted, lot.available, lot.held, lot.spent, lot.expired, lot.revoked,
-                FAR if lot.expires_at is None else lot.expires_at, int(lot.lapsed),
+                FAR if lot.expires_at is None else lot.expires_at, int(lot.lapsed), int(number in state.aside),
             )
             for number, lot in state.lots.items()
         }  # fmt: skip
@@ -300,7 +317,7 @@ class Auditor:
         derived = (account.free, account.held, account.left)
         books = (self.free, self.held, self.left)
         self.expect("I2", derived == books, f"account derives {derived}, books {books}")
-        order = sorted(lot.rank for lot in self.living.values() if lot.available)
+        order = sorted(lot.rank for lot in self.living.values() if lot.available and not lot.aside)
         self.expect("I5", order == account.order, f"burn order is {account.order}, books {order}")
         deadlines = [hold.deadline for hold in self.holds.values()]
         deadlines += [at for at in (state.stage_at, None if state.period is None else state.period.end) if at]
@@ -328,8 +345,8 @@ _KEYED_OTHERWISE = (c.Settle, c.Release, c.Extend, c.Refund, c.Tick, c.CountRefu
 """Commands keyed by the operation they are about, or that leave nothing of their own to answer with."""
 
 _ACTS = (
-    e.Opened | e.Held | e.Extended | e.Charged | e.Refunded | e.Revoked | e.Frozen | e.Restored | e.CapSet
-    | e.Unblocked | e.Reviewed
+    e.Opened | e.Held | e.Extended | e.Charged | e.Refunded | e.Revoked | e.SetAside | e.GivenBack | e.Frozen
+    | e.Restored | e.CapSet | e.Unblocked | e.Reviewed
 )  # fmt: skip
 
 

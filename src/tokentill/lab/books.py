@@ -25,6 +25,7 @@ class BookLot(Struct):
     expired: int = 0
     revoked: int = 0
     lapsed: bool = False
+    aside: bool = False
 
     @property
     def available(self) -> int:
@@ -40,12 +41,13 @@ class BookLot(Struct):
         """Everything an account says about a lot."""
         far = FAR if self.expires_at is None else self.expires_at
         moved = (self.available, self.held, self.spent, self.expired, self.revoked)
-        return (self.granted, *moved, far, int(self.lapsed))
+        return (self.granted, *moved, far, int(self.lapsed), int(self.aside))
 
     def drawable(self, time: int) -> bool:
         """Whether tokens may be drawn from it at `time`; plan lots live until their period's reset."""
         alive = self.expires_at is None or self.expires_at > time or self.priority == PLAN_PRIORITY
-        return self.unit == "token" and not self.lapsed and alive and self.available > 0
+        usable = self.unit == "token" and not self.lapsed and not self.aside
+        return usable and alive and self.available > 0
 
 
 class BookHold(Struct):

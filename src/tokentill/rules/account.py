@@ -8,11 +8,13 @@ order is priority, then expiry (soonest first, never last), then age (R-LED-2). 
 hold; what is still held in it stays chargeable by that hold, what comes back expires.
 
 Setting aside (R-LIC-1) moves nothing between lots: while `failed_at` is set no token can be spent, plan
-lots go on lapsing with their period, bought lots stop ageing and get the time back on restore.
+lots go on lapsing with their period, bought lots stop ageing and get the time back on restore. A single lot
+is set aside while a refund or a dispute about it is in progress (R-REF-5): what is available in it is then
+not free and not in the burn order; it ages and lapses as ever, and running holds on it stay chargeable.
 
 Times are epoch milliseconds; amounts whole tokens; money minor units.
 
-Requirement ids: R-LED-1, R-LED-2, R-LIC-1, R-PLAN-5, R-PLAN-6, R-ABU-2, R-ABU-3, R-ABU-5, R-ABU-6.
+Requirement ids: R-LED-1, R-LED-2, R-LIC-1, R-PLAN-5, R-PLAN-6, R-REF-5, R-ABU-2, R-ABU-3, R-ABU-5, R-ABU-6.
 """
 
 from __future__ import annotations
@@ -36,6 +38,10 @@ LOT_KEPT_MS = 400 * 86_400_000
 
 RANK_HOLD, RANK_LOT, RANK_STAGE, RANK_PERIOD = range(4)
 """Order of what is due in the same millisecond: holds give back before lots lapse before the reset."""
+
+
+class Misfit(Exception):
+    """An entry does not fit the account it is applied to: `what` says why."""
 
 
 class Lot(Struct, array_like=True):
@@ -139,6 +145,8 @@ class State(Struct, omit_defaults=True):
     warned: dict[str, int] = field(default_factory=dict)
     dropped: list[int] = field(default_factory=lambda: [0, 0, 0, 0])
     """Sums over lots closed too long ago to keep: granted, spent, expired, revoked (tokens)."""
+    aside: dict[int, str] = field(default_factory=dict)
+    """Token lots that are set aside one by one, each with the reference it was set aside under."""
 
 
 _encoder = msgspec.json.Encoder()
@@ -153,17 +161,19 @@ class Account:
     """The aggregate in memory: `state` and what is derived from it.
 
     `free`/`held`: tokens free in lots that have not lapsed / reserved, beyond the lots included; `beyond`: of
-    the reserved those that come from no lot. `order`: burn keys of token lots with something free. `timers`:
-    heap of (time, rank, id) of what may fall due; entries that no longer hold are skipped when they surface.
+    the reserved those that come from no lot; `aside`: available in lots that are set aside one by one. `order`:
+    burn keys of token lots with something free. `timers`: heap of (time, rank, id) of what may fall due;
+    entries that no longer hold are skipped when they surface.
     """
 
-    __slots__ = ("beyond", "free", "held", "order", "state", "timers")
+    __slots__ = ("aside", "beyond", "free", "held", "order", "state", "timers")
 
     def __init__(self, state: State | None = None) -> None:
         self.state = State() if state is None else state
         self.free = 0
         self.held = 0
         self.beyond = 0
+        self.aside = 0
         self.order: list[tuple[int, int, int]] = []
         self.timers: list[tuple[int, int, str | int]] = []
         if state is not None:
@@ -185,11 +195,14 @@ class Account:
 
     def _derive(self) -> None:
         state = self.state
-        self.free = sum(lot.available for lot in state.lots.values() if lot.unit == "token")
+        self.aside = sum(state.lots[number].available for number in state.aside)
+        self.free = sum(lot.available for lot in state.lots.values() if lot.unit == "token") - self.aside
         self.held = sum(hold.tokens for hold in state.holds.values())
         self.beyond = sum(hold.beyond for hold in state.holds.values())
         self.order = sorted(
-            _burn_key(lot) for lot in state.lots.values() if lot.available > 0 and lot.unit == "token"
+            _burn_key(lot)
+            for lot in state.lots.values()
+            if lot.available > 0 and lot.unit == "token" and lot.id not in state.aside
         )
         self.rebuild_timers()
 
@@ -244,7 +257,9 @@ class Account:
         return state.period is not None and state.period.end == time
 
     def list_lot(self, lot: Lot) -> None:
-        """Put a token lot with something free into the burn order, once."""
+        """Put a token lot with something free into the burn order, once; one that is set aside stays out."""
+        if lot.id in self.state.aside:
+            return
         key = _burn_key(lot)
         at = bisect_left(self.order, key)
         if at == len(self.order) or self.order[at] != key:
@@ -256,6 +271,11 @@ class Account:
         at = bisect_left(self.order, key)
         if at < len(self.order) and self.order[at] == key:
             del self.order[at]
+
+    def freed(self, moves: Moves) -> int:
+        """Tokens of `moves` that are free once they are back in their lots; those of lots set aside are not."""
+        aside = self.state.aside
+        return sum([tokens for number, tokens in moves if number not in aside])
 
     def newest_bought(self) -> int:
         """What the newest lot brought that is not the plan's, 0 without one."""
@@ -277,3 +297,4 @@ class Account:
                 sums = (lot.granted, lot.spent, lot.expired, lot.revoked)
                 state.dropped = [a + b for a, b in zip(state.dropped, sums, strict=True)]
             del state.lots[lot.id]
+            state.aside.pop(lot.id, None)

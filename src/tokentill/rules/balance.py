@@ -18,11 +18,12 @@ from tokentill.rules.warnings import Notice, notice
 
 
 class Balance(Struct, frozen=True):
-    """The balance as R-LED-1 lists it; remaining = monthly + additional - used - reserved, always.
+    """The balance as R-LED-1 lists it; remaining + set_aside = monthly + additional - used - reserved, always.
 
     monthly: this period's plan tokens, carried ones included. additional: bought and given tokens as they
     stood when the period began, plus what came since. used, reserved: of these, in this period. remaining:
-    free to spend now (0 while payment is failed; then `set_aside` says what is kept). `held` also counts
+    free to spend now. set_aside: kept and not to be spent: everything while payment is failed, and at any time
+    `lots_set_aside`, what single lots have that a refund or a dispute in progress is about. `held` also counts
     holds that outlived their lot or reach beyond it. `credit` is money credit in minor units.
     `overage_amount` is what this period's overage costs so far.
     `notice` is what a customer with a low balance is told, None while nothing is low (R-PLAN-8).
@@ -51,6 +52,7 @@ class Balance(Struct, frozen=True):
     seq: int
     time: int
     notice: Notice | None = None
+    lots_set_aside: int = 0
 
 
 def balance(account: Account, catalog: Catalog, now: int | None = None) -> Balance:
@@ -80,7 +82,7 @@ def balance(account: Account, catalog: Catalog, now: int | None = None) -> Balan
         used=used,
         reserved=reserved,
         remaining=0 if frozen else account.free,
-        set_aside=account.free if frozen else 0,
+        set_aside=account.aside + (account.free if frozen else 0),
         held=account.held,
         holds=len(state.holds),
         credit=credit,
@@ -96,4 +98,5 @@ def balance(account: Account, catalog: Catalog, now: int | None = None) -> Balan
         seq=state.seq,
         time=state.time,
         notice=notice(account, catalog, state.time if now is None else now),
+        lots_set_aside=account.aside,
     )

@@ -6,7 +6,8 @@ of a command is the same however often it is sent (R-LED-9). None states a balan
 Amounts are whole tokens. A command built by hand may hold any number at all; deciding refuses what is
 negative, zero or above `catalog.TOKENS_MAX` with a reason, and changes nothing.
 
-Requirement ids: R-LED-3, R-LED-7, R-LED-8, R-LED-9, R-LED-10, R-PLAN-4, R-PLAN-6, R-LIC-1, R-LIC-3, R-ABU-6.
+Requirement ids: R-LED-3, R-LED-7, R-LED-8, R-LED-9, R-LED-10, R-PLAN-4, R-PLAN-6, R-REF-5, R-LIC-1, R-LIC-3,
+R-ABU-6.
 """
 
 from __future__ import annotations
@@ -111,11 +112,34 @@ class Adjust(Base, frozen=True, kw_only=True, tag="adjust"):
 
 
 class Revoke(Base, frozen=True, kw_only=True, tag="revoke"):
-    """Take `tokens` back from one lot, unheld ones only (refunds, disputes)."""
+    """Take `tokens` back from lots, unheld ones only (refunds, disputes); None = all that is unheld.
 
-    lot: int
-    tokens: int
+    Without `lot` all token lots of the purchase `reference` are meant, the oldest first.
+    """
+
+    lot: int | None = None
+    tokens: int | None = None
     origin: Literal["refund", "dispute"] = "refund"
+    reference: str | None = None
+    reason: str | None = None
+
+
+class SetAside(Base, frozen=True, kw_only=True, tag="set_aside"):
+    """Set a token lot aside while a refund or a dispute about it is in progress: it cannot be spent (R-REF-5).
+
+    Running holds on it stay chargeable; what they give back stays set aside. Without `lot` all token lots of
+    the purchase `reference` are meant.
+    """
+
+    lot: int | None = None
+    reference: str | None = None
+    reason: str | None = None
+
+
+class GiveBack(Base, frozen=True, kw_only=True, tag="give_back"):
+    """Let a lot that was set aside be spent again; named as in `SetAside`."""
+
+    lot: int | None = None
     reference: str | None = None
     reason: str | None = None
 
@@ -197,6 +221,8 @@ Command = (
     | Grant
     | Adjust
     | Revoke
+    | SetAside
+    | GiveBack
     | Freeze
     | Restore
     | ChangePlan

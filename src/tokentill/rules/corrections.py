@@ -2,9 +2,10 @@
 
 Refunding a failed charge gives back in reverse burn order: overage first, then the lots last drawn from;
 what belonged to a lot that has lapsed expires. A charge is refunded once. Taking tokens back touches unheld
-ones only: held ones belong to running operations.
+ones only: held ones belong to running operations. While a refund or a dispute about a purchase is in progress
+its lots are set aside, so that what may have to be taken back is not spent meanwhile.
 
-Requirement ids: R-LED-6, R-LED-7, R-LED-8, R-LIC-5.
+Requirement ids: R-LED-6, R-LED-7, R-LED-8, R-REF-5, R-LIC-5.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 from tokentill.rules import commands as c
 from tokentill.rules import entries as e
 from tokentill.rules import exhaustion
-from tokentill.rules.account import BOUGHT_PRIORITY, PLAN_PRIORITY
+from tokentill.rules.account import BOUGHT_PRIORITY, PLAN_PRIORITY, Lot
 from tokentill.rules.catalog import TOKENS_MAX
 from tokentill.rules.receipts import Receipt, receipt
 from tokentill.rules.refusals import Code, Refusal
@@ -63,7 +64,7 @@ def _give_back(turn: Turn, command: c.Refund, charged: e.Charged, tokens: int) -
         if lot is None:
             return Refusal(Code.NOT_POSSIBLE, "The tokens of this charge are too long gone to be given back.")
         (lapsed if lot.lapsed else returned).append((number, take))
-    fields = turn.stamp(free=sum(n for _, n in returned))
+    fields = turn.stamp(free=turn.account.freed(tuple(returned)))
     fields.update(key=command.operation, part=2, user=charged.user, feature=charged.feature)
     in_period = state.period is None or charged.time >= state.period.start
     entry = e.Refunded(
@@ -151,25 +152,99 @@ def _exceeds_unheld(free: int, tokens: int) -> Refusal:
     return Refusal(Code.EXCEEDS_UNHELD, message, balance=free, needed=tokens)
 
 
+def _lots_of(turn: Turn, lot: int | None, reference: str | None) -> list[Lot] | Refusal:
+    """The lots a command names: the one of the number, or all token lots of the purchase, oldest first."""
+    lots = turn.state.lots
+    if lot is not None:
+        known = lots.get(lot) if type(lot) is int else None
+        if known is None:
+            return Refusal(Code.UNKNOWN_LOT, "This organization has no lot of this number.")
+        return [known]
+    if reference is None:
+        message = "Say which lot: its number, or the reference of the purchase that brought it."
+        return Refusal(Code.INVALID, message, detail="lot")
+    found = [known for known in lots.values() if known.reference == reference and known.unit == "token"]
+    return found or Refusal(Code.UNKNOWN_LOT, "This organization has no token lot of this reference.")
+
+
 def revoke(turn: Turn, command: c.Revoke) -> Reply:
-    """Take unheld tokens back from one lot (refunds and disputes)."""
-    wrong = bad_amount(command.tokens)
+    """Take unheld tokens back from the lots of a purchase (refunds and disputes), also from lots set aside."""
+    wrong = None if command.tokens is None else bad_amount(command.tokens)
     if wrong is not None:
         return wrong
-    lot = turn.state.lots.get(command.lot) if type(command.lot) is int else None
-    if lot is None:
-        return Refusal(Code.UNKNOWN_LOT, "This organization has no lot of this number.")
-    if command.tokens > lot.available:
-        return _exceeds_unheld(lot.available, command.tokens)
+    lots = _lots_of(turn, command.lot, command.reference)
+    if type(lots) is Refusal:
+        return lots
+    assert type(lots) is list
+    free = sum(lot.available for lot in lots)
+    left = tokens = free if command.tokens is None else command.tokens
+    if tokens > free:
+        return _exceeds_unheld(free, tokens)
+    moves: list[tuple[int, int]] = []
+    for lot in lots:
+        take = min(left, lot.available)
+        left -= take
+        if take:
+            moves.append((lot.id, take))
+    unit = lots[0].unit
     entry = e.Revoked(
-        **turn.signed(free=-command.tokens if lot.unit == "token" else 0),
-        tokens=command.tokens,
-        moves=((command.lot, command.tokens),),
+        **turn.signed(free=-turn.account.freed(tuple(moves)) if unit == "token" else 0),
+        tokens=tokens,
+        moves=tuple(moves),
         origin=command.origin,
-        unit=lot.unit,
+        unit=unit,
         reference=command.reference,
         reason=command.reason,
     )
     turn.emit(entry)
     warn(turn)
+    return receipt(entry)
+
+
+def set_aside(turn: Turn, command: c.SetAside) -> Reply:
+    """Set the lots of a purchase aside while a refund or a dispute is in progress (R-REF-5)."""
+    lots = _lots_of(turn, command.lot, command.reference)
+    if type(lots) is Refusal:
+        return lots
+    assert type(lots) is list
+    if lots[0].unit != "token":
+        return Refusal(Code.NOT_POSSIBLE, "This lot is money credit. Only lots of tokens are set aside.")
+    fresh = [lot for lot in lots if lot.id not in turn.state.aside]
+    if not fresh:
+        return Refusal(Code.NOT_POSSIBLE, "These tokens are set aside already.")
+    moves = tuple((lot.id, lot.available) for lot in fresh if lot.available)
+    tokens = sum(tokens for _, tokens in moves)
+    entry = e.SetAside(
+        **turn.signed(free=-tokens),
+        tokens=tokens,
+        moves=moves,
+        lots=tuple(lot.id for lot in fresh),
+        reference=command.reference,
+        reason=command.reason,
+    )
+    turn.emit(entry)
+    warn(turn)
+    return receipt(entry)
+
+
+def give_back(turn: Turn, command: c.GiveBack) -> Reply:
+    """Let lots that were set aside be spent again: the refund was not taken, the dispute was won (R-REF-5)."""
+    lots = _lots_of(turn, command.lot, command.reference)
+    if type(lots) is Refusal:
+        return lots
+    assert type(lots) is list
+    kept = [lot for lot in lots if lot.id in turn.state.aside]
+    if not kept:
+        return Refusal(Code.NOT_POSSIBLE, "These tokens are not set aside, so there is nothing to give back.")
+    moves = tuple((lot.id, lot.available) for lot in kept if lot.available)
+    tokens = sum(tokens for _, tokens in moves)
+    entry = e.GivenBack(
+        **turn.signed(free=tokens),
+        tokens=tokens,
+        moves=moves,
+        lots=tuple(lot.id for lot in kept),
+        reference=command.reference,
+        reason=command.reason,
+    )
+    turn.emit(entry)
     return receipt(entry)

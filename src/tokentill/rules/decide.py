@@ -164,6 +164,8 @@ _RULES: dict[type[c.Base], Callable[[Turn, Any], Receipt | Refusal]] = {
     c.Grant: corrections.grant,
     c.Adjust: corrections.adjust,
     c.Revoke: corrections.revoke,
+    c.SetAside: corrections.set_aside,
+    c.GiveBack: corrections.give_back,
     c.Freeze: payment.freeze,
     c.Restore: payment.restore,
     c.ChangePlan: plans.change_plan,

@@ -153,6 +153,22 @@ class Revoked(Base, frozen=True, kw_only=True, tag="revoke"):
     reference: str | None = None
 
 
+class SetAside(Base, frozen=True, kw_only=True, tag="set_aside"):
+    """`lots` are set aside while a refund or a dispute about them is in progress; `moves` is what was free in them."""
+
+    moves: Moves
+    lots: tuple[int, ...]
+    reference: str | None = None
+
+
+class GivenBack(Base, frozen=True, kw_only=True, tag="give_back"):
+    """`lots` that were set aside can be spent again; `moves` is what is free in them now."""
+
+    moves: Moves
+    lots: tuple[int, ...]
+    reference: str | None = None
+
+
 class Expired(Base, frozen=True, kw_only=True, tag="expiry"):
     """Lots that lapsed; `moves` is what was free in them, `lots` all that closed for new holds."""
 
@@ -304,6 +320,8 @@ Entry = (
     | Released
     | Refunded
     | Revoked
+    | SetAside
+    | GivenBack
     | Expired
     | PeriodStarted
     | OverageBilled

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tokentill.rules import counters
+from tokentill.rules import aside, counters
 from tokentill.rules import entries as e
 from tokentill.rules.account import (
     PLAN_PRIORITY,
@@ -23,13 +23,12 @@ from tokentill.rules.account import (
     Account,
     Hold,
     Lot,
+    Misfit,
     Period,
     State,
 )
 
-
-class Misfit(Exception):
-    """An entry does not fit the account it is applied to: `what` says why."""
+__all__ = ["Misfit", "evolve"]
 
 
 def evolve(account: Account, entry: e.Entry) -> None:
@@ -67,6 +66,9 @@ def _draw(account: Account, number: int, tokens: int) -> Lot:
         raise Misfit(f"{tokens} tokens of lot {number}, which has {lot.available} free")
     lot.available -= tokens
     if lot.unit == "token":
+        if number in account.state.aside:
+            account.aside -= tokens
+            return lot
         account.free -= tokens
         if lot.available == 0:
             account.unlist_lot(lot)
@@ -80,7 +82,10 @@ def _return(account: Account, lot: Lot, tokens: int) -> None:
     if lot.available == 0:
         account.list_lot(lot)
     lot.available += tokens
-    account.free += tokens
+    if lot.id in account.state.aside:
+        account.aside += tokens
+    else:
+        account.free += tokens
 
 
 def _unhold(state: State, number: int, tokens: int) -> Lot:
@@ -370,6 +375,8 @@ _APPLY: dict[type[e.Base], Callable[[Account, Any], None]] = {
     e.Released: _released,
     e.Refunded: _refunded,
     e.Revoked: _revoked,
+    e.SetAside: aside.set_aside,
+    e.GivenBack: aside.given_back,
     e.Expired: _expired,
     e.PeriodStarted: _period_started,
     e.OverageBilled: _overage_billed,

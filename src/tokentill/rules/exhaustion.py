@@ -138,7 +138,12 @@ def _comes_back(account: Account, plan: Plan | None, tokens: int) -> bool:
     if fair_use is not None and state.unlimited_used + tokens <= fair_use:
         return True
     returning = (
-        sum(n for hold in state.holds.values() for lot, n in hold.moves if not state.lots[lot].lapsed)
+        sum(
+            n
+            for hold in state.holds.values()
+            for lot, n in hold.moves
+            if not state.lots[lot].lapsed and lot not in state.aside
+        )
         if len(state.holds) <= HOLDS_SUMMED_MAX
         else account.held
     )

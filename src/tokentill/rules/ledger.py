@@ -253,7 +253,7 @@ def settle(turn: Turn, command: c.Settle) -> Reply:
     else:
         moves, returned, lapsed = split(state, hold.moves, tokens)
         beyond = max(0, tokens - (hold.tokens - hold.beyond))
-        back = sum([n for _, n in returned])
+        back = account.freed(returned)
     waived = beyond > 0 and hold.beyond_kind == "overage" and state.failed_at is not None
     entry = e.Charged(
         seq=state.seq + 1,
@@ -364,7 +364,7 @@ def end_hold(turn: Turn, key: str, reason: str) -> e.Released:
     """Release the open hold `key`; used by callers and by its deadline."""
     hold = turn.state.holds[key]
     _, returned, lapsed = split(turn.state, hold.moves, 0)
-    fields = turn.stamp(free=sum(n for _, n in returned), held=-hold.tokens)
+    fields = turn.stamp(free=turn.account.freed(returned), held=-hold.tokens)
     fields.update(key=key, part=1, user=hold.user, feature=hold.feature, reason=reason)
     entry = e.Released(
         **fields,

@@ -4,8 +4,8 @@ A reset is an expiry, the bill of the overage, the start of the period and the g
 the grant has a deterministic id (organization, plan, start), so that a period is granted once (invariant I12).
 A change of plan that waits for the period's end takes effect at the reset, whoever brings it about.
 
-Rollover (R-PLAN-5): what is unspent and unheld in plan lots, old rollover included, is carried up to the
-cap. While payment is failed periods go by without a grant; restoring grants the current one (readings).
+Rollover (R-PLAN-5): what is unspent, unheld and not set aside in plan lots, old rollover included, is carried
+up to the cap. While payment is failed periods go by without a grant; restoring grants the current one (readings).
 
 Requirement ids: R-PLAN-4, R-PLAN-5, R-PLAN-6, R-LIC-1, R-LED-2.
 """
@@ -128,11 +128,11 @@ def expire(turn: Turn, lots: list[Lot]) -> None:
         some = [lot for lot in lots if lot.unit == unit]
         if not some:
             continue
-        free = sum(lot.available for lot in some)
+        moves = tuple((lot.id, lot.available) for lot in some if lot.available)
         entry = e.Expired(
-            **turn.stamp(free=-free if unit == "token" else 0),
-            tokens=free,
-            moves=tuple((lot.id, lot.available) for lot in some if lot.available),
+            **turn.stamp(free=-turn.account.freed(moves) if unit == "token" else 0),
+            tokens=sum(tokens for _, tokens in moves),
+            moves=moves,
             lots=tuple(lot.id for lot in some),
             unit="token" if unit == "token" else "money",
         )
@@ -225,7 +225,7 @@ def reset(turn: Turn, command: c.Reset) -> Receipt | Refusal:
 def _close_period(turn: Turn, new: Plan | None) -> int:
     """End the running period: its plan tokens lapse, its overage is billed. Gives what is carried into one of `new`."""
     old = turn.current_plan()
-    unspent = sum(lot.available for lot in plan_lots(turn))
+    unspent = sum(lot.available for lot in plan_lots(turn) if lot.id not in turn.state.aside)
     expire(turn, plan_lots(turn))
     bill_overage(turn)
     return _carry(old, unspent) if old is new else min(_carry(old, unspent), _carry(new, unspent))

@@ -38,8 +38,8 @@ SNAPSHOT_BYTES_MIN = 16_384
 
 _encode = e.encode
 _movement = e.movement
-_KINDS = {kind: name for kind, name in e.KINDS.items() if kind not in (e.Granted, e.Revoked)}
-"""The others have a reference, and their kind of movement depends on their content."""
+_KINDS = {kind: name for kind, name in e.KINDS.items() if "reference" not in kind.__struct_fields__}
+"""The others have a reference, and the kind of movement of some depends on their content."""
 
 
 class Cached:
@@ -269,7 +269,7 @@ class Book:
             kind = _KINDS.get(type(entry))
             reference = None
             if kind is None:
-                kind, reference = _movement(entry), entry.reference  # type: ignore[union-attr]  # these two have one
+                kind, reference = _movement(entry), entry.reference  # type: ignore[union-attr]  # these have one
             operation = entry.key
             digits = None
             if operation is not None:

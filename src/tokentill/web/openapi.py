@@ -22,10 +22,11 @@ _REF = "#/components/schemas/{name}"
 _RULE = re.compile(r"\s*\((?:R-[A-Z]+-[0-9]+(?:, )?)+\)")
 
 _TEXTS = {
-    "Balance": "The balance. remaining = monthly + additional - used - reserved, always. monthly: this period's plan "
-    "tokens, carried ones included. additional: bought and given tokens as they stood when the period began, plus "
-    "what came since. used, reserved: of these, in this period. remaining: free to spend now (0 while payment is "
-    "failed; then set_aside says what is kept). held also counts holds that outlived their lot or reach beyond it. "
+    "Balance": "The balance. remaining + set_aside = monthly + additional - used - reserved. monthly: this period's "
+    "plan tokens, carried ones included. additional: bought and given tokens as they stood when the period began, plus "
+    "what came since. used, reserved: of these, in this period. remaining: free to spend now. set_aside: kept and not "
+    "to be spent: everything while payment is failed, and at any time lots_set_aside, what single lots have that a "
+    "refund or a dispute in progress is about. held also counts holds that outlived their lot or reach beyond it. "
     "credit is money credit in minor units. overage_amount is what this period's overage costs so far.",
     "Receipt": "The answer to a command that was done. operation: its id, which is also the hold's id. kind: the "
     "journal's word (hold, charge, release, refund, purchase, …). tokens: what it moved. balance: free tokens after "

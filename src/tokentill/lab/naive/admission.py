@@ -188,7 +188,7 @@ def cover_of(book: Notebook, tokens: int, least: int | None) -> Cover | None:
 
 def _uncovered(book: Notebook, tokens: int) -> Code:
     """Only running operations stand in the way, or the spending cap, or there is nothing left."""
-    living = {lot.number for lot in book.lots if not lot.lapsed}
+    living = {lot.number for lot in book.lots if not lot.lapsed and not lot.aside}
     coming = sum(n for hold in book.open_holds() for number, n in hold.draws if number in living)
     plan, running = book.plan, book.open_holds()
     if running and book.free() + coming >= tokens:

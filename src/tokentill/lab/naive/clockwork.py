@@ -139,8 +139,8 @@ def end_plan(book: Notebook) -> None:
 
 
 def plan_tokens(book: Notebook) -> int:
-    """What is left of the plan's tokens."""
-    return sum(book.left_in(lot) for lot in book.lots if lot.of_plan and not lot.lapsed)
+    """What is left of the plan's tokens; those that are set aside do not go on."""
+    return sum(book.left_in(lot) for lot in book.lots if lot.of_plan and not lot.lapsed and not lot.aside)
 
 
 def close_period(book: Notebook) -> int:
@@ -148,11 +148,9 @@ def close_period(book: Notebook) -> int:
     tokens, amount = book.overage_now()
     if tokens and book.start is not None:
         book.bills.append((tokens, amount, book.start))
-    unspent = 0
+    unspent = plan_tokens(book)
     for lot in book.lots:
-        if lot.of_plan and not lot.lapsed:
-            unspent += book.left_in(lot)
-            lot.lapsed = True
+        lot.lapsed = lot.lapsed or lot.of_plan
     return 0 if book.failed_at is not None else may_carry(book.plan, unspent)
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from msgspec import UNSET
 
-from tokentill.lab.naive import admission, clockwork, uses
+from tokentill.lab.naive import admission, clockwork, lots, uses
 from tokentill.lab.naive.calendar import DAY_MS, period_start
-from tokentill.lab.naive.notebook import Answer, Notebook
+from tokentill.lab.naive.notebook import Answer, Notebook, done
 from tokentill.rules import commands as c
 from tokentill.rules.catalog import TOKENS_MAX, Catalog, Plan
 from tokentill.rules.refusals import Code
@@ -43,10 +43,10 @@ class Naive:
             answer = admission.use(book, envelope, command)
         else:
             answer = _OPS[type(command)](book, command)
-        down = isinstance(command, c.Charge | c.Settle | c.Revoke)
+        down = isinstance(command, c.Charge | c.Settle | c.Revoke | c.SetAside)
         down = down or (isinstance(command, c.Adjust) and command.tokens < 0)
-        done = answer.code is None and not answer.figures.get("replayed")
-        clockwork.warn(book) if down and done else clockwork.rearm(book)
+        down = down and answer.code is None and not answer.figures.get("replayed")
+        clockwork.warn(book) if down else clockwork.rearm(book)
         if answer.code is None and not {"balance", "held"} & answer.figures.keys():
             answer.figures.update(balance=book.free(), held=book.held())
         if by_key and (answer.remembered if answer.code else not _says_nothing(command)):
@@ -68,14 +68,6 @@ def _says_nothing(command: c.Base) -> bool:
     return isinstance(command, c.Tick | c.CountRefusals)
 
 
-def _done(kind: str, tokens: int = 0, **figures: object) -> Answer:
-    return Answer(None, {"kind": kind, "tokens": tokens, **figures})
-
-
-def _amount(tokens: int) -> bool:
-    return 1 <= tokens <= TOKENS_MAX
-
-
 def _open(book: Notebook, command: c.Open) -> Answer:
     if book.opened:
         return Answer(Code.ORGANIZATION_EXISTS)
@@ -87,48 +79,14 @@ def _open(book: Notebook, command: c.Open) -> Answer:
         return Answer(Code.INVALID)
     book.opened, book.anchor = True, anchor
     if plan is None:
-        return _done("open")
+        return done("open")
     book.plan_id = plan
     cycle, number = book.catalog.plans[plan].cycle, 0
     while period_start(anchor, cycle, number + 1) <= book.now:
         number += 1
     start, end = (period_start(anchor, cycle, n) for n in (number, number + 1))
     clockwork.begin_period(book, number, start, end, 0, billed=True)
-    return _done("open")
-
-
-def _grant(book: Notebook, command: c.Grant) -> Answer:
-    late = command.expires_at is not None and command.expires_at <= book.now
-    if not _amount(command.tokens) or late or command.origin in ("plan", "rollover"):
-        return Answer(Code.INVALID)
-    lot = clockwork.add_lot(book, command.tokens, command.origin, command.expires_at, command.unit)
-    kinds = {"pack": "purchase"}
-    return _done(kinds.get(command.origin, command.origin), command.tokens, lot=lot.number)
-
-
-def _adjust(book: Notebook, command: c.Adjust) -> Answer:
-    if not _amount(abs(command.tokens)) or not command.reason.strip() or not command.actor.strip():
-        return Answer(Code.INVALID)
-    if command.tokens > 0:
-        lot = clockwork.add_lot(book, command.tokens, "adjustment", None)
-        return _done("adjustment", command.tokens, lot=lot.number)
-    if -command.tokens > book.free():
-        return Answer(Code.EXCEEDS_UNHELD)
-    for number, n in book.draw(-command.tokens):
-        book.lots[number - 1].revoked += n
-    return _done("adjustment", -command.tokens)
-
-
-def _revoke(book: Notebook, command: c.Revoke) -> Answer:
-    if not _amount(command.tokens):
-        return Answer(Code.INVALID)
-    lot = book.lot(command.lot)
-    if lot is None:
-        return Answer(Code.UNKNOWN_LOT)
-    if command.tokens > book.left_in(lot):
-        return Answer(Code.EXCEEDS_UNHELD)
-    lot.revoked += command.tokens
-    return _done("revoke", command.tokens)
+    return done("open")
 
 
 def _freeze(book: Notebook, command: c.Freeze) -> Answer:
@@ -138,7 +96,7 @@ def _freeze(book: Notebook, command: c.Freeze) -> Answer:
     if book.failed_at is None:
         book.failed_at = failed_at
         book.standing = clockwork.standing(book, book.now)
-    return _done("freeze", book.free())
+    return done("freeze", book.free())
 
 
 def _restore(book: Notebook, _command: c.Restore) -> Answer:
@@ -151,7 +109,7 @@ def _restore(book: Notebook, _command: c.Restore) -> Answer:
     restored = book.free()
     if book.unpaid:
         clockwork.grant_allowance(book)
-    return _done("restore", restored)
+    return done("restore", restored)
 
 
 def _change_plan(book: Notebook, command: c.ChangePlan) -> Answer:
@@ -162,10 +120,10 @@ def _change_plan(book: Notebook, command: c.ChangePlan) -> Answer:
         if not book.scheduled:
             return Answer(Code.NOT_POSSIBLE)
         book.scheduled, book.scheduled_plan = False, None
-        return _done("plan_scheduled", plan=command.plan)
+        return done("plan_scheduled", plan=command.plan)
     if not _at_once(book, new, command.when):
         book.scheduled, book.scheduled_plan = True, command.plan
-        return _done("plan_scheduled", plan=command.plan)
+        return done("plan_scheduled", plan=command.plan)
     if book.failed_at is not None and command.plan is not None:
         return Answer(Code.NOT_POSSIBLE)
     if book.start == book.now:
@@ -175,7 +133,7 @@ def _change_plan(book: Notebook, command: c.ChangePlan) -> Answer:
     due = 0 if new is None else max(0, (new.price or 0) - credit)
     clockwork.close_period(book)
     clockwork.change_plan(book, command.plan, book.now)
-    return _done("plan", plan=command.plan, credit=credit, due=due)
+    return done("plan", plan=command.plan, credit=credit, due=due)
 
 
 def _at_once(book: Notebook, new: Plan | None, when: str) -> bool:
@@ -214,19 +172,19 @@ def _reset(book: Notebook, command: c.Reset) -> Answer:
     plan = book.plan
     if plan is None:
         clockwork.end_plan(book)
-        return _done("plan", plan=None)
+        return done("plan", plan=None)
     book.anchor = book.now
     end = command.end or period_start(book.now, plan.cycle, 1)
     clockwork.begin_period(book, 0, book.now, end, carried, billed=True)
     tokens = 0 if book.unpaid else plan.tokens
-    return _done("reset", tokens, plan=plan.id, period_end=end)
+    return done("reset", tokens, plan=plan.id, period_end=end)
 
 
 def _set_cap(book: Notebook, command: c.SetCap) -> Answer:
     if command.cap is not None and not 0 <= command.cap <= TOKENS_MAX:
         return Answer(Code.INVALID)
     book.cap = command.cap
-    return _done("cap")
+    return done("cap")
 
 
 def _attempt(book: Notebook, command: c.Attempt) -> Answer:
@@ -241,19 +199,19 @@ def _unblock(book: Notebook, command: c.Unblock) -> Answer:
     if user.blocked_until <= book.now:
         return Answer(Code.NOT_POSSIBLE)
     user.blocked_until, user.attempts = 0, []
-    return _done("unblock")
+    return done("unblock")
 
 
 def _count_refusals(_book: Notebook, _command: c.CountRefusals) -> Answer:
-    return _done("tick")
+    return done("tick")
 
 
 def _review(_book: Notebook, _command: c.Review) -> Answer:
-    return _done("review")  # whatever it says: what needs a person must never be turned away
+    return done("review")  # whatever it says: what needs a person must never be turned away
 
 
 def _tick(_book: Notebook, _command: c.Tick) -> Answer:
-    return _done("tick")
+    return done("tick")
 
 
 _OPS: dict[type[c.Base], Callable[[Notebook, Any], Answer]] = {
@@ -262,9 +220,11 @@ _OPS: dict[type[c.Base], Callable[[Notebook, Any], Answer]] = {
     c.Release: uses.release,
     c.Extend: uses.extend,
     c.Refund: uses.refund,
-    c.Grant: _grant,
-    c.Adjust: _adjust,
-    c.Revoke: _revoke,
+    c.Grant: lots.grant,
+    c.Adjust: lots.adjust,
+    c.Revoke: lots.revoke,
+    c.SetAside: lots.set_aside,
+    c.GiveBack: lots.give_back,
     c.Freeze: _freeze,
     c.Restore: _restore,
     c.ChangePlan: _change_plan,

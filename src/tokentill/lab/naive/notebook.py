@@ -27,6 +27,11 @@ class Answer(Struct, frozen=True):
     """Whether a duplicate under the same key is due exactly this answer."""
 
 
+def done(kind: str, tokens: int = 0, **figures: object) -> Answer:
+    """What a command that was done must answer."""
+    return Answer(None, {"kind": kind, "tokens": tokens, **figures})
+
+
 class LotNote(Struct):
     """A lot as it was given; `revoked` is the only figure that is written here."""
 
@@ -42,6 +47,9 @@ class LotNote(Struct):
     gone: bool = False
     """Empty and given so long ago that only its sums are kept."""
     spent_before: int = 0
+    reference: str | None = None
+    aside: bool = False
+    """A refund or a dispute about it is in progress."""
 
 
 class UseNote(Struct):
@@ -148,7 +156,11 @@ class Notebook:
 
     def free(self) -> int:
         """Tokens free to spend."""
-        return sum(self.left_in(lot) for lot in self.lots if lot.unit == "token")
+        return sum(self.left_in(lot) for lot in self.lots if lot.unit == "token" and not lot.aside)
+
+    def aside(self) -> int:
+        """Tokens in lots that are set aside one by one."""
+        return sum(self.left_in(lot) for lot in self.lots if lot.aside)
 
     def held(self) -> int:
         """Tokens reserved by open holds, from lots and beyond."""
@@ -160,7 +172,7 @@ class Notebook:
 
     def draw(self, tokens: int) -> Draws:
         """Where `tokens` come from: plan lots first, then the soonest to expire, then the oldest (R-LED-2)."""
-        alive = [lot for lot in self.lots if lot.unit == "token" and self.left_in(lot) > 0]
+        alive = [lot for lot in self.lots if lot.unit == "token" and not lot.aside and self.left_in(lot) > 0]
 
         def turn(lot: LotNote) -> tuple[bool, int, int]:
             return (not lot.of_plan, FOREVER if lot.expires_at is None else lot.expires_at, lot.number)
@@ -215,7 +227,8 @@ class Notebook:
             "plan": self.plan_id,
             "standing": self.standing,
             "remaining": 0 if frozen else free,
-            "set_aside": free if frozen else 0,
+            "set_aside": self.aside() + (free if frozen else 0),
+            "lots_set_aside": self.aside(),
             "held": self.held(),
             "holds": len(self.open_holds()),
             "overage_tokens": overage_tokens,

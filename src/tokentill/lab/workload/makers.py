@@ -10,6 +10,7 @@ from tokentill.rules.catalog import DAY_MS, AbuseLimits
 from tokentill.rules.entries import Origin
 
 USERS = ("ann", "bob", None)
+PURCHASES = ("order 1", "order 2", "order 3")
 KEY_LIMITS = AbuseLimits(tokens_per_request_max=3, requests_per_minute_max=2, attempts_max=4)
 """What an API key of its own limits would bring."""
 
@@ -109,6 +110,7 @@ def grant(m: Memory) -> c.Grant:
         origin=m.pick(own) if m.chance(1) else m.pick(origins),
         expires_at=expires,
         unit="money" if m.chance(10) else "token",
+        reference=m.pick(PURCHASES) if m.chance(50) else None,
     )
 
 
@@ -121,11 +123,33 @@ def adjust(m: Memory) -> c.Adjust:
 
 
 def revoke(m: Memory) -> c.Revoke:
-    """Tokens taken back from a lot, sometimes from one that never was."""
-    lot, tokens = m.pick(m.lots[-8:]) if m.lots and m.chance(85) else (m.dice.randrange(40), 3)
+    """Tokens taken back from a lot or a purchase, sometimes from one that never was."""
+    lot, tokens = _lot(m)
     if m.chance(60):
         tokens = 1 + m.dice.randrange(5)
+    if m.chance(30):
+        whole = None if m.chance(50) else tokens
+        return c.Revoke(reference=m.pick((*PURCHASES, "no such order")), tokens=whole)
     return c.Revoke(lot=lot, tokens=m.odd_amount() if m.chance(5) else tokens)
+
+
+def _lot(m: Memory) -> tuple[int, int]:
+    """A lot and what it brought, now and then one that never was."""
+    return m.pick(m.lots[-8:]) if m.lots and m.chance(85) else (m.dice.randrange(40), 3)
+
+
+def set_aside(m: Memory) -> c.SetAside:
+    """A lot or a purchase set aside."""
+    if m.chance(50):
+        return c.SetAside(lot=_lot(m)[0], reference="case 7")
+    return c.SetAside(reference=m.pick((*PURCHASES, *PURCHASES, "no such order", None)))
+
+
+def give_back(m: Memory) -> c.GiveBack:
+    """The same, given back."""
+    if m.chance(50):
+        return c.GiveBack(lot=_lot(m)[0])
+    return c.GiveBack(reference=m.pick((*PURCHASES, *PURCHASES, "no such order", None)))
 
 
 def freeze(m: Memory) -> c.Freeze:
@@ -195,6 +219,8 @@ WEIGHTS: dict[Callable[[Memory], c.Command], int] = {
     grant: 9,
     adjust: 4,
     revoke: 4,
+    set_aside: 3,
+    give_back: 2,
     freeze: 2,
     restore: 3,
     change_plan: 4,

@@ -1,0 +1,39 @@
+"""Lots set aside one by one: what a refund or a dispute in progress does to the lot it is about.
+
+Part of evolving. Setting aside moves nothing between the columns of a lot: what is available in it stays
+there, is not free to spend, and is free again when the lot is given back.
+
+Requirement ids: R-REF-5, R-LED-1.
+"""
+
+from __future__ import annotations
+
+from tokentill.rules import entries as e
+from tokentill.rules.account import Account, Misfit
+
+
+def set_aside(account: Account, entry: e.SetAside) -> None:
+    """Evolve by lots that were set aside."""
+    state = account.state
+    for number in entry.lots:
+        lot = state.lots.get(number)
+        if lot is None or lot.unit != "token" or number in state.aside:
+            raise Misfit(f"lot {number} cannot be set aside")
+        account.unlist_lot(lot)
+        state.aside[number] = entry.reference or ""
+        account.free -= lot.available
+        account.aside += lot.available
+
+
+def given_back(account: Account, entry: e.GivenBack) -> None:
+    """Evolve by lots that can be spent again."""
+    state = account.state
+    for number in entry.lots:
+        lot = state.lots.get(number)
+        if lot is None or number not in state.aside:
+            raise Misfit(f"lot {number} is not set aside")
+        del state.aside[number]
+        account.aside -= lot.available
+        account.free += lot.available
+        if lot.available:
+            account.list_lot(lot)
