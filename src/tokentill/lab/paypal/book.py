@@ -14,9 +14,10 @@ from decimal import Decimal
 from typing import Any
 
 WHOLE = frozenset({"HUF", "JPY", "TWD"})
-CURRENCIES = WHOLE | frozenset(
-    "AUD BRL CAD CHF CNY CZK DKK EUR GBP HKD ILS MXN MYR NOK NZD PHP PLN SEK SGD THB USD".split()
-)
+CURRENCIES = WHOLE | frozenset({
+    "AUD", "BRL", "CAD", "CHF", "CNY", "CZK", "DKK", "EUR", "GBP", "HKD", "ILS", "MXN", "MYR", "NOK", "NZD", "PHP",
+    "PLN", "SEK", "SGD", "THB", "USD",
+})  # fmt: skip
 EXPIRY_MS = 6 * 3_600_000
 PAYER = "LABPAYER22222"
 

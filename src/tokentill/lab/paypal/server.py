@@ -4,8 +4,10 @@ Beside PayPal's own addresses there are the customer's: `/checkoutnow?token=ORDE
 leads back to the shop, with `&cancel=1` it leads to where a customer gives up. Under `/lab/` are the things that
 otherwise banks and PayPal do; each takes a POST and answers 204 (`/lab/help` lists them).
 
-`faults` makes the next requests fail: `("drop", 0)` closes without an answer after doing what was asked,
-`("lost", 0)` before doing it, `("status", 503)` answers so, `("slow", 500)` waits that many ms and then goes on.
+`faults` makes the next requests of the API fail: `("cut", 0)` breaks off in the answer after doing what was asked,
+`("silent", 0)` does it and never answers, `("lost", 0)` does nothing and never answers, `("status", 503)` answers so,
+`("slow", 500)` waits that many ms and then goes on, `("garbage", 0)` does it and answers what is no JSON, `("huge", 0)`
+does it and answers without end.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import contextlib
 import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, MutableMapping
-from typing import Any, override
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlencode
 
 import uvicorn
@@ -24,6 +26,15 @@ import uvicorn
 from tokentill.lab.paypal.authority import Authority
 from tokentill.lab.paypal.book import Book, Json, Refusal, numbers, unknown
 from tokentill.lab.paypal.outbox import Outbox
+
+if TYPE_CHECKING:
+    from typing_extensions import override
+else:
+
+    def override(method: Any) -> Any:
+        """Mark a method that replaces one of its parent; Python has it since 3.12."""
+        return method
+
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -77,16 +88,25 @@ class Lab:
         if fault == "slow":
             await asyncio.sleep(figure / 1000)
         if fault == "lost":
-            raise ConnectionAbortedError("the request is lost")
+            await _gone(receive)
+            return
         if fault == "status":
             await _reply(
                 send, figure, {"name": "INTERNAL_SERVER_ERROR", "message": "as asked", "debug_id": "lab"}
             )
             return
         status, answer, location = self._answer(scope, headers, body)
-        if fault == "drop":
-            raise ConnectionAbortedError("the answer is lost")
-        await _reply(send, status, answer, location)
+        if fault == "silent":
+            await _gone(receive)
+        elif fault == "cut":
+            await send(
+                {"type": "http.response.start", "status": status, "headers": [(b"content-length", b"99")]}
+            )
+            await send({"type": "http.response.body", "body": b"{", "more_body": True})
+        elif fault in ("garbage", "huge"):
+            await _reply(send, status, b"<html>" * (1 if fault == "garbage" else 1_000_000))
+        else:
+            await _reply(send, status, answer, location)
 
     def _aside(self, path: str) -> bool:
         return path.startswith(("/lab/", "/checkoutnow", "/v1/oauth2/"))
@@ -197,8 +217,22 @@ class Lab:
         key = (path, headers["paypal-request-id"])
         if key in self.book.done:
             return 200, self.book.done[key]()
-        self.book.done[key] = deed()
+        try:
+            self.book.done[key] = deed()
+        except Refusal as refusal:
+            again = refusal
+
+            def refuse() -> Json:
+                raise again
+
+            self.book.done[key] = refuse
         return 201, self.book.done[key]()
+
+
+async def _gone(receive: Receive) -> None:
+    """Wait until the client has given up."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _reply(send: Send, status: int, answer: object, location: str = "") -> None:
@@ -212,6 +246,15 @@ async def _reply(send: Send, status: int, answer: object, location: str = "") ->
 
 
 class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = asyncio.Event()
+
+    @override
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready.set()
+
     @override
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -235,8 +278,7 @@ async def serving(
         server = _Server(config)
         lab.base = lab.book.base = f"http{'s' if tls else ''}://127.0.0.1:{port}"
         task = asyncio.ensure_future(server.serve([listener]))
-        while not server.started and not task.done():
-            await asyncio.sleep(0.005)
+        await server.ready.wait()
         try:
             yield lab.base
         finally:

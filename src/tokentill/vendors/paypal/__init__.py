@@ -1,0 +1,1 @@
+"""PayPal: checkouts by Orders v2, refunds, disputes, and webhooks that are verified offline."""

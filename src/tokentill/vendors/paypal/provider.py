@@ -1,0 +1,324 @@
+"""PayPal as a payment provider: one-time checkouts, refunds of them, and what becomes of them.
+
+The customer approves an order at PayPal; the money is taken by us, when the customer comes back (`look`) or when
+PayPal tells us of the approval (`happenings`), whichever is first. Both take it under one request id, and PayPal
+takes the money of an order once, so a race ends with one payment. A second order of the same purchase cannot be
+paid either: both carry the purchase as their invoice number, of which PayPal takes one.
+
+Subscriptions, saved methods and a customer's portal are not offered.
+
+Requirement ids: R-PLAT-1, R-PACK-2, R-PACK-3, R-REF-6.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
+from urllib.parse import quote, urlsplit
+
+import aiohttp
+import msgspec
+
+from tokentill.ports import Clock, Inbound, Order, Started, VendorDown, VendorRefused
+from tokentill.rules import happenings as h
+from tokentill.rules.purchases import Purchase
+from tokentill.rules.rows import Payer, ProviderEvent, Subscription
+from tokentill.vendors.paypal import facts, money, webhooks, wire
+from tokentill.vendors.paypal.certificates import Certificates
+from tokentill.vendors.paypal.client import LIVE, SANDBOX, Client, not_offered
+from tokentill.vendors.paypal.refusals import DECLINES, NOT_APPROVED, TAKEN
+
+NAME = "paypal"
+TITLE_MAX = 127
+EVENTS = (
+    "CHECKOUT.ORDER.APPROVED", "CHECKOUT.ORDER.COMPLETED", "CHECKOUT.ORDER.VOIDED",
+    "CHECKOUT.PAYMENT-APPROVAL.REVERSED", "CUSTOMER.DISPUTE.CREATED", "CUSTOMER.DISPUTE.RESOLVED",
+    "CUSTOMER.DISPUTE.UPDATED", "PAYMENT.CAPTURE.COMPLETED", "PAYMENT.CAPTURE.DECLINED",
+    "PAYMENT.CAPTURE.DENIED", "PAYMENT.CAPTURE.PENDING", "PAYMENT.CAPTURE.REFUNDED", "PAYMENT.CAPTURE.REVERSED",
+)  # fmt: skip
+"""The events a webhook should be subscribed to; whatever else comes says nothing to us."""
+
+_EMAIL = re.compile(r"[A-Za-z0-9._+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,24}")
+
+
+class PayPal:
+    """The `Payments` port on PayPal. `api_base` is PayPal's live or sandbox address, or a server on this machine.
+
+    `ca_bundle` (PEM) pins the authorities that may have signed PayPal's webhook certificates. `seconds` is how long
+    an answer may take. Raises `ValueError` for an address that is not PayPal's, and for a missing id or secret.
+    """
+
+    name = NAME
+
+    def __init__(
+        self,
+        client_id: str,
+        secret: str,
+        webhook_id: str,
+        api_base: str,
+        clock: Clock,
+        *,
+        ca_bundle: bytes | None = None,
+        seconds: float = 10.0,
+        connector: Callable[[], aiohttp.BaseConnector] | None = None,
+    ) -> None:
+        for setting, value in (("CLIENT_ID", client_id), ("SECRET", secret), ("WEBHOOK_ID", webhook_id)):
+            if not value or not (value.isascii() and value.isprintable()) or ":" in value:
+                raise ValueError(
+                    f"Set TOKENTILL_PAYPAL_{setting} to what PayPal's developer dashboard shows."
+                )
+        self._clock = clock
+        self._webhook_id = webhook_id
+        self._client = Client(api_base, client_id, secret, clock, seconds=seconds, connector=connector)
+        self._certificates = Certificates(self._client, ca_bundle)
+
+    # ---- the customer pays ---------------------------------------------------------------------------------
+
+    async def checkout(self, order: Order, key: str) -> Started:
+        """Create an order for one payment and say where the customer approves it."""
+        if order.interval is not None:
+            raise not_offered("A subscription", "Subscribe with a card, or buy a pack with PayPal.")
+        if order.save_method:
+            raise not_offered("Saving a payment method", "Pay without saving it, or save a card.")
+        found = await self._client.post("/v2/checkout/orders", _ordered(order), key, wire.Order)
+        began = wire.milliseconds(found.create_time) or self._clock.now()
+        url = next((one.href for one in found.links if one.rel in ("payer-action", "approve")), None)
+        if url is None:
+            # Repeated after the customer has approved: there is nothing left to approve, and `look` takes the money.
+            return Started(found.id, order.success_url, began + facts.OPEN_MS)
+        return Started(found.id, self._page(url), began + facts.OPEN_MS)
+
+    async def close_checkout(self, purchase: Purchase) -> None:
+        """Mark the order, so that an approval that still comes takes no money. PayPal itself cannot end an order."""
+        if purchase.checkout is None:
+            return
+        path = "/purchase_units/@reference_id=='default'/custom_id"
+        change = [{"op": "replace", "path": path, "value": facts.CLOSED + purchase.id}]
+        try:
+            await self._client.patch(_at("checkout/orders", purchase.checkout), change)
+        except VendorRefused as refused:
+            if refused.code not in TAKEN | {"resource_not_found", "invalid_resource_id"}:
+                raise
+
+    async def look(self, purchase: Purchase) -> Sequence[h.AnyHappening]:
+        """What PayPal knows of the purchase's order now; an approved one is captured."""
+        if purchase.checkout is None:
+            return ()
+        try:
+            order = await self._order(purchase.checkout)
+        except VendorRefused as refused:
+            if refused.code not in ("resource_not_found", "invalid_resource_id"):
+                raise
+            # PayPal forgets orders that were never paid.
+            if purchase.payments:
+                return ()
+            return (h.Ended(at=self._clock.now(), purchase=purchase.id, checkout=purchase.checkout),)
+        found = list(await self._settled(order))
+        for capture in dict.fromkeys(fact.payment for fact in found if isinstance(fact, h.Paid)):
+            found += await self._disputes(capture)
+        return tuple(found)
+
+    # ---- money goes back -----------------------------------------------------------------------------------
+
+    async def refund(self, purchase: Purchase, amount: int, key: str) -> Sequence[h.AnyHappening]:
+        """Give back a part or all of the purchase's payment; nothing to tell yet while PayPal has it pending."""
+        if purchase.payment is None:
+            raise VendorRefused(
+                "not_paid", "Nothing was paid with PayPal for this, so nothing can be given back."
+            )
+        body = {
+            "amount": {"currency_code": purchase.currency, "value": money.text(amount, purchase.currency)}
+        }
+        refund = await self._client.post(
+            _at("payments/captures", purchase.payment, "refund"), body, key, wire.Refund
+        )
+        if refund.status in ("CANCELLED", "FAILED"):
+            raise VendorRefused(
+                "refund_failed", "PayPal could not give the money back. Give it back another way."
+            )
+        if refund.status != "COMPLETED":
+            return ()
+        return (facts.of_refund(refund, purchase.payment),)
+
+    # ---- not offered ---------------------------------------------------------------------------------------
+
+    async def charge_saved(self, order: Order, payer: Payer, key: str) -> Sequence[h.AnyHappening] | Started:
+        """Refused: nothing is saved at PayPal."""
+        del order, payer, key
+        raise not_offered("A payment from a saved method", "Begin a checkout instead.")
+
+    async def change_subscription(
+        self, subscription: Subscription, order: Order, credit: int, key: str
+    ) -> Sequence[h.AnyHappening] | Started:
+        """Refused: there are no subscriptions."""
+        del subscription, order, credit, key
+        raise not_offered("A subscription", "Change the plan where it is paid.")
+
+    async def end_subscription(self, subscription: Subscription, *, now: bool, key: str) -> None:
+        """Refused: there are no subscriptions."""
+        del subscription, now, key
+        raise not_offered("A subscription", "Cancel the plan where it is paid.")
+
+    async def portal(self, customer: str, return_url: str) -> str | None:
+        """There is no such page."""
+        del customer, return_url
+        return None
+
+    # ---- webhooks ------------------------------------------------------------------------------------------
+
+    async def event(self, inbound: Inbound, now: int) -> ProviderEvent:
+        """The webhook as an event to keep, once it is known to be PayPal's and ours."""
+        told = await webhooks.verified(inbound, self._webhook_id, self._certificates, now)
+        return ProviderEvent(
+            id=f"{NAME}:{told.id}",
+            created_at=now,
+            provider=NAME,
+            type=told.event_type,
+            body=inbound.body.decode(),
+        )
+
+    async def happenings(self, event: ProviderEvent) -> Sequence[h.AnyHappening]:
+        """What the event says. An approved order is captured; disputes and reversals are asked for again if need be."""
+        told = msgspec.json.decode(event.body, type=wire.Event)
+        area, _, kind = event.type.rpartition(".")
+        try:
+            if area == "CHECKOUT.ORDER" and kind in ("APPROVED", "COMPLETED", "VOIDED"):
+                named = msgspec.json.decode(told.resource, type=wire.Order)
+                return await self._settled(await self._order(named.id))
+            if event.type == "CHECKOUT.PAYMENT-APPROVAL.REVERSED":
+                return self._reversed_approval(msgspec.json.decode(told.resource, type=wire.Reversal))
+            if area == "PAYMENT.CAPTURE" and kind in ("COMPLETED", "DECLINED", "DENIED", "PENDING"):
+                return facts.of_capture(msgspec.json.decode(told.resource, type=wire.Capture))
+            if area == "PAYMENT.CAPTURE" and kind in ("REFUNDED", "REVERSED"):
+                return await self._gone(msgspec.json.decode(told.resource, type=wire.Refund), kind)
+            if area == "CUSTOMER.DISPUTE" and kind in ("CREATED", "UPDATED", "RESOLVED"):
+                return await self._disputed(msgspec.json.decode(told.resource, type=wire.Dispute))
+        except msgspec.ValidationError as error:
+            raise VendorRefused(
+                "unreadable_event", f"PayPal's event cannot be read: {error}. Report it."
+            ) from None
+        return ()
+
+    async def close(self) -> None:
+        """Let connections go."""
+        await self._client.close()
+
+    # ---- inside --------------------------------------------------------------------------------------------
+
+    def _page(self, url: str) -> str:
+        """The page the customer is sent to: PayPal's, as the API is."""
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        if self._client.base in LIVE | SANDBOX and not (
+            parts.scheme == "https" and (host == "paypal.com" or host.endswith(".paypal.com"))
+        ):
+            raise VendorDown("PayPal's answer names a page that is not PayPal's. Ask again later.")
+        return url
+
+    async def _order(self, ident: str) -> wire.Order:
+        return await self._client.get(_at("checkout/orders", ident), wire.Order)
+
+    async def _settled(self, order: wire.Order) -> tuple[h.AnyHappening, ...]:
+        """What the order tells, after its money was taken if the customer has approved and nobody closed it."""
+        if order.status == "APPROVED" and not facts.closed(order):
+            return await self._capture(order)
+        return facts.of_order(order, self._clock.now())
+
+    async def _capture(self, order: wire.Order) -> tuple[h.AnyHappening, ...]:
+        # One key for one approval: whoever asks first takes the money, and a customer who approves again after a
+        # decline is charged again.
+        name = f"{order.id}:{order.update_time or ''}"
+        key = blake2b(name.encode(), digest_size=16, person=b"paypal capture").hexdigest()
+        try:
+            taken = await self._client.post(_at("checkout/orders", order.id, "capture"), {}, key, wire.Order)
+        except VendorRefused as refused:
+            if refused.code in TAKEN:
+                return facts.of_order(await self._order(order.id), self._clock.now())
+            if refused.code in NOT_APPROVED:
+                return ()
+            if refused.code not in DECLINES:
+                raise
+            purchase = facts.purchase_of(facts.unit(order).custom_id)
+            return (
+                h.Declined(
+                    at=self._clock.now(), purchase=purchase, attempt=key, code=refused.code,
+                    method=facts.payer(order),
+                ),
+            )  # fmt: skip
+        if not facts.unit(taken).payments:
+            taken = await self._order(order.id)
+        return facts.of_order(taken, self._clock.now())
+
+    def _reversed_approval(self, over: wire.Reversal) -> tuple[h.AnyHappening, ...]:
+        custom = over.purchase_units[0].custom_id if over.purchase_units else None
+        return (
+            h.Ended(
+                at=self._clock.now(), purchase=facts.purchase_of(custom), checkout=over.order_id or over.id
+            ),
+        )
+
+    async def _gone(self, refund: wire.Refund, kind: str) -> tuple[h.AnyHappening, ...]:
+        """Money that was given back, or that PayPal took back. Of what is disputed, the dispute decides."""
+        capture = facts.up(refund.links, "captures")
+        if capture is None:
+            refund = await self._client.get(_at("payments/refunds", refund.id), wire.Refund)
+            capture = facts.up(refund.links, "captures")
+        if capture is None or refund.status not in ("", "COMPLETED"):
+            return ()
+        disputes = await self._disputes(capture) if kind == "REVERSED" else ()
+        return disputes or (facts.of_refund(refund, capture),)
+
+    async def _disputed(self, dispute: wire.Dispute) -> tuple[h.AnyHappening, ...]:
+        if not dispute.disputed_transactions or dispute.dispute_amount is None:
+            dispute = await self._dispute(dispute.dispute_id)
+        return facts.of_dispute(dispute)
+
+    async def _dispute(self, ident: str) -> wire.Dispute:
+        return await self._client.get(f"/v1/customer/disputes/{quote(ident, safe='')}", wire.Dispute)
+
+    async def _disputes(self, capture: str) -> tuple[h.AnyHappening, ...]:
+        """The disputes of a payment; none where the app may not see disputes."""
+        try:
+            listed = await self._client.get(
+                f"/v1/customer/disputes?disputed_transaction_id={quote(capture, safe='')}", wire.Disputes
+            )
+        except VendorRefused as refused:
+            if refused.code in ("not_authorized", "permission_denied", "http_403"):
+                return ()
+            raise
+        found: list[h.AnyHappening] = []
+        for one in listed.items:
+            found += facts.of_dispute(await self._dispute(one.dispute_id))
+        return tuple(found)
+
+
+def _at(kind: str, ident: str, action: str = "") -> str:
+    """The path of an object of version 2."""
+    return f"/v2/{kind}/{quote(ident, safe='')}" + (f"/{action}" if action else "")
+
+
+def _ordered(order: Order) -> dict[str, object]:
+    """The order as PayPal wants it."""
+    purchase = order.purchase
+    wallet: dict[str, object] = {
+        "experience_context": {
+            "return_url": order.success_url,
+            "cancel_url": order.cancel_url,
+            "user_action": "PAY_NOW",
+            "shipping_preference": "NO_SHIPPING",
+        }
+    }
+    if order.email is not None and len(order.email) <= 254 and _EMAIL.fullmatch(order.email):
+        wallet["email_address"] = order.email
+    unit: dict[str, object] = {
+        "custom_id": purchase.id,
+        "invoice_id": purchase.id,
+        "amount": {
+            "currency_code": purchase.currency,
+            "value": money.text(purchase.amount, purchase.currency),
+        },
+    }
+    if purchase.title:
+        unit["description"] = purchase.title[:TITLE_MAX]
+    return {"intent": "CAPTURE", "purchase_units": [unit], "payment_source": {"paypal": wallet}}
