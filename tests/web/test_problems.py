@@ -30,6 +30,8 @@ def test_waiting_is_429_paying_is_402_and_nothing_else_is() -> None:
         Code.NO_PLAN,
         Code.EXHAUSTED,
         Code.SPENDING_CAP,
+        Code.PAYMENT_FAILED,
+        Code.PAYMENT_DECLINED,
     }
 
 

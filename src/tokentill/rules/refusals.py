@@ -7,7 +7,7 @@ balance (R-ABU-8), so that nobody is sold tokens that an unpaid licence or a blo
 Each refusal carries what a caller needs to go on (R-PLAN-7, R-ABU-7): the layer that refused, when a
 retry can succeed, what it means, what to do, and every way out with its price.
 
-Requirement ids: R-ABU-7, R-PLAN-7, R-LED-9.
+Requirement ids: R-ABU-7, R-PLAN-7, R-LED-9, R-PACK-2, R-PACK-4.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Status = Literal["done", "prevented", "failed", "fraud_flagged"]
 
 
 class Code(StrEnum):
-    """Every reason a command can be refused for, first in the list wins. Texts: `docs/reference/refusals.md`."""
+    """Every reason a command or an order can be refused for, first in the list wins. Texts: `docs/reference/refusals.md`."""
 
     INVALID = "invalid_request"
     UNKNOWN_ORGANIZATION = "unknown_organization"
@@ -33,6 +33,9 @@ class Code(StrEnum):
     UNKNOWN_HOLD = "unknown_hold"
     UNKNOWN_OPERATION = "unknown_operation"
     UNKNOWN_LOT = "unknown_lot"
+    UNKNOWN_PACK = "unknown_pack"
+    UNKNOWN_PURCHASE = "unknown_purchase"
+    UNKNOWN_PROVIDER = "unknown_provider"
     HOLD_EXPIRED = "hold_expired"
     HOLD_ENDED = "hold_ended"
     EXCEEDS_HOLD = "exceeds_hold"
@@ -40,17 +43,28 @@ class Code(StrEnum):
     ALREADY_REFUNDED = "already_refunded"
     EXCEEDS_UNHELD = "exceeds_unheld"
     NOT_POSSIBLE = "not_possible"
+    PROMO_INVALID = "promo_invalid"
+    CODE_INVALID = "code_invalid"
+    PRICE_CUSTOM = "price_custom"
+    PACK_DISABLED = "pack_disabled"
+    PACKS_OFF = "packs_off"
+    PLANS_OFF = "plans_off"
     BLOCKED = "blocked"
     TOO_LARGE = "too_large"
     RATE = "rate_limited"
     SPACING = "too_soon"
+    PACK_LIMIT = "pack_limit"
     LICENCE = "licence"
+    PAYMENT_FAILED = "payment_failed"
     NO_PLAN = "no_plan"
     NOT_IN_PLAN = "not_in_plan"
+    PACK_NOT_FOR_PLAN = "pack_not_for_plan"
     HOLDS_MAX = "too_many_holds"
     HELD = "tokens_held"
     SPENDING_CAP = "spending_cap"
     EXHAUSTED = "exhausted"
+    CHECKOUT_FAILED = "checkout_failed"
+    PAYMENT_DECLINED = "payment_declined"
 
 
 LAYERS: dict[Code, Layer] = {
@@ -58,9 +72,12 @@ LAYERS: dict[Code, Layer] = {
     Code.TOO_LARGE: "abuse",
     Code.RATE: "abuse",
     Code.SPACING: "abuse",
+    Code.PACK_LIMIT: "abuse",
     Code.LICENCE: "licence",
+    Code.PAYMENT_FAILED: "licence",
     Code.NO_PLAN: "plan",
     Code.NOT_IN_PLAN: "plan",
+    Code.PACK_NOT_FOR_PLAN: "plan",
     Code.HOLDS_MAX: "hold",
     Code.HELD: "balance",
     Code.SPENDING_CAP: "balance",
@@ -72,7 +89,7 @@ LAYERS: dict[Code, Layer] = {
 }
 """The layer of each code; every code not named here belongs to the layer "request"."""
 
-RETRYABLE = frozenset({Code.BLOCKED, Code.RATE, Code.SPACING, Code.HOLDS_MAX, Code.HELD})
+RETRYABLE = frozenset({Code.BLOCKED, Code.RATE, Code.SPACING, Code.PACK_LIMIT, Code.HOLDS_MAX, Code.HELD})
 """Refusals that say "wait": never remembered under an idempotency key, so that a retry may succeed."""
 
 
