@@ -10,6 +10,9 @@ import pytest
 
 from tests.support.desk import SECRET
 from tests.support.flaky import FlakyLedger, ManualClock, charging_on
+from tests.support.shops import World as ShopWorld
+from tests.support.shops import make_world
+from tests.support.stores import Store, sqlite_url
 from tokentill.flows.charge import Charging, Hold
 from tokentill.ports import IntentState
 from tokentill.rules import commands as c
@@ -101,3 +104,13 @@ async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         made = World(FlakyLedger(ledger), tmp_path / "spool", clock)
         yield made
         await made.close()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def shop_world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[ShopWorld]:
+    url = request.getfixturevalue("postgres_url") if request.param == "postgres" else sqlite_url(tmp_path)
+    store = Store(request.param, url)
+    made = await make_world(store, tmp_path)
+    yield made
+    await made.shop.close()
+    await store.close()

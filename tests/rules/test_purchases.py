@@ -70,6 +70,7 @@ FACTS: list[h.AnyHappening] = [
     paid("pi_3", amount=1),
     h.Declined(at=T0 + 1, attempt="a1", code="card_declined"),
     h.Declined(at=T0 + 2, attempt="a2", code="expired_card"),
+    h.Declined(at=T0 + 3, attempt="a1", code="insufficient_funds"),
     h.Ended(at=T0 + 3),
     h.Refunded(at=T0 + 8, payment="pi_1", refunded=1000, currency="USD"),
     h.Refunded(at=T0 + 9, payment="pi_1", refunded=2500, currency="USD"),

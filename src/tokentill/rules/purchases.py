@@ -112,6 +112,8 @@ class Purchase(Row, frozen=True, kw_only=True):
     plan_start: int | None = None
     plan_end: int | None = None
     """The period that a plan, renewal or upgrade pays for, as the provider bills it."""
+    periods: int = 1
+    """How many of the plan's periods one payment covers; the provider's end is that of the last."""
     flagged: str | None = None
     """Why a person should look at it: over the limit, mismatched, paid twice, a refund that failed."""
 
@@ -120,7 +122,8 @@ class Purchase(Row, frozen=True, kw_only=True):
     url: str | None = None
     expires_at: int | None = None
     payments: tuple[Payment, ...] = ()
-    declines: tuple[str, ...] = ()
+    declines: tuple[tuple[str, int], ...] = ()
+    """Tries to pay that failed, each with when."""
     decline_code: str | None = None
     ended: bool = False
     refunds: tuple[tuple[str, int], ...] = ()
@@ -186,15 +189,17 @@ def merge(purchase: Purchase, fact: h.AnyHappening) -> Purchase:
     elif isinstance(fact, h.InvoiceVoided):
         purchase = replace(purchase, voided=True)
     elif isinstance(fact, h.Declined):
-        tries = tuple(sorted({*purchase.declines, fact.attempt}))[:DECLINES_MAX]
+        known = dict(purchase.declines)
+        known[fact.attempt] = min(known.get(fact.attempt, fact.at), fact.at)
+        tries = tuple(sorted(known.items()))[:DECLINES_MAX]
         code = max(purchase.decline_code or "", fact.code)
         purchase = replace(purchase, declines=tries, decline_code=code)
     elif isinstance(fact, h.Ended):
         purchase = replace(purchase, ended=True)
     elif isinstance(fact, h.Refunded):
-        known = dict(purchase.refunds)
-        known[fact.payment] = max(known.get(fact.payment, 0), fact.refunded)
-        purchase = replace(purchase, refunds=tuple(sorted(known.items())))
+        sums = dict(purchase.refunds)
+        sums[fact.payment] = max(sums.get(fact.payment, 0), fact.refunded)
+        purchase = replace(purchase, refunds=tuple(sorted(sums.items())))
     elif isinstance(fact, h.RefundFailed):
         purchase = replace(purchase, refunds_failed=tuple(sorted({*purchase.refunds_failed, fact.refund})))
     elif isinstance(fact, h.Disputed):
@@ -275,8 +280,8 @@ def _state(purchase: Purchase) -> State:
     if purchase.paid_at is None:
         if purchase.payments:
             return "mismatched"
-        if purchase.ended or purchase.voided:
-            return "abandoned"
+        if purchase.voided or (purchase.ended and purchase.mode != "invoice"):
+            return "abandoned"  # an invoice stays open when a try to pay it ends
         if purchase.failed_at is not None or (purchase.declines and purchase.mode == "saved"):
             return "failed"
         return "created" if purchase.checkout is None and purchase.url is None else "pending"

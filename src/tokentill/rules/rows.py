@@ -64,6 +64,8 @@ class Subscription(Row, frozen=True, kw_only=True):
     period_end: int | None = None
     ends_at: int | None = None
     trial_end: int | None = None
+    read_at: int = 0
+    """When the provider was last asked how it stands."""
     card: str | None = None
     """Of the embedded provider: the test card that pays its invoices."""
 

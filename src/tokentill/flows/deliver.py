@@ -1,0 +1,118 @@
+"""Deliver: take the steps that follow from a purchase's facts, each written down before it is taken.
+
+A crash between any two writes leaves either a step that was not begun, which still follows from the facts, or
+one in `doing`, whose commands are sent again under the same keys and are not done twice. Two processes that
+take the same step send the same keys, and one of them writes down that it is done.
+
+Requirement ids: R-PACK-3, R-PACK-10, R-LIC-1, R-LIC-3, R-REF-6.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from tokentill.flows.means import Means, deed_key, later, log
+from tokentill.rules import commands as c
+from tokentill.rules.catalog import HOUR_MS
+from tokentill.rules.deliveries import answered, step_commands
+from tokentill.rules.purchases import Purchase, Step, begin, finish, next_step, step_key
+from tokentill.rules.refusals import Refusal
+from tokentill.rules.waiting import look_at
+
+OWED_MAX = 1000
+
+
+class Delivery:
+    """Takes the steps of purchases."""
+
+    def __init__(self, means: Means) -> None:
+        self._means = means
+
+    def ready(self, purchase: Purchase) -> Purchase:
+        """The purchase with its next step written down and the time when somebody should look at it again."""
+        now = self._means.clock.now()
+        return later(begin(purchase), look_at(purchase, now))
+
+    async def advance(self, purchase: Purchase) -> Purchase:
+        """Take every step that the facts ask for; the purchase as it is stored then. Raises `StoreDown`."""
+        means = self._means
+        while next_step(purchase) is not None:
+            if purchase.doing is None:
+                purchase = await means.change(purchase, self.ready)
+                continue
+            step, done = purchase.doing, purchase.done
+            lots, problem = await self._take(purchase)
+            now = means.clock.now()
+            if problem is not None:
+                return await self._stuck(purchase, step, problem)
+
+            def finished(
+                row: Purchase,
+                step: Step = step,
+                done: tuple[Step, ...] = done,
+                now: int = now,
+                lots: tuple[int, ...] = lots,
+            ) -> Purchase:
+                if row.doing != step or row.done != done:
+                    return row  # somebody else took it too, and was first to write it down
+                return self.ready(replace(finish(row, now, lots), problem=None))
+
+            purchase = await means.change(purchase, finished)
+        return purchase
+
+    async def _take(self, purchase: Purchase) -> tuple[tuple[int, ...], str | None]:
+        """Send the commands of the step; the lots they made, or why the step cannot be taken."""
+        if purchase.doing == "restore":
+            return (), await self._restore(purchase)
+        now = await self._means.time_of(purchase.organization)
+        lots: list[int] = []
+        for part, command in step_commands(purchase, now):
+            reply = await self._means.submit(purchase.organization, command, step_key(purchase, part))
+            if not answered(purchase, reply):
+                assert isinstance(reply, Refusal), "a receipt is an answer"
+                return (), f"{reply.code}: {reply.message}"
+            lot = None if isinstance(reply, Refusal) else reply.lot
+            if lot is not None:
+                lots.append(lot)
+        return tuple(lots), None
+
+    async def _restore(self, purchase: Purchase) -> str | None:
+        """Give everything back, unless another invoice of the organization is still owed (R-LIC-3)."""
+        organization = purchase.organization
+        if await self.owed(organization):
+            return None
+        now = await self._means.time_of(organization)
+        for part, command in step_commands(purchase, now):
+            reply = await self._means.submit(organization, command, step_key(purchase, part))
+            if not answered(purchase, reply):
+                assert isinstance(reply, Refusal), "a receipt is an answer"
+                return f"{reply.code}: {reply.message}"
+        # An invoice may have failed between the look and the command; then its freeze came before this.
+        again = await self.owed(organization)
+        if again:
+            first = min(again, key=lambda row: row.failed_at or now)
+            freeze = c.Freeze(failed_at=min(first.failed_at or now, now), reason=f"invoice {first.invoice}")
+            await self._means.submit(organization, freeze, step_key(purchase, "again"))
+        return None
+
+    async def owed(self, organization: str) -> list[Purchase]:
+        """Purchases of the organization whose invoice failed and is neither paid nor voided."""
+        equal = {"organization": organization, "state": "failed"}
+        found = await self._means.rows.find(Purchase, equal, limit=OWED_MAX)
+        return [row for row in found if row.failed_at is not None]
+
+    async def _stuck(self, purchase: Purchase, step: Step, problem: str) -> Purchase:
+        """A step that the account refuses: a person must look; it is tried again every hour."""
+        means = self._means
+        log.error("a step of a purchase was refused", purchase=purchase.id, step=step, problem=problem[:200])
+        text = f"Step {step} of purchase {purchase.id} was refused: {problem}"
+        await means.alert(purchase.organization, "undelivered", purchase.id, text)
+        due_at = means.clock.now() + HOUR_MS
+        return await means.change(
+            purchase, lambda row: later(replace(row, problem=problem), due_at) if row.doing == step else row
+        )
+
+
+def cause_key(purchase: Purchase, deed: str) -> str:
+    """The key under which a provider is asked to do something for the purchase, however often."""
+    return deed_key(purchase.id, deed)

@@ -1,0 +1,122 @@
+"""Standing: what the till knows of subscriptions, and what their end or its withdrawal means for the plan.
+
+A subscription is read from the provider as it stands now; of two readings the later one counts. What it means
+for the account is sent before the row is changed, under a key made from the row as it was, so that a crash
+between the two sends it again and does it once.
+
+Requirement ids: R-PLAN-4, R-LIC-3, R-PACK-3.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from tokentill.flows.deliver import Delivery
+from tokentill.flows.means import Means, deed_key
+from tokentill.rules import commands as c
+from tokentill.rules import happenings as h
+from tokentill.rules.purchases import Purchase, merge
+from tokentill.rules.rows import Subscription
+
+
+class Subscriptions:
+    """Keeps the rows of subscriptions."""
+
+    def __init__(self, means: Means, delivery: Delivery) -> None:
+        self._means = means
+        self._delivery = delivery
+
+    async def stand(self, provider: str, fact: h.Subscribed, first: Purchase) -> None:
+        """Take in where the subscription stands; `first` is the purchase that it began with."""
+        means = self._means
+        row = await means.rows.get(Subscription, f"{provider}:{fact.subscription}", first.organization)
+        row = row or self._new(provider, fact.subscription, first, fact.at)
+        if fact.at < row.read_at:
+            return
+        await self._tell(row, fact)
+
+        def read(row: Subscription) -> Subscription:
+            if fact.at < row.read_at:
+                return row
+            return replace(
+                row,
+                status="ended" if fact.ended else fact.status,
+                customer=fact.customer or row.customer,
+                saved=fact.saved or row.saved,
+                period_end=_latest(row.period_end, fact.period_end),
+                ends_at=fact.ends_at,
+                trial_end=fact.trial_end,
+                read_at=fact.at,
+            )
+
+        await means.upsert(row, read)
+
+    async def paid(self, provider: str, fact: h.InvoicePaid, purchase: Purchase) -> None:
+        """An invoice of the subscription was paid for `purchase`: a period of its plan begins."""
+        if purchase.paid_at is None:
+            return
+        new = self._new(provider, fact.subscription, purchase, fact.at)
+
+        def begun(row: Subscription) -> Subscription:
+            if row.period_end is not None and row.period_end > fact.end:
+                return row  # a later period was paid already
+            changed = replace(row, period_end=fact.end)
+            if purchase.kind != "plan":
+                changed = replace(
+                    changed,
+                    plan=purchase.item,
+                    amount=purchase.list_amount or purchase.amount,
+                    next_plan=None if changed.next_plan == purchase.item else changed.next_plan,
+                )
+            return changed
+
+        await self._means.upsert(new, begun)
+
+    def _new(self, provider: str, ref: str, first: Purchase, at: int) -> Subscription:
+        """The row of a subscription of which nothing was known."""
+        return Subscription(
+            id=f"{provider}:{ref}",
+            organization=first.organization,
+            created_at=at,
+            provider=provider,
+            ref=ref,
+            plan=first.item,
+            status="active",
+            amount=first.list_amount or first.amount,
+            currency=first.currency,
+        )
+
+    async def _tell(self, row: Subscription, fact: h.Subscribed) -> None:
+        """Tell the account what the provider did by itself: the end of the subscription, or its withdrawal."""
+        means = self._means
+        organization = row.organization
+        account = await means.ledger.account(organization)
+        if account is None or row.plan is None or row.status == "ended":
+            return
+        plan = account.state.plan
+        if fact.ended:
+            await self._forgive(row)
+            if plan == row.plan:
+                command = c.ChangePlan(plan=None, when="now")
+                await means.submit(organization, command, deed_key(row.id, "ended"))
+        elif plan == row.plan and (fact.ends_at is None) != (row.ends_at is None):
+            leaving = fact.ends_at is not None
+            command = c.ChangePlan(plan=None if leaving else row.plan, when="period_end")
+            key = deed_key(row.id, "ends", row.version, str(fact.ends_at))
+            await means.submit(organization, command, key)
+
+    async def _forgive(self, row: Subscription) -> None:
+        """The subscription is over: what was still owed for it is not collected any more."""
+        for owed in await self._delivery.owed(row.organization):
+            if owed.subscription != row.ref:
+                continue
+            void = h.InvoiceVoided(at=owed.failed_at or 0, subscription=row.ref, invoice=owed.invoice or "")
+
+            def forgiven(purchase: Purchase, void: h.InvoiceVoided = void) -> Purchase:
+                return self._delivery.ready(merge(purchase, void))
+
+            await self._delivery.advance(await self._means.change(owed, forgiven))
+
+
+def _latest(known: int | None, told: int | None) -> int | None:
+    return told if known is None else known if told is None else max(known, told)

@@ -1,0 +1,84 @@
+"""Webhook: an event of a payment provider, verified, kept, and taken in once, in whatever order events come.
+
+`receive` answers as soon as the event is stored; from then on nothing loses it. `process` reads it into
+happenings and takes them in. What has no purchase yet waits and is tried again, at once at first and every hour
+in the end, because events overtake one another and the order that they belong to.
+
+Requirement ids: R-PACK-3, R-PACK-10, R-LIC-1.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from tokentill.flows.learn import Learning
+from tokentill.flows.means import Means, later, log
+from tokentill.ports import Inbound, StoreDown, VendorDown, VendorRefused
+from tokentill.rules.rows import ProviderEvent
+from tokentill.rules.waiting import LEASE_MS, TRIES_MAX, try_at
+
+
+class UnknownProvider(Exception):
+    """There is no payment provider of this name here."""
+
+
+class Webhooks:
+    """Takes events in."""
+
+    def __init__(self, means: Means, learning: Learning) -> None:
+        self._means = means
+        self._learning = learning
+
+    async def receive(self, provider: str, inbound: Inbound) -> ProviderEvent | None:
+        """Keep the event; None if it is known already. It is left to the caller for a while, then to the clerk.
+
+        Raises `UnknownProvider`, `BadSignature`, `VendorDown` or `StoreDown`; then the provider sends it again.
+        """
+        payments = self._means.payments.get(provider)
+        if payments is None:
+            raise UnknownProvider(provider)
+        now = self._means.clock.now()
+        event = await payments.event(inbound, now)
+        added = await self._means.rows.add(replace(event, due_at=now + LEASE_MS))
+        return added.row if added.how == "new" else None
+
+    async def process(self, event: ProviderEvent) -> ProviderEvent:
+        """Take the event in; how it stands then. Raises `StoreDown`, and then it stays as it was."""
+        if event.state in ("done", "ignored", "dead"):
+            return await self._means.change(event, lambda row: later(row, None))
+        try:
+            facts = await self._means.payments[event.provider].happenings(event)
+            _, unknown = await self._learning.learn(event.provider, facts)
+        except StoreDown:
+            raise
+        except VendorDown:
+            return await self._again(event, "waiting", "the provider could not be reached")
+        except VendorRefused as refusal:
+            return await self._again(event, "waiting", f"the provider refused: {refusal.code}")
+        except Exception as error:  # noqa: BLE001 a bug in one event must not keep the others waiting, nor lose it
+            log.error("an event could not be taken in", event_id=event.id, trouble=type(error).__name__)
+            return await self._again(event, "waiting", f"failed: {type(error).__name__}")
+        if unknown:
+            what = ", ".join(sorted({str(fact.__struct_config__.tag) for fact in unknown}))
+            return await self._again(event, "waiting", f"no purchase is known for: {what}")
+        state = "done" if facts else "ignored"
+        return await self._means.change(
+            event, lambda row: later(replace(row, state=state, problem=None), None)
+        )
+
+    async def _again(self, event: ProviderEvent, state: str, problem: str) -> ProviderEvent:
+        """It waits for a while; one that waited too long is given up, and a person must look."""
+        tries = event.tries + 1
+        due_at: int | None = try_at(tries, self._means.clock.now())
+        if tries >= TRIES_MAX:
+            state, due_at = "dead", None
+            text = f"Event {event.id} of type {event.type} was given up after {tries} tries: {problem}."
+            await self._means.alert("", "dead_event", event.id, text)
+        return await self._means.change(
+            event,
+            lambda row: (
+                row
+                if row.state in ("done", "ignored", "dead")
+                else later(replace(row, state=state, tries=max(row.tries, tries), problem=problem), due_at)
+            ),
+        )
