@@ -161,6 +161,46 @@ def test_verifying(acme: Shell) -> None:
     assert acme("verify", "--json").json["findings"]
 
 
+def test_verifying_against_a_file_of_heads(acme: Shell) -> None:
+    """R-LED-5: the file is made, then compared and renewed; a journal that was cut short leaves it as it is."""
+    file = acme.folder / "heads.jsonl"
+    assert "was made" in acme.done("verify", "--head-file", str(file))
+    first = file.read_text()
+    assert first.splitlines()[0].startswith('{"accounts":1,')
+    acme.done("grant", "acme", "5")
+    copy = (acme.folder / "till.db").read_bytes()
+    found = acme.json("verify", "--head-file", str(file))
+    assert (found["findings"], found["compared"]) == ([], 1)
+    second = file.read_text()
+    assert second != first
+    assert "is missing" in acme.done("verify", "--head-file", str(file))
+    acme.done("grant", "acme", "6")
+    acme.done("verify", "--head-file", str(file))
+    newest = file.read_text()
+    for name in ("till.db-wal", "till.db-shm"):
+        (acme.folder / name).unlink(missing_ok=True)
+    (acme.folder / "till.db").write_bytes(copy)
+    assert acme("verify").code == 0, "alone, an older database fits"
+    ran = acme("verify", "--head-file", str(file))
+    assert ran.code == 1
+    assert "went to" in ran.out
+    assert file.read_text() == newest
+    assert acme("verify", "--head-file", str(file), "--json").json["findings"][0]["organization"] == "acme"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", '{"accounts":2,"head":"00"}\n{"organization":"a","entry":1,"link":""}', "[1]"]
+)
+def test_a_file_of_heads_that_is_none(acme: Shell, text: str) -> None:
+    file = acme.folder / "heads.jsonl"
+    file.write_text(text)
+    ran = acme("verify", "--head-file", str(file))
+    assert ran.code == 2
+    assert str(file) in ran.err
+    assert file.read_text() == text
+    assert acme("verify", "--head-file", str(acme.folder / "no" / "heads")).code == 2
+
+
 def test_reviewing(acme: Shell) -> None:
     """R-LED-4: what could not be stored, and what became of it."""
     spool = acme.folder / "till.db.spool"

@@ -11,10 +11,11 @@ from typing import Any
 
 import apsw
 import pytest
+from msgspec.structs import replace
 
 from tests.support.postgres import Server
 from tests.support.stores import SECRET, Store, begin, charge, connect, ok
-from tokentill.ports import Verdict
+from tokentill.ports import Heads, Verdict
 from tokentill.rules import chain
 from tokentill.rules import commands as c
 
@@ -52,9 +53,9 @@ async def filled(
         server.drop_database(database)
 
 
-async def verified(store: Store) -> Verdict:
+async def verified(store: Store, older: Heads | None = None) -> Verdict:
     ledger = await store.open()
-    verdict: Verdict = await ledger.verify()
+    verdict: Verdict = await ledger.verify(older)
     await ledger.close()
     return verdict
 
@@ -149,21 +150,75 @@ async def test_the_contents_of_two_entries_swapped(filled: Store) -> None:
     assert [(finding.organization, finding.entry) for finding in findings] == [("acme", 50)]
 
 
+async def cut_off(store: Store, seq: int) -> None:
+    """Take away what acme's journal holds after an entry, and everything that tells of it."""
+    number = (await tamper(store, f"select {ACME}"))[0][0]
+    await tamper(
+        store,
+        f"delete from entry where organization = {number} and seq > {seq}",
+        f"update organization set seq = {seq}, "
+        f"last_row = (select max(id) from entry where organization = {number}), "
+        f"head = (select link from entry where organization = {number} and seq = {seq}) where number = {number}",
+        f"delete from snapshot where organization = {number} and seq > {seq}",
+    )
+
+
 async def test_a_journal_cut_off_shows_against_the_head_kept_elsewhere(filled: Store) -> None:
     before = await verified(filled)
-    number = (await tamper(filled, f"select {ACME}"))[0][0]
-    await tamper(
-        filled,
-        f"delete from entry where organization = {number} and seq > 120",
-        f"update organization set seq = 120, "
-        f"last_row = (select max(id) from entry where organization = {number}), "
-        f"head = (select link from entry where organization = {number} and seq = 120) where number = {number}",
-        f"delete from snapshot where organization = {number} and seq > 120",
-    )
+    await cut_off(filled, 120)
     verdict = await verified(filled)
     assert verdict.findings == (), "inside the database nothing tells"
     assert verdict.head != before.head
     assert verdict.entries == before.entries - 5
+    (finding,) = (await verified(filled, before.heads())).findings
+    assert finding.organization == "acme"
+    assert finding.problem == "the journal ends at entry 120, but went to 125 before"
+
+
+async def test_a_journal_that_has_grown_fits_its_older_heads(filled: Store) -> None:
+    older = (await verified(filled)).heads()
+    assert [(head.organization, head.entry) for head in older.accounts] == [
+        ("acme", 125),
+        ("beta", 125),
+        ("zeta", 125),
+    ]
+    ledger = await filled.open()
+    await begin(ledger, "new")
+    await charge(ledger, "acme")
+    assert (await ledger.verify(older)).findings == ()
+    newer = (await ledger.verify(older)).heads()
+    assert len(newer.accounts) == 4
+    assert (await ledger.verify(newer)).findings == ()
+    await ledger.close()
+
+
+async def test_a_history_written_anew_shows_against_older_heads(filled: Store) -> None:
+    """Even by somebody who has the secret, and goes on beyond where it was."""
+    older = (await verified(filled)).heads()
+    await cut_off(filled, 120)
+    ledger = await filled.open()
+    for _ in range(9):
+        await charge(ledger, "acme")
+    assert (await ledger.verify()).findings == ()
+    (finding,) = (await ledger.verify(older)).findings
+    await ledger.close()
+    assert (finding.organization, finding.entry) == ("acme", 125)
+    assert "written anew" in finding.problem
+
+
+async def test_heads_that_were_changed_are_found(filled: Store) -> None:
+    older = (await verified(filled)).heads()
+    first, *others = older.accounts
+    for accounts in (
+        tuple(others),
+        (replace(first, entry=120), *others),
+        (replace(first, entry=-1), *others),
+        (replace(first, link="00" * 16), *others),
+        (replace(first, link="none"), *others),
+        (first, first, *others),
+    ):
+        (finding, *_) = (await verified(filled, Heads(older.head, accounts))).findings
+        assert finding.problem == "the older heads were changed, or are those of another till"
 
 
 async def test_a_journal_cut_off_without_its_account_is_found(filled: Store) -> None:
@@ -184,6 +239,9 @@ async def test_an_organization_deleted(filled: Store) -> None:
     verdict = await verified(filled)
     assert (verdict.findings, verdict.organizations) == ((), 2)
     assert verdict.head != before.head
+    (finding,) = (await verified(filled, before.heads())).findings
+    assert (finding.organization, finding.entry) == ("acme", None)
+    assert finding.problem == "the account is gone; it had 125 entries before"
 
 
 async def test_entries_without_their_organization(filled: Store) -> None:

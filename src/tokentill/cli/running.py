@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,7 +11,7 @@ from rich.text import Text
 
 from tokentill import __version__, wiring
 from tokentill import settings as settings_table
-from tokentill.cli import show
+from tokentill.cli import heads, show
 from tokentill.cli.demo import demo
 from tokentill.cli.frame import DONE, FOUND, HERE, UNUSABLE, Work, command
 from tokentill.ports import Ledger
@@ -84,11 +85,28 @@ def _announce(settings: Settings, ledger: Ledger, url: str, *, fresh: bool) -> N
     show.human(Text("\n".join(lines)))
 
 
-async def verify(work: Work) -> int | None:
+async def verify(
+    work: Work,
+    head_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="Compare with the heads in this file, and if everything fits put the new ones in their place; "
+            "where there is no such file yet it is made. Keep it where nobody who can write to the database can.",
+            show_default=False,
+        ),
+    ] = None,
+) -> int | None:
     """Replay the whole journal against what is stored; exit code 1 if anything does not fit."""
+    older = None if head_file is None else heads.read(head_file)
     async with work.till() as till:
-        found = await till.verify()
-    work.print(found, lambda: show.verdict(found))
+        found = await till.verify(older)
+    if head_file is not None and not found.findings:
+        heads.write(head_file, found.heads())
+    compared = None if older is None else len(older.accounts)
+    facts = {name: getattr(found, name) for name in ("organizations", "entries", "head", "findings")}
+    if head_file is not None:
+        facts["compared"] = compared
+    work.print(facts, lambda: show.verdict(found, head_file, compared))
     return FOUND if found.findings else DONE
 
 

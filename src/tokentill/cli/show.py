@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 import msgspec
 from rich import box
@@ -173,15 +174,17 @@ def keys(found: Sequence[OperatorKey]) -> Table:
     return table(["id", "name", "made (UTC)", "last used", "revoked"], rows)
 
 
-def verdict(found: Verdict) -> Group:
-    """What verifying found (R-LED-5)."""
+def verdict(found: Verdict, head_file: Path | None, compared: int | None) -> Group:
+    """What verifying found (R-LED-5). `compared`: with how many accounts of the file, None if there was none."""
     what = f"{number(found.entries)} entries of {number(found.organizations)} organizations"
     if not found.findings:
         good = Text(f"Every one of {what} fits.", style="green")
-        head = Text(
-            f"Head: {found.head}\nKeep it outside the database: it shows if the journal is cut short later."
-        )
-        return Group(good, head)
+        keep = "Keep it outside the database: it shows if the journal is cut short later."
+        if head_file is not None and compared is None:
+            keep = f"{head_file} was made. Name it again next time: then a journal that was cut short shows."
+        elif head_file is not None:
+            keep = f"Nothing of the {number(compared)} accounts in {head_file} is missing. It now has the new heads."
+        return Group(good, Text(f"Head: {found.head}\n{keep}"))
     rows = [(one.organization, one.entry, one.row, one.problem) for one in found.findings]
     bad = Text(f"Of {what} not all fit. The first that does not, of each organization:", style="bold red")
     return Group(bad, table(["organization", "#entry", "#row", "problem"], rows))

@@ -13,7 +13,7 @@ from msgspec import UNSET, UnsetType
 
 from tokentill.client.errors import Refused, unknown_organization
 from tokentill.client.transport import Transport
-from tokentill.ports import Health, Ids, OperatorKey, Verdict
+from tokentill.ports import Heads, Health, Ids, OperatorKey, Verdict
 from tokentill.rules import commands as c
 from tokentill.rules.balance import Balance
 from tokentill.rules.entries import LotUnit
@@ -194,9 +194,13 @@ class Desk:
         """Revoke an operator key; False if it is unknown or revoked already."""
         return await self._transport.revoke_operator_key(key_id)
 
-    async def verify(self) -> Verdict:
-        """Replay the whole journal against what is stored (R-LED-5). Raises `NotHere` over HTTP."""
-        return await self._transport.verify()
+    async def verify(self, older: Heads | None = None) -> Verdict:
+        """Replay the whole journal against what is stored (R-LED-5). Raises `NotHere` over HTTP.
+
+        `older`: what `heads()` of an earlier verdict gave, kept outside the database; then a journal that was
+        cut short and an account that was deleted show too.
+        """
+        return await self._transport.verify(older)
 
     async def _submit(self, organization: str, command: c.Command, key: str | None) -> Receipt:
         check_key(key)

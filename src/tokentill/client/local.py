@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Sequence
 
 from tokentill import wiring
-from tokentill.ports import Clock, Health, Ids, Ledger, OperatorKey, Verdict
+from tokentill.ports import Clock, Heads, Health, Ids, Ledger, OperatorKey, Verdict
 from tokentill.rules.balance import Balance, balance
 from tokentill.rules.commands import Envelope, Reserve
 from tokentill.rules.receipts import Receipt
@@ -97,9 +97,9 @@ class Local:
         """Revoke an operator key; False if it is unknown or revoked already."""
         return await self._ledger.revoke_operator_key(key_id)
 
-    async def verify(self) -> Verdict:
+    async def verify(self, older: Heads | None = None) -> Verdict:
         """Replay the whole journal (R-LED-5)."""
-        return await self._ledger.verify()
+        return await self._ledger.verify(older)
 
     async def close(self) -> None:
         """Close the ledger."""

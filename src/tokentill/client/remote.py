@@ -21,7 +21,7 @@ from msgspec import Struct, structs
 from yarl import URL
 
 from tokentill.client.errors import Fault, NotAllowed, NotHere
-from tokentill.ports import Health, OperatorKey, StoreDown, Verdict
+from tokentill.ports import Heads, Health, OperatorKey, StoreDown, Verdict
 from tokentill.rules import commands as c
 from tokentill.rules.balance import Balance
 from tokentill.rules.receipts import Receipt
@@ -234,8 +234,9 @@ class Remote:
         answer = await insist(lambda _again: self._ask("DELETE", path), self._retry, path)
         return _value(answer, OperatorKey).revoked_at is not None
 
-    async def verify(self) -> Verdict:
+    async def verify(self, older: Heads | None = None) -> Verdict:
         """Not over HTTP: the journal is replayed where it is."""
+        del older
         raise NotHere("The journal is verified where its database is: run `tokentill verify` there.")
 
     # ---- HTTP ----------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Sequence
 from typing import Protocol
 
-from tokentill.ports import Health, OperatorKey, Verdict
+from tokentill.ports import Heads, Health, OperatorKey, Verdict
 from tokentill.rules.balance import Balance
 from tokentill.rules.commands import Envelope, Reserve
 from tokentill.rules.receipts import Receipt
@@ -82,8 +82,8 @@ class Transport(Protocol):
         """Revoke an operator key; False if it is unknown or revoked already."""
         ...
 
-    async def verify(self) -> Verdict:
-        """Replay the whole journal (R-LED-5). Raises `NotHere` over HTTP."""
+    async def verify(self, older: Heads | None = None) -> Verdict:
+        """Replay the whole journal, against `older` heads too (R-LED-5). Raises `NotHere` over HTTP."""
         ...
 
     async def close(self) -> None:

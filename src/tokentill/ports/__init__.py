@@ -6,6 +6,8 @@ Refusals come back as values; an exception from a port means the world failed, n
 from tokentill.ports.accounts import (
     Clock,
     Finding,
+    Head,
+    Heads,
     Health,
     Ids,
     Intent,
@@ -37,8 +39,8 @@ from tokentill.ports.shop import (
 )
 
 __all__ = [
-    "Added", "BadSignature", "Clock", "EmbeddedPayments", "Finding", "Health", "Ids", "Inbound", "Intent",
-    "IntentOutcome", "IntentState", "Intents", "JournalRow", "Ledger", "OperatorKey", "Order", "Page",
-    "Paying", "Payments", "Room", "Rows", "Started", "StoreDown", "Stretch", "TestCard", "VendorDown",
-    "VendorRefused", "Verdict",
+    "Added", "BadSignature", "Clock", "EmbeddedPayments", "Finding", "Head", "Heads", "Health", "Ids",
+    "Inbound", "Intent", "IntentOutcome", "IntentState", "Intents", "JournalRow", "Ledger", "OperatorKey",
+    "Order", "Page", "Paying", "Payments", "Room", "Rows", "Started", "StoreDown", "Stretch", "TestCard",
+    "VendorDown", "VendorRefused", "Verdict",
 ]  # fmt: skip

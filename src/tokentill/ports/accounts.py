@@ -74,13 +74,36 @@ class Finding(Struct, frozen=True):
     problem: str
 
 
+class Head(Struct, frozen=True):
+    """Where an organization's journal ends: its newest entry's number and link, in hex."""
+
+    organization: str
+    entry: int
+    link: str
+
+
+class Heads(Struct, frozen=True):
+    """Where every journal ended at an earlier `verify`, and the `head` it gave, which seals them."""
+
+    head: str
+    accounts: tuple[Head, ...]
+
+
 class Verdict(Struct, frozen=True):
-    """The outcome of `verify`. `head` is one digest over all accounts and their number, to be kept elsewhere."""
+    """The outcome of `verify`. `head` is one digest over all accounts and their number, to be kept elsewhere.
+
+    `accounts` is what it is made of: where the journal of each organization ends, by name.
+    """
 
     organizations: int
     entries: int
     head: str
     findings: tuple[Finding, ...]
+    accounts: tuple[Head, ...] = ()
+
+    def heads(self) -> Heads:
+        """What to keep elsewhere, and to give to a later `verify`."""
+        return Heads(self.head, self.accounts)
 
 
 class Health(Struct, frozen=True):
@@ -154,8 +177,11 @@ class Ledger(Protocol):
         """Revoke; False if unknown or revoked already."""
         ...
 
-    async def verify(self) -> Verdict:
-        """Replay the whole journal against what is stored (invariants 1–3, R-LED-5)."""
+    async def verify(self, older: Heads | None = None) -> Verdict:
+        """Replay the whole journal against what is stored (invariants 1–3, R-LED-5).
+
+        `older`: where the journals ended before. What they went through then must still be there.
+        """
         ...
 
     async def health(self) -> Health:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from tokentill.ports import (
     Clock,
+    Heads,
     Health,
     Ids,
     JournalRow,
@@ -124,9 +125,11 @@ class PostgresLedger:
     async def _due(self, now: int, limit: int) -> Sequence[str]:
         return await self._all.read(lambda connection: reads.organizations_due(connection, now, limit))
 
-    async def verify(self) -> Verdict:
+    async def verify(self, older: Heads | None = None) -> Verdict:
         """Replay the whole journal on a connection of its own (invariants 1 to 3, R-LED-5)."""
-        return await asyncio.get_running_loop().run_in_executor(None, reads.verify, self._url, self.book.key)
+        return await asyncio.get_running_loop().run_in_executor(
+            None, reads.verify, self._url, self.book.key, older
+        )
 
     async def health(self) -> Health:
         """Whether the database answers, its clock agrees, and the sweeper and the cursors keep up."""

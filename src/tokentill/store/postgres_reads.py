@@ -12,7 +12,7 @@ from typing import Any
 
 import asyncpg
 
-from tokentill.ports import JournalRow, OperatorKey, Page, StoreDown, Stretch, Verdict
+from tokentill.ports import Heads, JournalRow, OperatorKey, Page, StoreDown, Stretch, Verdict
 from tokentill.rules import entries as e
 from tokentill.store.lane import Book, Cached
 from tokentill.store.postgres_connection import Connection, connect, describe
@@ -126,14 +126,14 @@ async def follow(connection: Connection, position: str, limit: int, shift: int) 
     return Stretch(entries, f"{rows[-1][0]}.{rows[-1][1]}" if rows else position)
 
 
-def verify(url: str, key: bytes) -> Verdict:
+def verify(url: str, key: bytes, older: Heads | None) -> Verdict:
     """Replay everything in the database at `url` under the chain's key. Takes its time: not for an event loop."""
-    return asyncio.run(_verify(url, key))
+    return asyncio.run(_verify(url, key, older))
 
 
-async def _verify(url: str, key: bytes) -> Verdict:
+async def _verify(url: str, key: bytes, older: Heads | None) -> Verdict:
     connection = await connect(url, "tokentill_audit", patient=True)
-    verification = Verification(key)
+    verification = Verification(key, older)
     try:
         await connection.execute("begin isolation level repeatable read read only")
         for feed, statement in (

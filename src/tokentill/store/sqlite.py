@@ -15,7 +15,18 @@ from typing import TypeVar
 
 import apsw
 
-from tokentill.ports import Clock, Health, Ids, JournalRow, OperatorKey, Page, StoreDown, Stretch, Verdict
+from tokentill.ports import (
+    Clock,
+    Heads,
+    Health,
+    Ids,
+    JournalRow,
+    OperatorKey,
+    Page,
+    StoreDown,
+    Stretch,
+    Verdict,
+)
 from tokentill.rules.account import Account
 from tokentill.rules.catalog import Catalog
 from tokentill.rules.plans import as_of
@@ -137,17 +148,17 @@ class SqliteLedger(SqliteLane):
             ]
         )
 
-    async def verify(self) -> Verdict:
+    async def verify(self, older: Heads | None = None) -> Verdict:
         """Replay the whole journal on a connection of its own (invariants 1 to 3, R-LED-5)."""
         if self._in_memory:
-            return await self._write(lambda connection: reads.verify(connection, self.book.key))
-        return await asyncio.get_running_loop().run_in_executor(None, self._verify_now)
+            return await self._write(lambda connection: reads.verify(connection, self.book.key, older))
+        return await asyncio.get_running_loop().run_in_executor(None, self._verify_now, older)
 
-    def _verify_now(self) -> Verdict:
+    def _verify_now(self, older: Heads | None) -> Verdict:
         connection = connect(self.path, self._vfs)
         try:
             connection.execute("begin")
-            return reads.verify(connection, self.book.key)
+            return reads.verify(connection, self.book.key, older)
         except DOWN as trouble:
             raise StoreDown(f"The database cannot be read: {trouble}") from trouble
         finally:

@@ -8,7 +8,7 @@ from typing import Any
 
 import apsw
 
-from tokentill.ports import JournalRow, OperatorKey, Page, Stretch, Verdict
+from tokentill.ports import Heads, JournalRow, OperatorKey, Page, Stretch, Verdict
 from tokentill.rules import entries as e
 from tokentill.store.lane import CATCH_UP_MAX, Book, Cached
 from tokentill.store.statements import for_rows, statements
@@ -125,9 +125,9 @@ def follow(connection: apsw.Connection, position: str, limit: int) -> Stretch:
     return Stretch(entries, str(rows[-1][0]) if rows else position)
 
 
-def verify(connection: apsw.Connection, key: bytes) -> Verdict:
+def verify(connection: apsw.Connection, key: bytes, older: Heads | None) -> Verdict:
     """Replay everything the connection sees, some thousand rows at a time, under the chain's key."""
-    verification = Verification(key)
+    verification = Verification(key, older)
     verification.organizations(connection.execute(SQL["every_organization"]))
     verification.snapshots(connection.execute(SQL["every_snapshot"]))
     after: Any = 0

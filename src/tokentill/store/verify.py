@@ -3,8 +3,11 @@
 For each entry: it follows its organization's entry before it, its link is the keyed hash of the link before
 and its bytes, its columns repeat its bytes, it evolves, and the balance it states is the one that results.
 For each account: sequence, head and last row are those of its last entry; its snapshot is the fold up to
-the snapshot's sequence; its lots add up; the sweeper will come in time. The head over all accounts and
-their number can be kept outside the database, so that a truncated journal or a deleted account shows.
+the snapshot's sequence; its lots add up; the sweeper will come in time.
+
+A journal that was cut short fits in itself, and an account that was deleted with all its entries leaves no
+trace. They show against heads kept outside the database: each account must have passed through the entry at
+which it stood then, with the very link. The heads are sealed by one keyed digest over them and their number.
 
 Nothing here speaks to a database; an engine feeds what it reads.
 
@@ -19,7 +22,7 @@ from typing import Any
 
 import msgspec
 
-from tokentill.ports import Finding, Verdict
+from tokentill.ports import Finding, Head, Heads, Verdict
 from tokentill.rules import chain
 from tokentill.rules import entries as e
 from tokentill.rules.account import Account
@@ -31,10 +34,11 @@ FINDINGS_MAX = 100
 class _Replay:
     """One account being rebuilt."""
 
-    __slots__ = ("account", "broken", "head", "name", "row", "snapshot", "state")
+    __slots__ = ("account", "broken", "head", "name", "older", "row", "snapshot", "state")
 
-    def __init__(self, name: str, head: bytes) -> None:
+    def __init__(self, name: str, head: bytes, older: Head | None) -> None:
         self.name = name
+        self.older = older
         self.account = Account()
         self.head = head
         self.row = 0
@@ -47,19 +51,23 @@ class _Replay:
 class Verification:
     """One consistent view of what is stored, fed to it in order: organizations, snapshots, entries, states."""
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: bytes, older: Heads | None = None) -> None:
         self._key = key
+        self._older = {} if older is None else {each.organization: each for each in older.accounts}
         self._linked = chain.linker(key)
         self._stored: dict[int, tuple[str, int, bytes, int, int | None]] = {}
         self._replays: dict[int, _Replay] = {}
         self._findings: list[Finding] = []
         self._count = 0
+        if older is not None and not _is_sealed(key, older):
+            self._older = {}
+            self._add(Finding("", None, None, "the older heads were changed, or are those of another till"))
 
     def organizations(self, rows: Iterable[tuple[Any, ...]]) -> None:
         """(number, name, seq, head, last row, due_at) of every account."""
         for number, name, *rest in rows:
             self._stored[number] = (name, *rest)
-            self._replays[number] = _Replay(name, chain.root(self._key, name))
+            self._replays[number] = _Replay(name, chain.root(self._key, name), self._older.pop(name, None))
 
     def snapshots(self, rows: Iterable[tuple[Any, ...]]) -> None:
         """(number, seq, last row) of every snapshot."""
@@ -80,7 +88,7 @@ class Verification:
                 continue
             if replay.broken:
                 continue
-            problem = _misfit(replay, row, self._linked)
+            problem = _misfit(replay, row, self._linked) or _other_than_before(replay)
             if problem is not None:
                 replay.broken = True
                 self._add(Finding(replay.name, row[3], row[0], problem))
@@ -105,8 +113,13 @@ class Verification:
             problem = None if replay.broken else _end_misfit(replay, (seq, head, last), due_at)
             if problem is not None:
                 self._add(Finding(replay.name, replay.account.state.seq, last, problem))
+        for name, older in self._older.items():
+            self._add(Finding(name, None, None, f"the account is gone; it had {older.entry} entries before"))
         stored = sorted((name, seq, head) for name, seq, head, _, _ in self._stored.values())
-        return Verdict(len(stored), self._count, _head(self._key, stored), tuple(self._findings))
+        accounts = tuple(Head(name, seq, head.hex()) for name, seq, head in stored)
+        return Verdict(
+            len(stored), self._count, _head(self._key, stored), tuple(self._findings), accounts=accounts
+        )
 
     def _add(self, finding: Finding) -> None:
         if len(self._findings) < FINDINGS_MAX:
@@ -141,6 +154,13 @@ def _misfit(replay: _Replay, row: tuple[Any, ...], linked: Callable[[bytes, byte
     return None
 
 
+def _other_than_before(replay: _Replay) -> str | None:
+    older = replay.older
+    if older is None or older.entry != replay.account.state.seq or older.link == replay.head.hex():
+        return None
+    return "it is not the entry that was there before: this history was written anew"
+
+
 def _columns(entry: e.Entry) -> tuple[Any, ...]:
     return (
         entry.seq,
@@ -161,6 +181,8 @@ def _end_misfit(replay: _Replay, end: tuple[int, bytes, int], due_at: int | None
     account = replay.account
     if (account.state.seq, replay.head, replay.row) != end:
         return f"the account stands at entry {end[0]}, but the journal ends at {account.state.seq}"
+    if replay.older is not None and account.state.seq < replay.older.entry:
+        return f"the journal ends at entry {account.state.seq}, but went to {replay.older.entry} before"
     for lot in account.state.lots.values():
         parts = (lot.available, lot.held, lot.spent, lot.expired, lot.revoked)
         if min(parts) < 0 or sum(parts) != lot.granted:
@@ -169,6 +191,14 @@ def _end_misfit(replay: _Replay, end: tuple[int, bytes, int], due_at: int | None
     if due is not None and (due_at is None or due_at > due[0]):
         return f"its next deadline is {due[0]}, but the sweeper would come at {due_at}"
     return None
+
+
+def _is_sealed(key: bytes, heads: Heads) -> bool:
+    try:
+        plain = sorted((each.organization, each.entry, bytes.fromhex(each.link)) for each in heads.accounts)
+        return _head(key, plain) == heads.head
+    except (OverflowError, ValueError):
+        return False
 
 
 def _head(key: bytes, stored: list[tuple[str, int, bytes]]) -> str:
