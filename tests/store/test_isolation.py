@@ -15,12 +15,15 @@ from tokentill.rules import commands as c
 from tokentill.rules.receipts import Receipt
 from tokentill.store.postgres_connection import Connection, Pool
 from tokentill.store.postgres_connection import connect as connect_as
+from tokentill.store.rows import KINDS, table
 
 # R-PLAT-2
 
 # Tables that belong to no organization; every other one is a tenant table.
 SHARED = {"meta", "operator_key", "cursor"}
 TENANT = ("organization", "snapshot", "entry", "person")
+# The rows beside the journal; one without an organization is everybody's to see.
+ROWS = {table(kind, "$").name for kind in KINDS}
 
 
 async def filled(store: Store) -> None:
@@ -61,7 +64,7 @@ async def test_every_table_is_shared_on_purpose_or_bound_to_organizations(postgr
         """
     )
     await connection.close()
-    assert {row["relname"] for row in tables} - SHARED == set(TENANT)
+    assert {row["relname"] for row in tables} - SHARED == {*TENANT, *ROWS}
     for row in tables:
         if row["relname"] in SHARED:
             assert not row["bound"], f"{row['relname']} has an organization: it is a tenant table"
@@ -119,6 +122,7 @@ async def test_the_roles_can_do_nothing_beyond_their_work(postgres: Store) -> No
         "organization": "INSERT SELECT UPDATE",
         "person": "DELETE INSERT SELECT",
         "snapshot": "INSERT SELECT UPDATE",
+        **dict.fromkeys(ROWS, "DELETE INSERT SELECT UPDATE"),
     }
     audit = await connection.fetch(
         "select distinct privilege_type from information_schema.role_table_grants where grantee = 'tokentill_audit'"

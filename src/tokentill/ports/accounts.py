@@ -7,6 +7,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 from msgspec import Struct
 
+from tokentill.ports.shop import Rows
 from tokentill.rules.account import Account
 from tokentill.rules.catalog import Catalog
 from tokentill.rules.commands import Envelope, Settle
@@ -121,6 +122,8 @@ class Ledger(Protocol):
     """The account store: the only writer of accounts (design idea 3)."""
 
     catalog: Catalog
+    rows: Rows
+    """What is kept beside the journal, in the same database."""
 
     def submit(self, envelope: Envelope) -> Awaitable[Receipt | Refusal]:
         """Decide and store one command; returns after it is durable. Raises `StoreDown`."""

@@ -19,6 +19,7 @@ from tokentill.ports import (
     JournalRow,
     OperatorKey,
     Page,
+    Rows,
     StoreDown,
     Stretch,
     Verdict,
@@ -34,6 +35,7 @@ from tokentill.store.lane import Book
 from tokentill.store.postgres_connection import Connection, Pool
 from tokentill.store.postgres_lane import PostgresLane
 from tokentill.store.postgres_migrate import migrate
+from tokentill.store.postgres_rows import PostgresRows
 from tokentill.store.statements import statements
 from tokentill.store.sweeper import Sweeper
 
@@ -57,6 +59,8 @@ class PostgresLedger:
         self._shift = shift
         self._own = Pool(url, "tokentill_app")
         self._all = Pool(url, "tokentill_audit")
+        self._keeping = Pool(url, "tokentill_app")
+        self.rows: Rows = PostgresRows(self._keeping, self._all)
         self.sweeper = Sweeper(clock, self._due, self.submit, self.book.take_counted, self._store_uses)
 
     @classmethod
@@ -83,6 +87,7 @@ class PostgresLedger:
         await self.sweeper.stop()
         await self.lane.close()
         await self._own.close()
+        await self._keeping.close()
         await self._all.close()
 
     # ---- commands ------------------------------------------------------------------------------------

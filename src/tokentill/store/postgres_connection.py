@@ -79,14 +79,27 @@ async def connect(url: str, role: Role | None, *, patient: bool = False) -> Conn
         settings["application_name"] = role.replace("_", " ")
     settings |= _UNLIMITED if patient else _BY_INDEX
     try:
-        return await asyncpg.connect(
+        connection = await asyncpg.connect(
             url,
             timeout=CONNECT_SECONDS,
             command_timeout=None if patient else ANSWER_SECONDS,
             server_settings=settings,
         )
+        if role == "tokentill_app":
+            await _make_durable(connection)
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as trouble:
         raise StoreDown(f"PostgreSQL cannot be reached: {describe(trouble)}") from trouble
+    return connection
+
+
+async def _make_durable(connection: Connection) -> None:
+    """What was answered must survive a crash; a server may ask for more than this, never for less."""
+    try:
+        if await connection.fetchval("show synchronous_commit") not in ("on", "remote_apply"):
+            await connection.execute("set synchronous_commit = on")
+    except BaseException:
+        connection.terminate()
+        raise
 
 
 def describe(trouble: BaseException) -> str:

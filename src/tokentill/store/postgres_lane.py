@@ -248,9 +248,6 @@ class PostgresLane:
         connection = self._connection
         if connection is None or connection.is_closed():
             connection = await connect(self._url, "tokentill_app")
-            # What was answered must survive a crash; a server may ask for more than this, never for less.
-            if await connection.fetchval("show synchronous_commit") not in ("on", "remote_apply"):
-                await connection.execute("set synchronous_commit = on")
             self._connection = connection
         return connection
 

@@ -23,6 +23,7 @@ from tokentill.ports import (
     JournalRow,
     OperatorKey,
     Page,
+    Rows,
     StoreDown,
     Stretch,
     Verdict,
@@ -33,6 +34,7 @@ from tokentill.rules.plans import as_of
 from tokentill.store import sqlite_reads as reads
 from tokentill.store.sqlite_connection import DOWN, connect
 from tokentill.store.sqlite_lane import SqliteLane
+from tokentill.store.sqlite_rows import SqliteRows
 from tokentill.store.statements import statements
 from tokentill.store.sweeper import Sweeper
 
@@ -51,6 +53,7 @@ class SqliteLedger(SqliteLane):
         super().__init__(path, catalog, secret, clock, vfs)
         self._readers = ThreadPoolExecutor(1, thread_name_prefix="tokentill-read")
         self._reader: apsw.Connection | None = None
+        self.rows: Rows = SqliteRows(self._read, self._write)
         self.sweeper = Sweeper(clock, self._due, self.submit, self.book.take_counted, self._store_uses)
 
     @classmethod

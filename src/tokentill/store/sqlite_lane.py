@@ -44,13 +44,15 @@ _WRITE_ENTRIES = for_rows(SQL["write_entries"], ROWS_A_STATEMENT)
 
 
 class Call:
-    """Something else to be written, outside the accounts: `work` runs in a transaction of its own."""
+    """Something else to be written, outside the accounts: `work` is stored whole or not at all, whatever else is."""
 
-    __slots__ = ("future", "work")
+    __slots__ = ("future", "outcome", "trouble", "work")
 
     def __init__(self, work: Callable[[apsw.Connection], Any], future: asyncio.Future[Any]) -> None:
         self.work = work
         self.future = future
+        self.outcome: Any = None
+        self.trouble: BaseException | None = None
 
 
 class SqliteLane:
@@ -133,17 +135,20 @@ class SqliteLane:
             self._step()
 
     def _step(self) -> None:
-        """Do what is first in the queue: the commands up to the next call, or a call."""
+        """Do what is first in the queue: the commands as one batch, then whatever else was between them."""
         queue = self._queue
         jobs: list[Job] = []
-        while queue and len(jobs) < BATCH_JOBS_MAX:
-            if isinstance(queue[0], Call):
-                break
-            jobs.append(queue.popleft())  # type: ignore[arg-type]  # just seen not to be a Call
+        calls: list[Call] = []
+        while queue and len(jobs) + len(calls) < BATCH_JOBS_MAX:
+            item = queue.popleft()
+            if isinstance(item, Call):
+                calls.append(item)
+            else:
+                jobs.append(item)
         if jobs:
             self._batch(jobs)
-        else:
-            self._call(queue.popleft())  # type: ignore[arg-type]  # just seen to be a Call
+        if calls:
+            self._call(calls)
 
     def _batch(self, jobs: list[Job]) -> None:
         try:
@@ -272,33 +277,50 @@ class SqliteLane:
         for number in writes.unopened:
             connection.execute(SQL["drop_unopened"], (number,))
 
-    def _call(self, call: Call) -> None:
-        connection, future = self._connection, call.future
-        outcome: Any = None
-        trouble: BaseException | None = None
+    def _call(self, calls: list[Call]) -> None:
+        """One transaction for all of them; one that fails by its own fault fails alone."""
+        connection = self._connection
         try:
             with self._turnstile:
                 connection.execute(SQL["begin"])
                 faults.hit("call.begun")
-                outcome = call.work(connection)
+                for call in calls:
+                    self._work_off(call)
                 faults.hit("call.worked")
                 connection.execute(SQL["commit"])
                 faults.hit("call.committed")
             faults.hit("call.unlocked")
-        except Exception as error:  # noqa: BLE001 it is handed to the caller
+        except Exception as error:  # noqa: BLE001 it is handed to the callers
             if connection.in_transaction:
                 connection.execute(SQL["rollback"])
-            trouble = (
-                StoreDown(f"The database did not take it: {error}") if isinstance(error, DOWN) else error
-            )
+            down = isinstance(error, DOWN)
+            for call in calls:
+                call.trouble = StoreDown(f"The database did not take it: {error}") if down else error
+        by_loop: dict[asyncio.AbstractEventLoop, list[Call]] = {}
+        for call in calls:
+            by_loop.setdefault(call.future.get_loop(), []).append(call)
+        for loop, some in by_loop.items():
+            with suppress(RuntimeError):  # as above
+                loop.call_soon_threadsafe(_tell, some)
 
-        def tell() -> None:
-            if future.done():
-                return
-            if trouble is None:
-                future.set_result(outcome)
-            else:
-                future.set_exception(trouble)
+    def _work_off(self, call: Call) -> None:
+        connection = self._connection
+        connection.execute(SQL["savepoint"])
+        try:
+            call.outcome = call.work(connection)
+        except DOWN:
+            raise
+        except Exception as error:  # noqa: BLE001 it is handed to the caller
+            call.trouble = error
+            connection.execute(SQL["undo"])
+        connection.execute(SQL["release"])
 
-        with suppress(RuntimeError):  # as above
-            future.get_loop().call_soon_threadsafe(tell)
+
+def _tell(calls: Sequence[Call]) -> None:
+    for call in calls:
+        if call.future.done():
+            continue
+        if call.trouble is None:
+            call.future.set_result(call.outcome)
+        else:
+            call.future.set_exception(call.trouble)

@@ -9,7 +9,7 @@ from importlib.resources import files
 
 @cache
 def statements(engine: str) -> dict[str, str]:
-    """The statements of `engine` (sqlite or postgres) by name. Raises ValueError on a name used twice."""
+    """The statements of `engine` (sqlite, postgres; rows: both) by name. Raises ValueError on a name used twice."""
     text = files("tokentill.store").joinpath("sql", f"{engine}.sql").read_text(encoding="utf-8")
     found: dict[str, str] = {}
     for block in text.split("-- name: ")[1:]:

@@ -217,6 +217,12 @@ select position from cursor where consumer = $1
 insert into cursor (consumer, position) values ($1, $2)
 on conflict (consumer) do update set position = excluded.position
 
+-- ---- rows: what is not made from their structs ---------------------------------------------------------
+
+-- In the array's order, like the lock of a batch, so that there is nothing to deadlock on.
+-- name: lock_rooms
+select count(pg_advisory_xact_lock(hash)) from unnest($1::bigint[]) as hash
+
 -- ---- migrations ----------------------------------------------------------------------------------------
 
 -- name: migration_lock

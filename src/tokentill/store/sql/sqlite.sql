@@ -10,6 +10,15 @@ commit
 -- name: rollback
 rollback
 
+-- name: savepoint
+savepoint call
+
+-- name: release
+release call
+
+-- name: undo
+rollback to call
+
 -- name: data_version
 pragma data_version
 

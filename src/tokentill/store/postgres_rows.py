@@ -1,0 +1,180 @@
+"""The row store on PostgreSQL: every call a short transaction on one of a few connections.
+
+A transaction sees the rows of the organization it names, and those of none. What goes over all organizations
+(a search without one, a claim, a room that several share) is read as `tokentill_audit`; what is then written,
+is written as `tokentill_app`, which names the organizations.
+
+A room is checked under an advisory lock of its own, and counted in a later statement, which sees what those who
+held the lock before have stored.
+
+Requirement ids: R-PLAT-2, R-PLAT-5, R-PACK-3, R-PACK-4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec.structs import replace
+
+from tokentill.ports import Added, Room
+from tokentill.rules.rows import Row
+from tokentill.store.postgres_connection import Connection, Pool
+from tokentill.store.rows import Table, table
+from tokentill.store.statements import statements
+
+R = TypeVar("R", bound=Row)
+
+SQL = statements("postgres")
+TRIES = 3
+
+
+class PostgresRows:
+    """The `Rows` port on two pools: `own` acts as `tokentill_app`, `every` as `tokentill_audit`."""
+
+    def __init__(self, own: Pool, every: Pool) -> None:
+        self._own = own
+        self._every = every
+
+    async def add(self, row: R, *rooms: Room) -> Added[R]:
+        """Store a new row as version 1, if there is room; a row of this id that is there already stays."""
+        its = table(type(row), "$")
+        values = its.values(row, 1)
+        counts = [(*its.count(room), room) for room in rooms]
+
+        async def work(connection: Connection) -> Added[R]:
+            if rooms:
+                await connection.fetchval(SQL["lock_rooms"], sorted({_lock(its, room) for room in rooms}))
+            await connection.fetchval(SQL["scope"], [row.organization])
+            if rooms:
+                there = await _get(connection, its, row)
+                if there is not None:
+                    return Added(there, "there")
+            for count, given, room in counts:
+                if await _counted(connection, count, given, room, row.organization) >= room.most:
+                    return Added(row, "full")
+            # Who stored it first may have dropped it again before it could be looked at.
+            for _ in range(TRIES):
+                if await connection.fetchval(its.add, *values) is not None:
+                    return Added(replace(row, version=1), "new")
+                there = await _get(connection, its, row)
+                if there is not None:
+                    return Added(there, "there")
+            raise AssertionError("a row of this id comes and goes all the time")
+
+        return await self._own.write(work)
+
+    async def put(self, row: R) -> R | None:
+        """Store the changed row if nobody changed it since it was read; None if somebody did."""
+        assert row.version > 0, "it was never stored"
+        its = table(type(row), "$")
+        values = its.values(row, row.version + 1)
+
+        async def work(connection: Connection) -> bool:
+            await connection.fetchval(SQL["scope"], [row.organization])
+            return await connection.fetchval(its.put, *values) is not None
+
+        if await self._own.write(work):
+            return replace(row, version=row.version + 1)
+
+        async def moved(connection: Connection) -> bool:
+            found = await connection.fetchval(its.moved, row.id, row.organization, row.created_at)
+            return found is not None
+
+        assert not await self._every.read(moved), "a row never moves to another organization"
+        return None
+
+    async def get(self, kind: type[R], row_id: str, organization: str = "") -> R | None:
+        """The row of this id."""
+        its = table(kind, "$")
+
+        async def work(connection: Connection) -> R | None:
+            await connection.fetchval(SQL["scope"], [organization])
+            values = await connection.fetchrow(its.get, organization, row_id)
+            return None if values is None else its.row(tuple(values))
+
+        return await self._own.read(work)
+
+    async def find(
+        self, kind: type[R], equal: Mapping[str, str | int], *, before: str | None = None, limit: int = 100
+    ) -> Sequence[R]:
+        """Rows whose columns have these values, newest id first. Raises ValueError where there is no index for it."""
+        its = table(kind, "$")
+        statement, given = its.find(equal, before, limit)
+        organization = equal.get("organization")
+
+        async def work(connection: Connection) -> list[R]:
+            if organization is not None:
+                await connection.fetchval(SQL["scope"], [organization])
+            return [its.row(tuple(values)) for values in await connection.fetch(statement, *given)]
+
+        return await (self._every if organization is None else self._own).read(work)
+
+    async def claim(self, kind: type[R], now: int, lease_ms: int, limit: int = 100) -> Sequence[R]:
+        """Rows that are due, soonest first; no other claim gets them before the lease ends."""
+        its = table(kind, "$")
+
+        async def due(connection: Connection) -> list[tuple[str, str]]:
+            return [tuple(pair) for pair in await connection.fetch(its.due, now, limit)]
+
+        for _ in range(TRIES):
+            some = await self._every.read(due)
+            if not some:
+                break
+            names, ids = [name for name, _ in some], [row_id for _, row_id in some]
+
+            async def work(
+                connection: Connection, names: list[str] = names, ids: list[str] = ids
+            ) -> list[Any]:
+                await connection.fetchval(SQL["scope"], sorted(set(names)))
+                return await connection.fetch(its.claim, names, ids, now, now + lease_ms)
+
+            rows = await self._own.write(work)
+            if rows:
+                return [its.row(tuple(values)[1:]) for values in sorted(rows, key=lambda values: values[0])]
+            # Others were quicker with all of these; there may be more.
+        return ()
+
+    async def drop(self, kind: type[R], row_id: str, organization: str = "") -> bool:
+        """Delete the row; False if it was not there."""
+        its = table(kind, "$")
+
+        async def work(connection: Connection) -> bool:
+            await connection.fetchval(SQL["scope"], [organization])
+            return await connection.fetchval(its.drop, organization, row_id) is not None
+
+        return await self._own.write(work)
+
+    async def position(self, consumer: str) -> str:
+        """How far a consumer of the journal has read; "" at first."""
+        return await self._own.read(lambda connection: connection.fetchval(SQL["cursor"], consumer)) or ""
+
+    async def keep_position(self, consumer: str, position: str) -> None:
+        """Remember how far a consumer has read."""
+        await self._own.write(lambda connection: connection.execute(SQL["move_cursor"], consumer, position))
+
+
+async def _get(connection: Connection, its: Table[R], row: R) -> R | None:
+    values = await connection.fetchrow(its.get, row.organization, row.id)
+    return None if values is None else its.row(tuple(values))
+
+
+async def _counted(
+    connection: Connection, count: str, given: Sequence[str | int], room: Room, organization: str
+) -> int:
+    """How many rows take up the room; of other organizations too, where it is not this one's alone."""
+    shared = ("organization", organization) not in room.equal
+    if shared:
+        await connection.execute("set local role tokentill_audit")
+    found: int = await connection.fetchval(count, *given)
+    if shared:
+        await connection.execute("set local role tokentill_app")
+    return found
+
+
+def _lock(its: Table[Any], room: Room) -> int:
+    """The advisory lock of a room, whatever it is `above`. Two rooms may share one; then they wait for each other."""
+    name = msgspec.json.encode((its.name, sorted(room.equal)))
+    return int.from_bytes(blake2b(name, digest_size=8, person=b"tokentill room").digest(), "big", signed=True)

@@ -1,0 +1,133 @@
+"""The row store on SQLite: reads see the last commit, writes wait their turn in the lane.
+
+The lane stores several of them in one transaction, so that a burst does not wait for the disk row by row. The
+one writer at a time is what makes room checks and claims exact.
+
+Requirement ids: R-PLAT-5, R-PACK-3, R-PACK-4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+import apsw
+from msgspec.structs import replace
+
+from tokentill.ports import Added, Room
+from tokentill.rules.rows import Row
+from tokentill.store.rows import Table, table
+from tokentill.store.statements import statements
+
+R = TypeVar("R", bound=Row)
+T = TypeVar("T")
+
+SQL = statements("sqlite")
+
+
+class Runs(Protocol):
+    """Runs work on a connection, in a transaction."""
+
+    def __call__(self, work: Callable[[apsw.Connection], T]) -> Awaitable[T]:
+        """What the work found."""
+        ...
+
+
+class SqliteRows:
+    """The `Rows` port on a SQLite ledger's `read` and `write`."""
+
+    def __init__(self, read: Runs, write: Runs) -> None:
+        self._read = read
+        self._write = write
+
+    async def add(self, row: R, *rooms: Room) -> Added[R]:
+        """Store a new row as version 1, if there is room; a row of this id that is there already stays."""
+        its = table(type(row), "?")
+        values = its.values(row, 1)
+        counts = [(*its.count(room), room.most) for room in rooms]
+
+        def work(connection: apsw.Connection) -> Added[R]:
+            there = _get(connection, its, row.organization, row.id)
+            if there is not None:
+                return Added(there, "there")
+            for count, given, most in counts:
+                if connection.execute(count, given).get >= most:
+                    return Added(row, "full")
+            connection.execute(its.add, values).fetchall()
+            return Added(replace(row, version=1), "new")
+
+        return await self._write(work)
+
+    async def put(self, row: R) -> R | None:
+        """Store the changed row if nobody changed it since it was read; None if somebody did."""
+        assert row.version > 0, "it was never stored"
+        its = table(type(row), "?")
+        values = its.values(row, row.version + 1)
+
+        def work(connection: apsw.Connection) -> R | None:
+            if connection.execute(its.put, values).get is None:
+                other = connection.execute(its.moved, (row.id, row.organization, row.created_at)).get
+                assert other is None, "a row never moves to another organization"
+                return None
+            return replace(row, version=row.version + 1)
+
+        return await self._write(work)
+
+    async def get(self, kind: type[R], row_id: str, organization: str = "") -> R | None:
+        """The row of this id."""
+        its = table(kind, "?")
+        return await self._read(lambda connection: _get(connection, its, organization, row_id))
+
+    async def find(
+        self, kind: type[R], equal: Mapping[str, str | int], *, before: str | None = None, limit: int = 100
+    ) -> Sequence[R]:
+        """Rows whose columns have these values, newest id first. Raises ValueError where there is no index for it."""
+        its = table(kind, "?")
+        statement, given = its.find(equal, before, limit)
+        return await self._read(
+            lambda connection: [its.row(values) for values in connection.execute(statement, given)]
+        )
+
+    async def claim(self, kind: type[R], now: int, lease_ms: int, limit: int = 100) -> Sequence[R]:
+        """Rows that are due, soonest first; no other claim gets them before the lease ends."""
+        its = table(kind, "?")
+
+        def due(connection: apsw.Connection) -> list[tuple[Any, ...]]:
+            return connection.execute(its.due, (now, limit)).fetchall()
+
+        def work(connection: apsw.Connection) -> list[R]:
+            found = []
+            for name, row_id in due(connection):
+                row = _get(connection, its, name, row_id)
+                assert row is not None, "it is due"
+                mine = replace(row, version=row.version + 1, due_at=now + lease_ms)
+                connection.execute(its.put, its.values(mine, mine.version)).fetchall()
+                found.append(mine)
+            return found
+
+        # Most often nothing is due; then no writer is kept waiting.
+        return await self._write(work) if await self._read(due) else ()
+
+    async def drop(self, kind: type[R], row_id: str, organization: str = "") -> bool:
+        """Delete the row; False if it was not there."""
+        its = table(kind, "?")
+        return await self._write(
+            lambda connection: connection.execute(its.drop, (organization, row_id)).get is not None
+        )
+
+    async def position(self, consumer: str) -> str:
+        """How far a consumer of the journal has read; "" at first."""
+        return await self._read(
+            lambda connection: str(connection.execute(SQL["cursor"], (consumer,)).get or "")
+        )
+
+    async def keep_position(self, consumer: str, position: str) -> None:
+        """Remember how far a consumer has read."""
+        await self._write(
+            lambda connection: connection.execute(SQL["move_cursor"], (consumer, position)).fetchall()
+        )
+
+
+def _get(connection: apsw.Connection, its: Table[R], organization: str, row_id: str) -> R | None:
+    values = connection.execute(its.get, (organization, row_id)).fetchone()
+    return None if values is None else its.row(values)
