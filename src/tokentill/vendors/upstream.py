@@ -18,7 +18,7 @@ import aiohttp
 from tokentill.ports.gateway import UpstreamDown, UpstreamReply
 from tokentill.rules.models import Upstream
 
-BODY_BYTES_MAX = 64 * 1024 * 1024
+BODY_BYTES_MAX = 16 * 1024 * 1024
 """Largest answer that is passed on; a model's longest answer is far below."""
 CONNECT_S = 5.0
 IDLE_S = 60.0
@@ -33,7 +33,7 @@ class HttpReply:
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
         self.status = response.status
-        self.headers = {
+        self.headers: Mapping[str, str] = {
             name.lower(): value for name, value in response.headers.items() if name.lower() in PASSED_ON
         }
 
