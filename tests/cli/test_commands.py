@@ -110,8 +110,8 @@ def test_plans_payment_and_caps(acme: Shell) -> None:
     assert acme.json("balance", "acme")["cap"] == 5000
     acme.done("cap", "acme")
     assert acme.json("balance", "acme")["cap"] is None
-    assert acme.json("plan", "acme", "--cancel")["kind"] == "plan_scheduled"
     assert acme.json("reset", "acme")["kind"] == "reset"
+    assert acme.json("plan", "acme", "--cancel")["kind"] == "plan_scheduled"
 
 
 @pytest.mark.parametrize("words", [("plan", "acme"), ("plan", "acme", "pro", "--cancel")])

@@ -63,9 +63,9 @@ class Machine(RuleBasedStateMachine):
     def _one(known: list[Any], back: int, other: Any) -> Any:
         return known[-1 - back] if back < len(known) else other
 
-    @initialize(plan=PLANS, days_ago=st.integers(0, 60))
-    def open(self, plan: str | None, days_ago: int) -> None:
-        self.send(c.Open(plan=plan, anchor=self.now - days_ago * DAY_MS))
+    @initialize(plan=PLANS, days_ago=st.integers(0, 60), simulated=st.booleans())
+    def open(self, plan: str | None, days_ago: int, simulated: bool) -> None:
+        self.send(c.Open(plan=plan, anchor=self.now - days_ago * DAY_MS, simulated=simulated))
 
     @rule(feature=FEATURES, user=USERS, n=SMALL, least=st.none() | SMALL, timeout=st.integers(1, 90_000))
     def reserve(self, feature: str, user: str | None, n: int, least: int | None, timeout: int) -> None:
@@ -169,6 +169,10 @@ class Machine(RuleBasedStateMachine):
     def pass_time(self, ms: int) -> None:
         self.now += ms
         self.send(c.Tick())
+
+    @rule(ms=st.integers(-1, 5_000) | st.integers(0, 120_000) | st.integers(0, 100 * DAY_MS))
+    def advance(self, ms: int) -> None:
+        self.send(c.Advance(to=self.trio.till.time() + ms))
 
     @precondition(lambda self: self.sent)
     @rule(back=SOME)

@@ -336,6 +336,22 @@ async def test_what_is_due_is_applied_to_what_is_read_and_by_the_sweeper(store: 
     await clean(ledger)
 
 
+async def test_the_clock_of_the_world_does_not_move_a_simulated_account(store: Store) -> None:
+    # R-PLAN-4
+    ledger = await store.open()
+    await ok(ledger, "acme", c.Open(plan="pro", simulated=True))
+    opened = store.clock.time
+    store.clock.time += 2 * MONTH
+    assert await ledger.sweeper.sweep() == 0
+    account = await ledger.account("acme")
+    assert account is not None
+    assert (account.state.time, len(await whole(ledger, "acme"))) == (opened, 4)
+    await ok(ledger, "acme", c.Advance(to=opened + MONTH))
+    assert len(await whole(ledger, "acme")) == 8
+    assert await ledger.sweeper.sweep() == 0
+    await clean(ledger)
+
+
 async def test_refusals_counted_in_memory_reach_the_journal(store: Store) -> None:
     # R-ABU-7
     ledger = await store.open()

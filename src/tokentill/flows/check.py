@@ -58,7 +58,7 @@ async def battery(ledger: Ledger, clock: Clock, organization: str, use: Reserve)
     account = await ledger.account(organization)
     if account is None:
         return None
-    now = max(clock.now(), account.state.time)
+    now = account.moment(clock.now())
     catalog = ledger.catalog
     user = None if use.user is None else ledger.opaque(organization, use.user)
     tokens = _tokens(use, catalog)
@@ -79,7 +79,7 @@ async def features(ledger: Ledger, clock: Clock, organization: str) -> Features 
     if account is None:
         return None
     state, catalog = account.state, ledger.catalog
-    now = max(clock.now(), state.time)
+    now = account.moment(clock.now())
     return Features(
         licence.standing_at(state.failed_at, catalog.licence, now),
         licence.features(state, catalog, now),

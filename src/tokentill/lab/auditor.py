@@ -345,8 +345,8 @@ _KEYED_OTHERWISE = (c.Settle, c.Release, c.Extend, c.Refund, c.Tick, c.CountRefu
 """Commands keyed by the operation they are about, or that leave nothing of their own to answer with."""
 
 _ACTS = (
-    e.Opened | e.Held | e.Extended | e.Charged | e.Refunded | e.Revoked | e.SetAside | e.GivenBack | e.Frozen
-    | e.Restored | e.CapSet | e.Unblocked | e.Reviewed
+    e.Opened | e.Advanced | e.Held | e.Extended | e.Charged | e.Refunded | e.Revoked | e.SetAside | e.GivenBack
+    | e.Frozen | e.Restored | e.CapSet | e.Unblocked | e.Reviewed
 )  # fmt: skip
 
 

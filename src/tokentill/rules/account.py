@@ -147,6 +147,8 @@ class State(Struct, omit_defaults=True):
     """Sums over lots closed too long ago to keep: granted, spent, expired, revoked (tokens)."""
     aside: dict[int, str] = field(default_factory=dict)
     """Token lots that are set aside one by one, each with the reference it was set aside under."""
+    simulated: bool = False
+    """Its clock stands still and moves only when it is told to, by `Advance`."""
 
 
 _encoder = msgspec.json.Encoder()
@@ -223,6 +225,14 @@ class Account:
             timers.append((state.period.end, RANK_PERIOD, 0))
         heapq.heapify(timers)
         self.timers = timers
+
+    def moment(self, now: int) -> int:
+        """What time it is for this account when the clock says `now`: never earlier than its last entry.
+
+        A simulated account has a time of its own, that of its last entry (R-PLAN-4).
+        """
+        time = self.state.time
+        return time if self.state.simulated else max(now, time)
 
     def push(self, time: int, rank: int, ident: str | int) -> None:
         """Remember that something may fall due at `time`; the heap stays within twice what is live."""

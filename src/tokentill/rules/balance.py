@@ -26,6 +26,7 @@ class Balance(Struct, frozen=True):
     `lots_set_aside`, what single lots have that a refund or a dispute in progress is about. `held` also counts
     holds that outlived their lot or reach beyond it. `credit` is money credit in minor units.
     `overage_amount` is what this period's overage costs so far.
+    `simulated`: the account has a clock of its own, which stands at `time`.
     `notice` is what a customer with a low balance is told, None while nothing is low (R-PLAN-8).
     """
 
@@ -53,6 +54,7 @@ class Balance(Struct, frozen=True):
     time: int
     notice: Notice | None = None
     lots_set_aside: int = 0
+    simulated: bool = False
 
 
 def balance(account: Account, catalog: Catalog, now: int | None = None) -> Balance:
@@ -99,4 +101,5 @@ def balance(account: Account, catalog: Catalog, now: int | None = None) -> Balan
         time=state.time,
         notice=notice(account, catalog, state.time if now is None else now),
         lots_set_aside=account.aside,
+        simulated=state.simulated,
     )

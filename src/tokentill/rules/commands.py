@@ -26,10 +26,20 @@ class Base(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="do"
 
 
 class Open(Base, frozen=True, kw_only=True, tag="open"):
-    """Begin an account, on `plan` or the catalog's default (None there = no plan). `anchor` epoch ms, default now."""
+    """Begin an account, on `plan` or the catalog's default (None there = no plan). `anchor` epoch ms, default now.
+
+    `simulated`: its clock stands still from here on and is moved by `Advance` only, to try out what time does.
+    """
 
     plan: str | UnsetType | None = UNSET
     anchor: int | None = None
+    simulated: bool = False
+
+
+class Advance(Base, frozen=True, kw_only=True, tag="advance"):
+    """Move the clock of a simulated account on to `to` (epoch ms); everything due until then happens in order."""
+
+    to: int
 
 
 class Reserve(Base, frozen=True, kw_only=True, tag="reserve"):
@@ -212,6 +222,7 @@ class Tick(Base, frozen=True, kw_only=True, tag="tick"):
 
 Command = (
     Open
+    | Advance
     | Reserve
     | Settle
     | Release

@@ -60,15 +60,16 @@ def execute(
 ) -> Outcome:
     """Decide `envelope` on `account` at `now` (epoch ms) under `catalog`, evolving the account.
 
-    `find` gives every stored entry of an operation, those of this batch included. If this raises, the
-    account must be thrown away and loaded again.
+    A simulated account has its own time, whatever `now` says. `find` gives every stored entry of an operation,
+    those of this batch included. If this raises, the account must be thrown away and loaded again.
     """
     command = envelope.command
     kind = type(command)
     state = account.state
     if not state.opened and kind is not c.Open:
         return Outcome([], Refusal(Code.UNKNOWN_ORGANIZATION, "There is no organization of this id."))
-    now = max(now, state.time)
+    if now < state.time or state.simulated:
+        now = state.time
     body = chain.fingerprint(c.encode(command)) if envelope.keyed else None
     turn = Turn(account, state, catalog, now, find, envelope.key, envelope.keyed, body)
     timers = account.timers
@@ -155,6 +156,7 @@ def _tick(turn: Turn, _command: c.Tick | c.CountRefusals) -> Receipt | Refusal:
 
 _RULES: dict[type[c.Base], Callable[[Turn, Any], Receipt | Refusal]] = {
     c.Open: plans.open_account,
+    c.Advance: plans.advance,
     c.Reserve: ledger.reserve,
     c.Settle: ledger.settle,
     c.Release: ledger.release,

@@ -61,10 +61,20 @@ class Base(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kin
 
 
 class Opened(Base, frozen=True, kw_only=True, tag="open"):
-    """The account begins; `anchor` is the moment periods are counted from. `brings`: tokens that follow at once."""
+    """The account begins; `anchor` is the moment periods are counted from. `brings`: tokens that follow at once.
+
+    `simulated`: the account has a clock of its own.
+    """
 
     anchor: int
     brings: int = 0
+    simulated: bool = False
+
+
+class Advanced(Base, frozen=True, kw_only=True, tag="advance"):
+    """The clock of a simulated account was moved on from `since` to this entry's time."""
+
+    since: int
 
 
 class Granted(Base, frozen=True, kw_only=True, tag="grant"):
@@ -313,6 +323,7 @@ class Reviewed(Base, frozen=True, kw_only=True, tag="review"):
 
 Entry = (
     Opened
+    | Advanced
     | Granted
     | Held
     | Extended

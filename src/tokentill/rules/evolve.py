@@ -115,6 +115,7 @@ def _opened(account: Account, entry: e.Opened) -> None:
         raise Misfit("the account is open already")
     account.state.opened = True
     account.state.anchor = entry.anchor
+    account.state.simulated = entry.simulated
 
 
 def _granted(account: Account, entry: e.Granted) -> None:
@@ -362,12 +363,13 @@ def _warned(account: Account, entry: e.Warned) -> None:
     account.state.warned[entry.code] = entry.threshold
 
 
-def _noted(account: Account, entry: e.Late | e.Reviewed) -> None:
+def _noted(account: Account, entry: e.Advanced | e.Late | e.Reviewed) -> None:
     """On the record only."""
 
 
 _APPLY: dict[type[e.Base], Callable[[Account, Any], None]] = {
     e.Opened: _opened,
+    e.Advanced: _noted,
     e.Granted: _granted,
     e.Held: _held,
     e.Extended: _extended,

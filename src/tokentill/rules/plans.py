@@ -18,7 +18,7 @@ from tokentill.rules import commands as c
 from tokentill.rules import entries as e
 from tokentill.rules import licence
 from tokentill.rules.account import RANK_HOLD, RANK_LOT, RANK_STAGE, Account
-from tokentill.rules.catalog import Catalog, Plan
+from tokentill.rules.catalog import DAY_MS, TOKENS_MAX, Catalog, Plan
 from tokentill.rules.ledger import end_hold
 from tokentill.rules.money import half_up
 from tokentill.rules.periods import index_at
@@ -27,6 +27,9 @@ from tokentill.rules.refusals import Code, Refusal
 from tokentill.rules.resets import bill_overage, end_period, expire, open_lots, plan_lots, take_plan
 from tokentill.rules.turn import Turn
 from tokentill.rules.warnings import warn
+
+ADVANCE_MAX_MS = 400 * DAY_MS
+"""A simulated clock moves so far in one step; so many entries at most go into one transaction."""
 
 Reply = Receipt | Refusal
 
@@ -44,12 +47,31 @@ def open_account(turn: Turn, command: c.Open) -> Reply:
             Code.INVALID, "anchor must be a time in the past, in epoch milliseconds.", detail="anchor"
         )
     brings = 0 if name is None else turn.catalog.plans[name].tokens
-    entry = e.Opened(**turn.signed(), anchor=anchor, brings=brings)
+    entry = e.Opened(**turn.signed(), anchor=anchor, brings=brings, simulated=command.simulated)
     turn.emit(entry)
     if name is not None:
         take_plan(
             turn, turn.catalog.plans[name], anchor, index_at(anchor, turn.catalog.plans[name].cycle, turn.now)
         )
+    return receipt(entry)
+
+
+def advance(turn: Turn, command: c.Advance) -> Reply:
+    """Move a simulated clock on: what is due happens in order, each at its own time (design idea 4)."""
+    to = command.to
+    if not (type(to) is int and turn.now <= to <= turn.now + ADVANCE_MAX_MS and to < TOKENS_MAX):
+        message = "to must be the account's time or up to 400 days later, in epoch milliseconds."
+        return Refusal(Code.INVALID, message, detail="to")
+    if not turn.state.simulated:
+        message = "This account lives in real time. Only one that was opened as simulated can be advanced."
+        return Refusal(Code.NOT_POSSIBLE, message)
+    since = turn.now
+    while (due := turn.account.next_due()) is not None and due[0] <= to:
+        turn.now = max(turn.now, due[0])
+        apply_due(turn)
+    turn.now = to
+    entry = e.Advanced(**turn.signed(), since=since)
+    turn.emit(entry)
     return receipt(entry)
 
 

@@ -43,7 +43,7 @@ class Turn(Struct, eq=False):
     def begin(cls, account: Account, catalog: Catalog, now: int, find: Find) -> Turn:
         """A turn of nobody's command, for what is due or only asked."""
         state = account.state
-        return cls(account, state, catalog, max(state.time, now), find)
+        return cls(account, state, catalog, account.moment(now), find)
 
     def emit(self, entry: e.Entry) -> None:
         """Put an entry on the record and into the account."""

@@ -308,7 +308,7 @@ class Book:
             if not account.state.opened:
                 writes.unopened.append(cached.number)
                 continue
-            due = account.next_due()
+            due = None if account.state.simulated else account.next_due()
             due_at = cached.due_at
             if due is not None and (due_at is None or due[0] < due_at):
                 due_at = due[0]

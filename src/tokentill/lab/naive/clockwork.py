@@ -31,6 +31,11 @@ def catch_up(book: Notebook, now: int) -> None:
         warn(book)
 
 
+def soonest(book: Notebook) -> int | None:
+    """When the next thing happens by itself."""
+    return min((time for time, *_ in _coming(book)), default=None)
+
+
 def warn(book: Notebook) -> None:
     """Warn of every threshold that what is left has come down to, once for each crossing (R-PLAN-8)."""
     rearm(book)

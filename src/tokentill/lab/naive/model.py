@@ -26,6 +26,7 @@ class Naive:
     def submit(self, envelope: c.Envelope, now: int) -> Answer:
         """Do one command and say what the till must answer; `now` is never before the account's last entry."""
         book, command, key = self.book, envelope.command, envelope.key or ""
+        now = book.now if book.simulated else now
         if not book.opened and not isinstance(command, c.Open):
             return Answer(Code.UNKNOWN_ORGANIZATION)
         if book.opened:
@@ -55,7 +56,7 @@ class Naive:
 
     def tick(self, now: int) -> None:
         """Let time pass."""
-        if self.book.opened:
+        if self.book.opened and not self.book.simulated:
             clockwork.catch_up(self.book, now)
 
     def balance(self) -> dict[str, Any]:
@@ -77,7 +78,7 @@ def _open(book: Notebook, command: c.Open) -> Answer:
     anchor = book.now if command.anchor is None else command.anchor
     if not 0 <= anchor <= book.now:
         return Answer(Code.INVALID)
-    book.opened, book.anchor = True, anchor
+    book.opened, book.anchor, book.simulated = True, anchor, command.simulated
     if plan is None:
         return done("open")
     book.plan_id = plan
@@ -87,6 +88,17 @@ def _open(book: Notebook, command: c.Open) -> Answer:
     start, end = (period_start(anchor, cycle, n) for n in (number, number + 1))
     clockwork.begin_period(book, number, start, end, 0, billed=True)
     return done("open")
+
+
+def _advance(book: Notebook, command: c.Advance) -> Answer:
+    if not book.now <= command.to <= book.now + 400 * DAY_MS:
+        return Answer(Code.INVALID)
+    if not book.simulated:
+        return Answer(Code.NOT_POSSIBLE)
+    while (soonest := clockwork.soonest(book)) is not None and soonest <= command.to:
+        clockwork.catch_up(book, max(book.now, soonest))
+    book.now = command.to
+    return done("advance", time=command.to)
 
 
 def _freeze(book: Notebook, command: c.Freeze) -> Answer:
@@ -216,6 +228,7 @@ def _tick(_book: Notebook, _command: c.Tick) -> Answer:
 
 _OPS: dict[type[c.Base], Callable[[Notebook, Any], Answer]] = {
     c.Open: _open,
+    c.Advance: _advance,
     c.Settle: uses.settle,
     c.Release: uses.release,
     c.Extend: uses.extend,

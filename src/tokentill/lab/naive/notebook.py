@@ -94,6 +94,7 @@ class Notebook:
         self.catalog = catalog
         self.opened = False
         self.now = 0
+        self.simulated = False
         self.anchor = 0
         self.plan_id: str | None = None
         self.number = 0
@@ -227,6 +228,7 @@ class Notebook:
             "plan": self.plan_id,
             "standing": self.standing,
             "remaining": 0 if frozen else free,
+            "simulated": self.simulated,
             "set_aside": self.aside() + (free if frozen else 0),
             "lots_set_aside": self.aside(),
             "held": self.held(),

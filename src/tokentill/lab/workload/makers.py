@@ -21,7 +21,16 @@ def open_account(m: Memory) -> c.Open:
     anchor = m.now - m.dice.randrange(90 * DAY_MS) if m.chance(30) else None
     if m.chance(5):
         anchor = m.pick((-1, m.now + DAY_MS))
-    return c.Open(anchor=anchor) if m.chance(30) else c.Open(plan=plan, anchor=anchor)
+    if m.chance(30):
+        return c.Open(anchor=anchor)
+    return c.Open(plan=plan, anchor=anchor, simulated=m.chance(25))
+
+
+def advance(m: Memory) -> c.Advance:
+    """A simulated clock moved on, seldom back or too far."""
+    if m.chance(10):
+        return c.Advance(to=m.pick((m.now - 1, -1, m.now + 500 * DAY_MS, 10**30)))
+    return c.Advance(to=max(m.now, m.time) + m.pick((0, 0, 1, 3_000, 60_000, DAY_MS, 31 * DAY_MS)))
 
 
 def _use(m: Memory) -> tuple[str, int, int | None]:
@@ -210,6 +219,7 @@ def tick(_m: Memory) -> c.Tick:
 
 WEIGHTS: dict[Callable[[Memory], c.Command], int] = {
     open_account: 1,
+    advance: 1,
     reserve: 24,
     charge: 16,
     settle: 15,

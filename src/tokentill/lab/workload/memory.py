@@ -42,6 +42,9 @@ class Memory:
         self.catalog = catalog
         self.now = start
         self.opened = False
+        self.simulated = False
+        self.time = 0
+        """The account's own time, as far as replies say it."""
         self.free = 0
         self.lots: list[tuple[int, int]] = []
         self.known: list[Known] = []
@@ -84,6 +87,10 @@ class Memory:
         command = envelope.command
         self.opened = True
         self.free = reply.balance
+        if not reply.replayed:
+            self.time = reply.time
+        if isinstance(command, c.Open):
+            self.simulated = command.simulated
         if isinstance(command, c.Settle | c.Release):
             for each in self.known:
                 if each.key == command.hold:

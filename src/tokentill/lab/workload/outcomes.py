@@ -27,6 +27,7 @@ _USE = _KEYED | {
 
 OUTCOMES: dict[type[c.Base], frozenset[Code]] = {
     c.Open: frozenset({Code.INVALID, Code.ORGANIZATION_EXISTS, Code.KEY_REUSED, Code.UNKNOWN_PLAN}),
+    c.Advance: _KEYED | {Code.INVALID, Code.NOT_POSSIBLE},
     c.Reserve: _USE | {Code.HOLDS_MAX},
     c.Charge: _USE,
     c.Settle: _HOLD | {Code.INVALID, Code.HOLD_EXPIRED, Code.EXCEEDS_HOLD},

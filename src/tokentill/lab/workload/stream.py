@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct, structs
 
-from tokentill.lab.workload.makers import WEIGHTS, open_account
+from tokentill.lab.workload.makers import WEIGHTS, advance, open_account
 from tokentill.lab.workload.memory import Dice, Memory
 from tokentill.rules import commands as c
 from tokentill.rules.catalog import DAY_MS, Catalog
@@ -48,6 +48,8 @@ class Workload:
         m = self.memory
         menu = MENU if m.opened else tuple(WEIGHTS)
         command = m.pick(menu)(m) if m.opened or m.chance(50) else open_account(m)
+        if m.simulated and m.chance(25):
+            command = advance(m)
         return c.Envelope(self.organization, command, f"{self.count:032x}", m.chance(60))
 
     def _again(self) -> c.Envelope:
