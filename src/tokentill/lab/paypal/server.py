@@ -37,8 +37,9 @@ else:
 
 
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
 
 TOKEN_SECONDS = 32_400
 CERTIFICATE = "/v1/notifications/certs/CERT-lab"
@@ -216,7 +217,7 @@ class Lab:
         """Do it, unless the request id has done it: then show what became of it."""
         key = (path, headers["paypal-request-id"])
         if key in self.book.done:
-            return 200, self.book.done[key]()
+            return (201 if path.endswith("/refund") else 200), self.book.done[key]()
         try:
             self.book.done[key] = deed()
         except Refusal as refusal:
@@ -269,7 +270,9 @@ async def serving(
 
     `ssl_certfile` and `ssl_keyfile` make it speak TLS.
     """
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    # The protocol is named, since asyncio sends small packets at once (no delay) only where it is.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
+        listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
         config = uvicorn.Config(
             app or lab, lifespan="off", ws="none", log_config=None, access_log=False, timeout_graceful_shutdown=1,

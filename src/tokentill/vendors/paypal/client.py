@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from base64 import b64encode
 from collections.abc import Callable
 from hashlib import blake2b
 from typing import TypeVar
@@ -71,7 +72,7 @@ class Client:
         connector: Callable[[], aiohttp.BaseConnector] | None = None,
     ) -> None:
         self.base = origin(base)
-        self._login = aiohttp.BasicAuth(client_id, secret)
+        self._login = "Basic " + b64encode(f"{client_id}:{secret}".encode()).decode()
         self._clock = clock
         self._timeout = aiohttp.ClientTimeout(total=seconds)
         self._connector = connector
@@ -135,7 +136,7 @@ class Client:
             if self._token is None or self._token[1] <= now:
                 form = b"grant_type=client_credentials"
                 headers = {
-                    "Authorization": self._login.encode(),
+                    "Authorization": self._login,
                     "Content-Type": "application/x-www-form-urlencoded",
                 }
                 status, answer = await self._send(

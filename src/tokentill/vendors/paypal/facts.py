@@ -17,6 +17,7 @@ from tokentill.rules import happenings as h
 from tokentill.vendors.paypal import money, wire
 
 CLOSED = "closed."
+LABEL = "PayPal"
 OPEN_MS = 3 * 3_600_000
 """How long after its creation a customer can be sent to an order."""
 OVER_MS = 2 * OPEN_MS
@@ -24,6 +25,7 @@ OVER_MS = 2 * OPEN_MS
 
 _TAKEN = frozenset({"COMPLETED", "PARTIALLY_REFUNDED", "REFUNDED"})
 _FAILED = frozenset({"DECLINED", "DENIED", "FAILED"})
+_NOT_GIVEN = frozenset({"CANCELLED", "FAILED"})
 _WON = frozenset({"RESOLVED_SELLER_FAVOUR", "RESOLVED_WITH_PAYOUT", "CANCELED_BY_BUYER", "DENIED"})
 _LOST = frozenset({"RESOLVED_BUYER_FAVOUR", "ACCEPTED"})
 
@@ -92,6 +94,7 @@ def of_capture(
         paid = h.Paid(
             at=at, purchase=purchase, payment=capture.id, amount=minor(capture.amount),
             currency=_sure(capture.amount).currency_code, checkout=order, method=method,
+            label=LABEL,
         )  # fmt: skip
         return (paid,)
     if capture.status in _FAILED:
@@ -123,22 +126,25 @@ def of_order(order: wire.Order, now: int) -> tuple[h.AnyHappening, ...]:
 def _given_back(
     capture: wire.Capture, payments: wire.Collection, custom: str | None
 ) -> tuple[h.AnyHappening, ...]:
-    """What was given back of a capture in sum, as its order lists it."""
+    """What was given back of a capture in sum, as its order lists it, and what could not be given back."""
     of_it = [one for one in payments.refunds if up(one.links, "captures") in (capture.id, None)]
+    facts: list[h.AnyHappening] = [
+        failed(one, capture.id, custom) for one in of_it if one.status in _NOT_GIVEN
+    ]
     done = [one for one in of_it if one.status == "COMPLETED"]
     total = sum(minor(one.amount) for one in done)
     total = max([total, *(_total(one) or 0 for one in done)])
     if capture.status == "REFUNDED":
         total = minor(capture.amount)
-    if not total:
-        return ()
-    at = wire.milliseconds(*(one.update_time or one.create_time for one in done), capture.update_time)
-    return (
-        h.Refunded(
-            at=_sure(at), purchase=purchase_of(capture.custom_id or custom), payment=capture.id, refunded=total,
-            currency=_sure(capture.amount).currency_code,
-        ),
-    )  # fmt: skip
+    if total:
+        at = wire.milliseconds(*(one.update_time or one.create_time for one in done), capture.update_time)
+        facts.append(
+            h.Refunded(
+                at=_sure(at), purchase=purchase_of(capture.custom_id or custom), payment=capture.id,
+                refunded=total, currency=_sure(capture.amount).currency_code,
+            )
+        )  # fmt: skip
+    return tuple(facts)
 
 
 def _total(refund: wire.Refund) -> int | None:
@@ -151,14 +157,28 @@ def _total(refund: wire.Refund) -> int | None:
     )
 
 
-def of_refund(refund: wire.Refund, capture: str) -> h.Refunded:
-    """A refund, or a reversal, that was completed."""
+def failed(refund: wire.Refund, capture: str, custom: str | None = None) -> h.RefundFailed:
+    """A refund that will never reach the customer."""
+    return h.RefundFailed(
+        at=_sure(wire.milliseconds(refund.update_time, refund.create_time)),
+        purchase=purchase_of(refund.custom_id or custom), payment=capture, refund=refund.id,
+        amount=minor(refund.amount), currency=_sure(refund.amount).currency_code,
+    )  # fmt: skip
+
+
+def of_refund(refund: wire.Refund, capture: str) -> tuple[h.AnyHappening, ...]:
+    """A refund, or a reversal: completed, failed, or (nothing) still pending."""
+    if refund.status in _NOT_GIVEN:
+        return (failed(refund, capture),)
+    if refund.status not in ("", "COMPLETED"):
+        return ()
     total = _total(refund)
-    return h.Refunded(
+    back = h.Refunded(
         at=_sure(wire.milliseconds(refund.update_time, refund.create_time)), purchase=purchase_of(refund.custom_id),
         payment=capture, refunded=minor(refund.amount) if total is None else max(total, minor(refund.amount)),
         currency=_sure(refund.amount).currency_code,
     )  # fmt: skip
+    return (back,)
 
 
 def of_dispute(dispute: wire.Dispute) -> tuple[h.AnyHappening, ...]:

@@ -137,9 +137,7 @@ class PayPal:
             raise VendorRefused(
                 "refund_failed", "PayPal could not give the money back. Give it back another way."
             )
-        if refund.status != "COMPLETED":
-            return ()
-        return (facts.of_refund(refund, purchase.payment),)
+        return facts.of_refund(refund, purchase.payment)
 
     # ---- not offered ---------------------------------------------------------------------------------------
 
@@ -153,6 +151,11 @@ class PayPal:
     ) -> Sequence[h.AnyHappening] | Started:
         """Refused: there are no subscriptions."""
         del subscription, order, credit, key
+        raise not_offered("A subscription", "Change the plan where it is paid.")
+
+    async def renew_as(self, subscription: Subscription, order: Order | None, key: str) -> None:
+        """Refused: there are no subscriptions."""
+        del subscription, order, key
         raise not_offered("A subscription", "Change the plan where it is paid.")
 
     async def end_subscription(self, subscription: Subscription, *, now: bool, key: str) -> None:
@@ -264,10 +267,10 @@ class PayPal:
         if capture is None:
             refund = await self._client.get(_at("payments/refunds", refund.id), wire.Refund)
             capture = facts.up(refund.links, "captures")
-        if capture is None or refund.status not in ("", "COMPLETED"):
+        if capture is None:
             return ()
         disputes = await self._disputes(capture) if kind == "REVERSED" else ()
-        return disputes or (facts.of_refund(refund, capture),)
+        return disputes or facts.of_refund(refund, capture)
 
     async def _disputed(self, dispute: wire.Dispute) -> tuple[h.AnyHappening, ...]:
         if not dispute.disputed_transactions or dispute.dispute_amount is None:
