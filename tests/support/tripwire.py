@@ -1,0 +1,66 @@
+"""A wire across every call that a flow makes of the world: at the n-th crossing something happens.
+
+Between two such calls a flow only computes, so a process that dies right before or right after each of them has
+died between every two steps.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+READS = frozenset({"get", "find", "position", "account", "event", "happenings", "follow"})
+"""Calls that change nothing: dying after one is dying before the next."""
+
+
+class Crash(BaseException):
+    """The process is gone. No `except Exception` sees it, as none sees a kill."""
+
+
+class Wire:
+    """Counts the crossings of all the ports it is stretched across; at number `at` it calls `trip`."""
+
+    def __init__(self, at: int = 0, trip: Callable[[], None] | None = None) -> None:
+        self.at = at
+        self.crossed = 0
+        self.places: list[str] = []
+        self.dead = False
+        self._trip = trip or self._crash
+
+    def _crash(self) -> None:
+        self.dead = True
+        raise Crash
+
+    def cross(self, place: str) -> None:
+        if self.dead:
+            raise Crash  # nothing of a dead process goes on
+        self.crossed += 1
+        self.places.append(place)
+        if self.crossed == self.at:
+            self._trip()
+
+    def across(self, port: Any, name: str) -> Any:
+        """The port behind the wire."""
+        return _Port(self, port, name)
+
+
+class _Port:
+    def __init__(self, wire: Wire, port: Any, name: str) -> None:
+        self._wire = wire
+        self._port = port
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        found = getattr(self._port, attribute)
+        if attribute in READS or not (inspect.iscoroutinefunction(found) or attribute == "submit"):
+            return found
+        place = f"{self._name}.{attribute}"
+
+        async def call(*given: Any, **named: Any) -> Any:
+            self._wire.cross(f"before {place}")
+            answer = await found(*given, **named)
+            self._wire.cross(f"after {place}")
+            return answer
+
+        return call
