@@ -14,10 +14,12 @@ import pytest
 from msgspec.structs import replace
 
 from tests.support.postgres import Server
-from tests.support.stores import SECRET, Store, begin, charge, connect, ok
+from tests.support.stores import SECRET, Store, begin, charge, clean, connect, ok
 from tokentill.ports import Heads, Verdict
 from tokentill.rules import chain
 from tokentill.rules import commands as c
+from tokentill.store.sqlite_connection import connect as connect_sqlite
+from tokentill.store.statements import statements
 
 # R-LED-5, R-LED-1
 
@@ -72,7 +74,8 @@ async def tamper(store: Store, *statements: str) -> list[Any]:
     else:
         database = apsw.Connection(store.url)
         database.execute(
-            "drop trigger if exists entry_never_updated; drop trigger if exists entry_never_deleted"
+            "drop trigger if exists entry_never_updated; drop trigger if exists entry_never_deleted; "
+            "drop trigger if exists entry_never_replaced"
         )
         for statement in statements:
             rows = database.execute(statement).fetchall()
@@ -330,6 +333,12 @@ async def test_an_account_changed(filled: Store, change: str, problem: str) -> N
     assert problem in finding.problem
 
 
+REPLACE_KEY = """insert or replace into entry
+select id + 1000, organization, previous, seq, time, kind, status, user, feature, tokens, balance, reference, key, part,
+       link, body
+from entry where key is not null"""
+
+
 async def test_the_journal_refuses_to_be_changed(lasting: Store) -> None:
     # Invariant 7
     ledger = await lasting.open()
@@ -354,7 +363,33 @@ async def test_the_journal_refuses_to_be_changed(lasting: Store) -> None:
             "update entry set tokens = 0",
             "delete from entry",
             "insert into entry select * from entry where true on conflict (id) do update set tokens = 0",
+            "insert or replace into entry select * from entry",
+            "replace into entry select * from entry",
+            # What stands in the way may have another row and the same operation.
+            REPLACE_KEY,
         ):
             with pytest.raises(apsw.ConstraintError, match="append-only"):
                 database.execute(statement)
         database.close()
+        # On the till's own connections, where the triggers are off, no such statement can even be prepared.
+        own = connect_sqlite(lasting.url)
+        for statement in (
+            "update entry set tokens = 0",
+            "delete from entry",
+            "insert into entry select * from entry where true on conflict (id) do update set tokens = 0",
+        ):
+            with pytest.raises(apsw.AuthError):
+                own.execute(statement)
+        own.close()
+        lane = ledger._connection
+        assert lane.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, -1) == 0
+        with pytest.raises(apsw.AuthError):
+            await ledger._write(lambda connection: connection.execute("delete from entry").fetchall())
+    await clean(ledger)
+    await lasting.close()
+
+
+def test_no_statement_of_the_till_replaces() -> None:
+    """On its own connections nothing but this keeps an insert from replacing an entry."""
+    for sql in statements("sqlite").values():
+        assert "replace" not in sql.lower()

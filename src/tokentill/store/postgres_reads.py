@@ -126,12 +126,12 @@ async def follow(connection: Connection, position: str, limit: int, shift: int) 
     return Stretch(entries, f"{rows[-1][0]}.{rows[-1][1]}" if rows else position)
 
 
-def verify(url: str, key: bytes, older: Heads | None) -> Verdict:
+def verify(url: str, key: bytes, older: Heads | None = None) -> Verdict:
     """Replay everything in the database at `url` under the chain's key. Takes its time: not for an event loop."""
     return asyncio.run(_verify(url, key, older))
 
 
-async def _verify(url: str, key: bytes, older: Heads | None) -> Verdict:
+async def _verify(url: str, key: bytes, older: Heads | None = None) -> Verdict:
     connection = await connect(url, "tokentill_audit", patient=True)
     verification = Verification(key, older)
     try:

@@ -157,7 +157,7 @@ class SqliteLedger(SqliteLane):
             return await self._write(lambda connection: reads.verify(connection, self.book.key, older))
         return await asyncio.get_running_loop().run_in_executor(None, self._verify_now, older)
 
-    def _verify_now(self, older: Heads | None) -> Verdict:
+    def _verify_now(self, older: Heads | None = None) -> Verdict:
         connection = connect(self.path, self._vfs)
         try:
             connection.execute("begin")

@@ -3,7 +3,11 @@
 Durability: WAL with synchronous=FULL, so what was answered survives a power cut. SQLite 3.51.3 or newer is
 required: older ones can corrupt a WAL file with several connections.
 
-Requirement ids: R-PLAT-5.
+The journal's triggers are for statements by hand. On our own connections they are off, because the one that
+looks for what an insert would replace makes it a fifth dearer (13.5 instead of 11.3 µs of processor time for an
+entry); there no statement that changes or deletes an entry can be prepared at all.
+
+Requirement ids: R-PLAT-5, R-LED-5.
 """
 
 from __future__ import annotations
@@ -54,9 +58,17 @@ def connect(path: str, vfs: str | None = None) -> apsw.Connection:
         connection.pragma("synchronous", "full")
         connection.pragma("cache_size", -65_536)
         connection.wal_autocheckpoint(WAL_PAGES)
+        connection.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, 0)
+        connection.authorizer = _only_append
     except DOWN as trouble:
         raise StoreDown(f"{path} cannot be opened: {trouble}") from trouble
     return connection
+
+
+def _only_append(operation: int, table: str | None, *_rest: str | None) -> int:
+    """SQLite asks this when it prepares a statement, so a statement that is used again costs nothing."""
+    changes = operation in (apsw.SQLITE_UPDATE, apsw.SQLITE_DELETE) and table == "entry"
+    return apsw.SQLITE_DENY if changes else apsw.SQLITE_OK
 
 
 def _keep_private(path: str) -> None:
@@ -75,6 +87,7 @@ def migrate(connection: apsw.Connection, secret: bytes) -> None:
     Raises `StoreDown`. If it raises, the connection is closed.
     """
     try:
+        connection.authorizer = None  # a migration may change the table itself
         connection.execute(SQL["begin"])
         faults.hit("open.locked")
         for migration in pending("sqlite", connection.pragma("user_version")):
@@ -86,6 +99,7 @@ def migrate(connection: apsw.Connection, secret: bytes) -> None:
             connection.execute(SQL["set_meta"], ("secret", mark))
         faults.hit("open.migrated")
         connection.execute(SQL["commit"])
+        connection.authorizer = _only_append
         faults.hit("open.committed")
     except BaseException as trouble:
         connection.close()

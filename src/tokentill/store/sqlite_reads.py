@@ -125,7 +125,7 @@ def follow(connection: apsw.Connection, position: str, limit: int) -> Stretch:
     return Stretch(entries, str(rows[-1][0]) if rows else position)
 
 
-def verify(connection: apsw.Connection, key: bytes, older: Heads | None) -> Verdict:
+def verify(connection: apsw.Connection, key: bytes, older: Heads | None = None) -> Verdict:
     """Replay everything the connection sees, some thousand rows at a time, under the chain's key."""
     verification = Verification(key, older)
     verification.organizations(connection.execute(SQL["every_organization"]))

@@ -55,6 +55,13 @@ create trigger entry_never_deleted before delete on entry
 begin
     select raise(abort, 'the journal is append-only: an entry is never deleted');
 end;
+-- `insert or replace` deletes what stands in its way without asking the trigger above.
+create trigger entry_never_replaced before insert on entry
+when exists (select 1 from entry where id = new.id)
+    or exists (select 1 from entry where key = new.key and organization = new.organization and part = new.part)
+begin
+    select raise(abort, 'the journal is append-only: an entry is never replaced');
+end;
 
 -- What names a person, beside the journal, so that it can be erased.
 create table person (
