@@ -18,7 +18,8 @@ from tokentill.store.statements import statements
 KEY = b"k" * 16
 POSTGRES: dict[str, tuple[Any, ...]] = {
     "organizations_now": (["o1", "o2"],),
-    "load": ([1, 2], [None, 5]),
+    "refresh": (["o1", "o2"], [None, 5], [None, 5], 200),
+    "load": ([1, 2],),
     "operations": ([1, 2], [KEY, KEY]),
     "write": (
         *([900_001], ["new"], [1], [b""], [1], [None]),
@@ -79,7 +80,31 @@ def nodes(plan: dict[str, Any], parent: str) -> Iterator[tuple[dict[str, Any], s
 
 
 async def scanned_in_postgres(store: Store) -> dict[str, list[str]]:
-    """Which statements read a whole table, and which."""
+    """Which statements read a whole table, and which, planned for what they are given and for anything."""
+    found = await scanned_for_arguments(store)
+    for name, whole in (await scanned_for_anything(store)).items():
+        found.setdefault(name, []).extend(whole)
+    return found
+
+
+async def scanned_for_anything(store: Store) -> dict[str, list[str]]:
+    """As the lane's connection plans its statements: once, and kept for a while."""
+    sql = statements("postgres")
+    found = {}
+    connection = await postgres_connection.connect(store.url, "tokentill_app")
+    await connection.execute(sql["keep_plans"])
+    for name, arguments in POSTGRES.items():
+        await connection.execute(f"prepare {name} as {sql[name]}")
+        execute = f"execute {name} ({', '.join(['null'] * len(arguments))})"
+        plan = json.loads(await connection.fetchval(f"explain (format json) {execute}"))
+        whole = read_whole(plan[0]["Plan"])
+        if whole:
+            found[name] = whole
+    await connection.close()
+    return found
+
+
+async def scanned_for_arguments(store: Store) -> dict[str, list[str]]:
     sql = statements("postgres")
     found = {}
     for role, some in (("tokentill_app", POSTGRES), ("tokentill_audit", AUDIT)):
@@ -91,16 +116,21 @@ async def scanned_in_postgres(store: Store) -> dict[str, list[str]]:
             await connection.execute("select set_config('tokentill.numbers', '{1,2,900001}', true)")
             plan = json.loads(await connection.fetchval(f"explain (format json) {sql[name]}", *arguments))
             await transaction.rollback()
-            whole = [
-                f"{node['Node Type']} {node.get('Index Name', node.get('Relation Name'))}"
-                for node, parent in nodes(plan[0]["Plan"], "")
-                if node["Node Type"] == "Seq Scan"
-                or ("Index Name" in node and "Index Cond" not in node and parent != "Limit")
-            ]
+            whole = read_whole(plan[0]["Plan"])
             if whole:
                 found[name] = whole
         await connection.close()
     return found
+
+
+def read_whole(plan: dict[str, Any]) -> list[str]:
+    """What a plan reads without a condition on an index."""
+    return [
+        f"{node['Node Type']} {node.get('Index Name', node.get('Relation Name'))}"
+        for node, parent in nodes(plan, "")
+        if node["Node Type"] == "Seq Scan"
+        or ("Index Name" in node and "Index Cond" not in node and parent != "Limit")
+    ]
 
 
 def scanned_in_sqlite(path: str) -> dict[str, list[str]]:
@@ -206,7 +236,7 @@ async def test_a_statement_that_reads_a_whole_table_would_be_noticed(postgres: S
     connection = await connect(postgres)
     await connection.execute("alter table entry drop constraint entry_pkey; drop index entry_key, entry_xid")
     await connection.close()
-    assert {"load", "operations", "page", "operation"} <= set(await scanned_in_postgres(postgres))
+    assert {"refresh", "load", "operations", "page", "operation"} <= set(await scanned_in_postgres(postgres))
     await (await sqlite.open()).close()
     database = apsw.Connection(sqlite.url)
     database.execute("drop index entry_key")
@@ -221,6 +251,6 @@ def test_every_statement_of_the_lane_is_looked_at() -> None:
         "operator_keys", "add_operator_key", "operator_key_used", "revoke_operator_key",  # a handful of rows
         "every_organization", "every_snapshot", "every_state",  # verify reads everything
         "cursor", "move_cursor", "meta", "set_meta", "migration_lock", "has_meta", "next_xid", "missing_role",
-        "can_set_role", "inherits_role",
+        "can_set_role", "inherits_role", "lock_rooms", "keep_plans",
     }  # fmt: skip
     assert set(statements("postgres")) - apart == set(POSTGRES) | set(AUDIT)

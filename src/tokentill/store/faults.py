@@ -54,26 +54,6 @@ POSTGRES = (
     "call.worked",
     "call.committed",
 )
-"""The same on PostgreSQL."""
-
-POSTGRES = (
-    "open.locked",
-    "open.migrated",
-    "open.committed",
-    "lane.collected",
-    "lane.begun",
-    "lane.locked",
-    "lane.loaded",
-    "lane.looked_up",
-    "lane.decided",
-    "lane.written",
-    "lane.committed",
-    "lane.remembered",
-    "lane.answered",
-    "call.begun",
-    "call.worked",
-    "call.committed",
-)
 """The same on PostgreSQL, where a batch is written in one statement and its locks end with its transaction."""
 
 ROLLBACK = ("lane.rolling_back", "lane.rolled_back")

@@ -248,6 +248,7 @@ class PostgresLane:
         connection = self._connection
         if connection is None or connection.is_closed():
             connection = await connect(self._url, "tokentill_app")
+            await connection.execute(SQL["keep_plans"])
             self._connection = connection
         return connection
 
@@ -279,21 +280,19 @@ class PostgresLane:
     ) -> dict[int, str]:
         """Make the cache exact for these accounts; the new ones that are to be opened, by their numbers."""
         book = self.book
-        now = {row[1]: row for row in await connection.fetch(SQL["organizations_now"], names)}
-        changed: list[int] = []
-        known: list[Cached | None] = []
-        for name in names:
-            cached, row = book.cache.get(name), now.get(name)
+        known = [book.cache.get(name) for name in names]
+        seqs = [None if cached is None else cached.account.state.seq for cached in known]
+        rows = [None if cached is None else cached.last_row for cached in known]
+        now = {row[1]: row for row in await connection.fetch(SQL["refresh"], names, seqs, rows, CATCH_UP_MAX)}
+        strange: list[int] = []
+        for name, cached in zip(names, known, strict=True):
+            row = now.get(name)
             if row is None:
                 book.forget([name])
-            elif cached is None or (cached.account.state.seq, cached.head) != row[2:4]:
-                changed.append(row[0])
-                near = cached is not None and 0 < row[2] - cached.account.state.seq <= CATCH_UP_MAX
-                known.append(cached if near else None)
-            else:
-                cached.due_at = row[4]
-        if changed:
-            for loaded in await reads.load(connection, book, changed, known):
+            elif cached is None or not book.catch_up(cached, row[3:6], row[6] or ()):
+                strange.append(row[0])
+        if strange:
+            for loaded in await reads.load(connection, book, strange):
                 book.put(loaded)
         opening = {job.envelope.organization for job in jobs if type(job.envelope.command) is c.Open}
         new = [name for name in names if name in opening and name not in now]

@@ -30,33 +30,20 @@ async def number_of(connection: Connection, name: str) -> int | None:
     return rows[0]["number"] if rows else None
 
 
-async def load(
-    connection: Connection, book: Book, numbers: Sequence[int], known: Sequence[Cached | None]
-) -> list[Cached]:
-    """Accounts the transaction may see: `known` ones brought up to date, others from snapshot and entries."""
-    found = []
-    strange = []
-    by_number = {cached.number: cached for cached in known if cached is not None}
-    since = [None if cached is None else cached.last_row for cached in known]
-    for number, name, _seq, head, last_row, due_at, state, bodies in await connection.fetch(
-        SQL["load"], numbers, since
-    ):
-        cached = by_number.get(number)
-        if cached is None:
-            found.append(book.load(name, (number, head, last_row, due_at), state, bodies or ()))
-        elif book.catch_up(cached, (head, last_row, due_at), bodies or ()):
-            found.append(cached)
-        else:
-            strange.append(number)
-    if strange:
-        found += await load(connection, book, strange, [None] * len(strange))
-    return found
+async def load(connection: Connection, book: Book, numbers: Sequence[int]) -> list[Cached]:
+    """Accounts the transaction may see, from their snapshots and the entries after them."""
+    return [
+        book.load(name, (number, head, last_row, due_at), state, bodies or ())
+        for number, name, head, last_row, due_at, state, bodies in await connection.fetch(
+            SQL["load"], numbers
+        )
+    ]
 
 
 async def account(connection: Connection, book: Book, name: str) -> Cached | None:
     """The account as the transaction sees it; None if unknown."""
     number = await number_of(connection, name)
-    return None if number is None else (await load(connection, book, [number], [None]))[0]
+    return None if number is None else (await load(connection, book, [number]))[0]
 
 
 async def page(connection: Connection, name: str, before: int | None, limit: int) -> Page | None:

@@ -1,6 +1,12 @@
 -- Every statement of the PostgreSQL engine.
 
 -- ---- the lane ------------------------------------------------------------------------------------------
+-- Its plans are kept, whatever a table grows to: planning for every batch would take a tenth of its time. So a
+-- statement that joins what it is given with a table leaves no choice: `offset 0` has the rows looked up one by one; an
+-- update cannot have it, so conditions that always hold tell the planner that what it is given is little.
+
+-- name: keep_plans
+set plan_cache_mode = force_generic_plan; set enable_bitmapscan = off
 
 -- name: begin
 begin isolation level read committed
@@ -29,28 +35,55 @@ select number, name, seq, head, due_at,
        (select set_config('tokentill.numbers', (select array_agg(number)::text from found), true))
 from found
 
--- Each account's snapshot and the entries after it; or the entries after the row given, and no snapshot.
+-- What has changed: of accounts that were known up to a sequence and a row, also the entries after it, unless there
+-- are too many. The entries can be read because the setting is made first; if it were not, the hashes would not fit.
+-- name: refresh
+with found as materialized (
+    select organization.*, wanted.seq as known, wanted.last_row as since
+    from unnest($1::text[], $2::bigint[], $3::bigint[]) as wanted (name, seq, last_row)
+    cross join lateral (
+        select number, name, seq, head, last_row, due_at from organization where name = wanted.name offset 0
+    ) as organization
+),
+scope as materialized (
+    select set_config('tokentill.numbers', (select array_agg(number)::text from found), true)
+)
+select number, name, seq, head, last_row, due_at,
+       case when seq > known and seq <= known + $4::bigint then (
+           with recursive tail (id, previous, body) as (
+               select id, previous, body from entry where id = found.last_row and id > found.since
+               union all
+               select entry.id, entry.previous, entry.body from tail join entry on entry.id = tail.previous
+               where tail.previous > found.since
+           )
+           select array_agg(body order by id) from tail
+       ) end as bodies
+from found cross join scope
+
+-- Each account's snapshot and the entries after it.
 -- name: load
-select organization.number, organization.name, organization.seq, organization.head, organization.last_row,
-       organization.due_at, snapshot.state,
+select organization.number, organization.name, organization.head, organization.last_row, organization.due_at,
+       snapshot.state,
        (
            with recursive tail (id, previous, body) as (
                select id, previous, body from entry
-               where id = organization.last_row and id > coalesce(wanted.since, snapshot.last_row, 0)
+               where id = organization.last_row and id > coalesce(snapshot.last_row, 0)
                union all
                select entry.id, entry.previous, entry.body from tail join entry on entry.id = tail.previous
-               where tail.previous > coalesce(wanted.since, snapshot.last_row, 0)
+               where tail.previous > coalesce(snapshot.last_row, 0)
            )
            select array_agg(body order by id) from tail
        ) as bodies
-from unnest($1::bigint[], $2::bigint[]) as wanted (number, since)
-join organization on organization.number = wanted.number
-left join snapshot on snapshot.organization = organization.number and wanted.since is null
+from unnest($1::bigint[]) as wanted (number)
+cross join lateral (select * from organization where number = wanted.number offset 0) as organization
+left join snapshot on snapshot.organization = organization.number
 
 -- name: operations
 select entry.id, entry.organization, entry.body
 from unnest($1::bigint[], $2::bytea[]) as wanted (number, key)
-join entry on entry.key = wanted.key and entry.organization = wanted.number
+cross join lateral (
+    select id, organization, body from entry where key = wanted.key and organization = wanted.number offset 0
+) as entry
 order by entry.id
 
 -- name: new_numbers
@@ -81,6 +114,7 @@ moved as (
     from unnest($7::bigint[], $8::bytea[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[])
         as new (seq, head, last_row, due_at, number, before)
     where organization.number = new.number and organization.seq = new.before
+        and new.number > 0 and new.seq > 0 and new.last_row >= 0
     returning 1
 ),
 written as (

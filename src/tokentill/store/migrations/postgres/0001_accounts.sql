@@ -101,15 +101,16 @@ alter table snapshot enable row level security, force row level security;
 alter table entry enable row level security, force row level security;
 alter table person enable row level security, force row level security;
 
--- The inner select is evaluated once for a statement, not once for a row.
+-- The inner select is evaluated once for a statement, not once for a row, and so is the cast in it; the cast
+-- outside only says that it is an array and no set of rows.
 create policy app on organization to tokentill_app
-    using (name = any ((select nullif(current_setting('tokentill.organizations', true), ''))::text[]));
+    using (name = any ((select nullif(current_setting('tokentill.organizations', true), '')::text[])::text[]));
 create policy app on snapshot to tokentill_app
-    using (organization = any ((select nullif(current_setting('tokentill.numbers', true), ''))::bigint[]));
+    using (organization = any ((select nullif(current_setting('tokentill.numbers', true), '')::bigint[])::bigint[]));
 create policy app on entry to tokentill_app
-    using (organization = any ((select nullif(current_setting('tokentill.numbers', true), ''))::bigint[]));
+    using (organization = any ((select nullif(current_setting('tokentill.numbers', true), '')::bigint[])::bigint[]));
 create policy app on person to tokentill_app
-    using (organization = any ((select nullif(current_setting('tokentill.numbers', true), ''))::bigint[]));
+    using (organization = any ((select nullif(current_setting('tokentill.numbers', true), '')::bigint[])::bigint[]));
 create policy audit on organization for select to tokentill_audit using (true);
 create policy audit on snapshot for select to tokentill_audit using (true);
 create policy audit on entry for select to tokentill_audit using (true);
