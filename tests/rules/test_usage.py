@@ -1,0 +1,91 @@
+"""Usage of a model call, as the upstream reports it or as it is counted (R-SALE-5, R-LED-3)."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tokentill.lab.upstream import speech
+from tokentill.rules.usage import EVENT_BYTES_MAX, Events, Seen, Usage, count, data_of, of_answer, see
+
+
+@pytest.mark.parametrize(
+    ("said", "usage"),
+    [
+        ({"prompt_tokens": 3, "completion_tokens": 5}, Usage(3, 5)),
+        ({"prompt_tokens": 3, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 2}}, Usage(3, 5, 2)),
+        ({"prompt_tokens": 3, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 9}}, Usage(3, 5, 3)),
+        ({"prompt_tokens": 3, "total_tokens": 3}, Usage(3, 0)),
+        ({"prompt_tokens": 0, "completion_tokens": 0}, Usage(0, 0)),  # an explicit 0 stays 0
+        ({"input_tokens": 3, "output_tokens": 5, "input_tokens_details": {"cached_tokens": 1}}, Usage(3, 5, 1)),
+        (
+            {"input_tokens": 3, "output_tokens": 5, "cache_read_input_tokens": 10, "cache_creation_input_tokens": 4},
+            Usage(17, 5, 10),
+        ),
+        ({"prompt_tokens": -1, "completion_tokens": 5}, None),
+        ({"prompt_tokens": "many", "completion_tokens": 5}, None),
+        ({"prompt_tokens": 3.5, "completion_tokens": 5}, None),
+        ({"prompt_tokens": True, "completion_tokens": 5}, None),
+        ({"prompt_tokens": 10**12, "completion_tokens": 5}, None),
+        ({}, None), (None, None), ([], None),
+    ],
+)  # fmt: skip
+def test_what_is_believed(said: Any, usage: Usage | None) -> None:  # R-SALE-5
+    assert of_answer({"usage": said}) == usage
+
+
+STREAMS: dict[str, Any] = {
+    "chat": lambda usage: speech.chat_stream("1", "m", ["a ", "b ", "é"], usage, "stop", tells=True),
+    "completions": lambda usage: speech.completion_stream(
+        "1", "m", ["a ", "b ", "é"], usage, "stop", tells=True
+    ),
+    "responses": lambda usage: speech.response_stream("1", "m", ["a ", "b ", "é"], usage, "stop"),
+    "messages": lambda usage: speech.message_stream("1", "m", ["a ", "b ", "é"], usage, "stop"),
+}
+
+
+@pytest.mark.parametrize("kind", STREAMS)
+@given(sizes=st.lists(st.integers(1, 40), min_size=1, max_size=60))
+def test_a_stream_is_read_alike_in_whatever_pieces_it_comes(kind: str, sizes: list[int]) -> None:  # R-SALE-5
+    whole = b"".join(STREAMS[kind]((7, 3)))
+    events, seen, out = Events(), Seen(), []
+    at = turn = 0
+    while at < len(whole):
+        size = sizes[turn % len(sizes)]
+        for event in events.feed(whole[at : at + size]):
+            out.append(event)
+            see(seen, data_of(event))
+        at, turn = at + size, turn + 1
+    assert b"".join(out) == whole
+    assert (seen.usage, seen.done, seen.failed, seen.pieces, seen.size) == (Usage(7, 3), True, False, 3, 6)
+
+
+@pytest.mark.parametrize("kind", STREAMS)
+def test_where_nothing_is_said_what_came_is_counted(kind: str) -> None:  # R-SALE-5
+    seen = Seen()
+    for event in STREAMS[kind](None):
+        see(seen, data_of(event))
+    assert (seen.usage, seen.counted) == (None, 3)
+
+
+def test_counting_is_by_pieces_or_by_four_bytes() -> None:  # R-SALE-5
+    assert [count(0, 0), count(3, 6), count(1, 400), count(5, 1)] == [0, 3, 100, 5]
+
+
+def test_lines_may_end_as_on_windows() -> None:  # RFC-like event streams allow both
+    assert list(Events().feed(b"data: a\r\n\r\ndata: b\n\n")) == [b"data: a\r\n\r\n", b"data: b\n\n"]
+
+
+def test_an_endless_event_ends_the_call() -> None:  # R-SALE-5
+    events, half = Events(), b"x" * (EVENT_BYTES_MAX // 2)
+    assert [*events.feed(half), *events.feed(half)] == []
+    with pytest.raises(ValueError, match="larger"):
+        list(events.feed(half))
+
+
+@given(st.binary(max_size=200))
+def test_garbage_is_never_taken_for_usage(data: bytes) -> None:  # R-SALE-5
+    seen = Seen()
+    see(seen, data)
+    assert seen.usage is None
