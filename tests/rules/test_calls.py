@@ -101,7 +101,7 @@ def test_everything_else_passes_through() -> None:  # R-SALE-5
         "response_format": {"type": "json_object"},
         "new_in_2030": [1],
     }
-    sent = json.loads(written(call(**more), "there", None, "max_tokens"))
+    sent = json.loads(written(call("chat", **more), "there", None, "max_tokens"))
     assert {name: sent[name] for name in more} == more
 
 
