@@ -20,6 +20,7 @@ from tokentill.rules.catalog import Catalog, Pack, Plan
 from tokentill.rules.entries import Beyond, Moves
 from tokentill.rules.money import format_amount, per_token
 from tokentill.rules.periods import days_left
+from tokentill.rules.prices import price_now
 from tokentill.rules.refusals import Code, Refusal, WayOut
 
 RETRY_MS = 1_000
@@ -163,13 +164,13 @@ def ways_out(
     """Every way to get `needed` tokens, with its price: those that suffice first, then by price, waiting last."""
     state = account.state
     short = needed - account.free
-    packs = [pack_way(catalog, pack) for pack in packs_for(catalog, plan)]
-    ways = [*_upgrades(catalog, plan), *packs]
+    packs = [pack_way(catalog, pack, now) for pack in packs_for(catalog, plan)]
+    ways = [*upgrade_ways(catalog, plan), *packs]
     ways.sort(key=lambda way: (way.tokens is not None and way.tokens < short, way.price or 0))
     if plan is not None and plan.exhaustion.overage is not None:
         ways.append(WayOut("raise_cap", "Raise your spending cap", link=catalog.texts.purchase_link))
     waits = plan is not None and plan.exhaustion.wait and (plan.tokens > 0 or plan.unlimited)
-    if waits and state.period is not None:
+    if waits and state.period is not None and state.period.end > now:
         days = days_left(now, state.period.end)
         label = f"Wait {days} day{'' if days == 1 else 's'} for the reset"
         ways.append(WayOut("wait", label, days=days, at=state.period.end))
@@ -183,7 +184,8 @@ def next_plan_up(catalog: Catalog, plan: Plan | None) -> Plan | None:
     return min(above, key=lambda p: p.rank, default=None)
 
 
-def _upgrades(catalog: Catalog, plan: Plan | None) -> list[WayOut]:
+def upgrade_ways(catalog: Catalog, plan: Plan | None) -> list[WayOut]:
+    """The next plan up as a way out, with its price; none where the plan offers no upgrade or is the highest."""
     if plan is not None and not plan.exhaustion.upgrade:
         return []
     up = next_plan_up(catalog, plan)
@@ -228,16 +230,17 @@ def packs_for(catalog: Catalog, plan: Plan | None) -> list[Pack]:
     ]
 
 
-def pack_way(catalog: Catalog, pack: Pack) -> WayOut:
-    """A pack as a way out, with its price."""
-    price = format_amount(pack.price, catalog.currency, short=True)
+def pack_way(catalog: Catalog, pack: Pack, now: int) -> WayOut:
+    """A pack as a way out, with what it costs now, launch price and bonus tokens included (R-PACK-8)."""
+    amount, tokens = price_now(pack, now), pack.tokens + pack.bonus_tokens
+    price = format_amount(amount, catalog.currency, short=True)
     return WayOut(
         "pack",
         f"Buy {pack.tokens} {catalog.unit.many} ({price})",
         id=pack.id,
-        tokens=pack.tokens,
-        price=pack.price,
+        tokens=tokens,
+        price=amount,
         currency=catalog.currency,
-        per_token=per_token(pack.price, pack.tokens, catalog.currency),
+        per_token=per_token(amount, tokens, catalog.currency),
         link=catalog.texts.purchase_link,
     )

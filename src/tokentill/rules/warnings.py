@@ -87,7 +87,7 @@ def notice(account: Account, catalog: Catalog, now: int) -> Notice | None:
     text = texts.low_balance_no_reset if days is None else texts.low_balance.format(days=days)
     packs = packs_for(catalog, None if state.plan is None else catalog.plans.get(state.plan))
     pack = _recommended(packs, need_until_reset(state, left, now))
-    way = None if pack is None else pack_way(catalog, pack)
+    way = None if pack is None else pack_way(catalog, pack, now)
     return Notice(code, text, left, days, texts.purchase_link, way)
 
 
