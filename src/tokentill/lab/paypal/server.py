@@ -17,7 +17,7 @@ import base64
 import contextlib
 import json
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlencode
 
@@ -264,19 +264,22 @@ class _Server(uvicorn.Server):
 
 @contextlib.asynccontextmanager
 async def serving(
-    lab: Lab, app: Callable[[Scope, Receive, Send], Awaitable[None]] | None = None, **tls: str
+    lab: Lab,
+    app: Callable[[Scope, Receive, Send], Awaitable[None]] | None = None,
+    tls: Mapping[str, str] | None = None,
 ) -> AsyncIterator[str]:
     """The server on a free port of this machine, in this loop: its base address. `app` may stand before it.
 
-    `ssl_certfile` and `ssl_keyfile` make it speak TLS.
+    `tls` makes it speak TLS, with the files `ssl_certfile` and `ssl_keyfile`.
     """
     # The protocol is named, since asyncio sends small packets at once (no delay) only where it is.
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
+        files = tls or {}
         config = uvicorn.Config(
             app or lab, lifespan="off", ws="none", log_config=None, access_log=False, timeout_graceful_shutdown=1,
-            **tls,  # type: ignore[arg-type] # the names are uvicorn's
+            ssl_certfile=files.get("ssl_certfile"), ssl_keyfile=files.get("ssl_keyfile"),
         )  # fmt: skip
         server = _Server(config)
         lab.base = lab.book.base = f"http{'s' if tls else ''}://127.0.0.1:{port}"
