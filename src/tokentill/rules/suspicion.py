@@ -1,0 +1,114 @@
+"""Suspicion: which patterns around payments an operator is told of (R-PACK-4, S1 §9 risk 2).
+
+Which patterns, and from how many on, says the catalog. A pattern becomes one alert for one cause: the id of the
+alert names it, so that the same cause raises it once however often it is seen. Alerts block nobody.
+
+`declines`: tries of an organization that failed within the window, over all its purchases; once in each stretch
+of a window's length. `shared_method`: organizations that one card or account paid for within the window. The
+others are single events that stand in the purchase.
+
+Requirement ids: R-PACK-4, R-REF-6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from msgspec import Struct
+
+from tokentill.rules.catalog import Catalog
+from tokentill.rules.catalog_shop import AlertRule, Pattern
+from tokentill.rules.money import format_amount
+from tokentill.rules.purchases import Purchase, matches
+from tokentill.rules.rows import Alert
+
+
+class Seen(Struct, frozen=True):
+    """What was counted within the windows of the catalog (`window`), this purchase included."""
+
+    declines: int = 0
+    organizations: int = 0
+
+
+def window(catalog: Catalog, pattern: Pattern) -> int | None:
+    """Over how many milliseconds a pattern is counted; None where the catalog does not ask for it."""
+    rule = _rule(catalog, pattern)
+    return None if rule is None else rule.window_ms
+
+
+def declines(purchases: Iterable[Purchase], since: int) -> int:
+    """Tries to pay that failed after `since`, over these purchases."""
+    return sum(at > since for purchase in purchases for _, at in purchase.declines)
+
+
+def above_limit(catalog: Catalog, paid_at: int, others: Iterable[int]) -> bool:
+    """Whether a pack paid at `paid_at` was one too many, given when the organization's other packs were paid.
+
+    It is honoured and flagged `over_limit` (readings).
+    """
+    most, span = catalog.checkout.packs_max, catalog.checkout.packs_window_ms
+    return most is not None and sum(paid_at - span < other <= paid_at for other in others) >= most
+
+
+def alerts(catalog: Catalog, purchase: Purchase, seen: Seen, now: int) -> tuple[Alert, ...]:
+    """The alerts that this purchase, as it stands, is a cause of; `now` is when they are raised."""
+    found = []
+    for pattern, cause, text in _suspicions(catalog, purchase, seen, now):
+        if _rule(catalog, pattern) is not None:
+            found.append(
+                Alert(
+                    id=f"{pattern}:{cause}",
+                    organization=purchase.organization,
+                    created_at=now,
+                    code=pattern,
+                    text=text,
+                )
+            )
+    return tuple(found)
+
+
+def _rule(catalog: Catalog, pattern: Pattern) -> AlertRule | None:
+    return next((rule for rule in catalog.alerts if rule.pattern == pattern), None)
+
+
+def _suspicions(
+    catalog: Catalog, purchase: Purchase, seen: Seen, now: int
+) -> Iterator[tuple[Pattern, str, str]]:
+    """Pattern, cause and text of everything suspicious about the purchase."""
+    who, what = purchase.organization, f"{purchase.title} ({purchase.id})"
+    counted, shared = _rule(catalog, "declines"), _rule(catalog, "shared_method")
+    if counted is not None and counted.window_ms and purchase.declines and seen.declines >= counted.count:
+        stretch = now // counted.window_ms
+        text = f"{seen.declines} payments of {who} were declined within {_hours(counted)}."
+        yield "declines", f"{who}:{stretch}", f"{text} The last was for {what}."
+    if shared is not None and purchase.method is not None and seen.organizations >= shared.count:
+        text = f"One payment method has paid for {seen.organizations} organizations within {_hours(shared)}"
+        yield "shared_method", f"{purchase.provider}:{purchase.method}", f"{text}, for {who} last."
+    for warning in purchase.suspicions:
+        text = f"The card network warns that the payment for {what} of {who} may be fraud."
+        yield "fraud_warning", warning, f"{text} Giving it back now may spare a dispute."
+    for dispute in purchase.disputes:
+        amount = format_amount(dispute.amount, purchase.currency)
+        text = f"{who} disputes {amount} of {what}; its unspent tokens are set aside."
+        yield "dispute", dispute.dispute, f"{text} Answer it at {purchase.provider}."
+    if purchase.flagged == "over_limit":
+        text = f"{who} has paid for {what} above the limit of packs. Its tokens were delivered."
+        yield "over_limit", purchase.id, text
+    for wrong in (payment for payment in purchase.payments if not matches(purchase, payment)):
+        paid, due = (format_amount(one.amount, one.currency) for one in (wrong, purchase))
+        text = f"{who} paid {paid} for {what}, which costs {due}. Nothing was delivered for it; give it back."
+        yield "mismatched", f"{purchase.id}:{wrong.payment}", text
+    right = [payment for payment in purchase.payments if matches(purchase, payment)]
+    for again in right[1:]:
+        text = f"{who} paid for {what} twice. Give {again.payment} back."
+        yield "paid_twice", f"{purchase.id}:{again.payment}", text
+
+
+def _hours(rule: AlertRule) -> str:
+    """The window of a rule for people."""
+    minutes = (rule.window_ms or 0) // 60_000
+    for size, unit in ((1440, "day"), (60, "hour"), (1, "minute")):
+        if minutes >= size and minutes % size == 0:
+            count = minutes // size
+            return f"{count} {unit}s" if count > 1 else f"one {unit}"
+    return f"{(rule.window_ms or 0) / 1000:g} seconds"

@@ -1,0 +1,180 @@
+"""Auto top-up: when a pack is bought by itself, and when that stops (R-PACK-11).
+
+The customer sets a threshold, a pack and a ceiling for a calendar month (in UTC). When what is left, held tokens
+included, falls below the threshold, the pack is bought with the saved method. Nothing is bought while payment is
+failed or another top-up is on its way, or on an unlimited plan.
+
+Whatever stands in the way stops it for good, with a reason and a sentence that says what to do: only the
+customer starts it again. What it has spent in a month stays counted when it is switched off and on. A purchase
+counts from the moment it is tried, and no longer once it has failed.
+
+Requirement ids: R-PACK-11, R-PACK-4, R-PACK-9.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from tokentill.rules.account import Account
+from tokentill.rules.catalog import TOKENS_MAX, Catalog
+from tokentill.rules.money import MONEY_MAX, format_amount
+from tokentill.rules.prices import price_now
+from tokentill.rules.purchases import Purchase
+from tokentill.rules.refusals import Code, Refusal
+from tokentill.rules.rows import TopUp
+from tokentill.rules.selling import (
+    Shopper,
+    not_for_plan,
+    not_sold,
+    over_limit,
+    pack_refused,
+    plan_of,
+    shown,
+    unknown_pack,
+)
+
+Reason = Literal["declined", "ceiling", "needs_confirmation", "pack_gone", "limit", "switched_off"]
+
+STOPPED: dict[str, str] = {
+    "declined": "The payment was declined. Check the payment method, then switch the top-up on again.",
+    "ceiling": "The next pack would exceed your ceiling for this month. Raise it, or switch the top-up on again "
+    "next month.",
+    "needs_confirmation": "Your bank asks you to confirm the payment. Confirm it, then switch the top-up on again.",
+    "pack_gone": "The pack is not sold to you any more. Choose another, then switch the top-up on again.",
+    "limit": "As many packs as are allowed in a stretch of time were bought. Look whether so much use is meant, "
+    "then switch the top-up on again.",
+    "switched_off": "Packs or top-ups are not sold at the moment. Switch the top-up on again later.",
+}
+"""Why a top-up stopped itself, for the customer."""
+
+
+class Buy(Struct, frozen=True):
+    """The pack is to be bought now, for so many minor units at the present price."""
+
+    pack: str
+    amount: int
+
+
+class Stop(Struct, frozen=True):
+    """The top-up is to stop: the reason, and the sentence for the customer."""
+
+    reason: Reason
+    text: str
+
+
+def month_of(at: int) -> str:
+    """The calendar month of a moment, in UTC: "2026-03"."""
+    return f"{datetime.fromtimestamp(at / 1000, UTC):%Y-%m}"
+
+
+def spent_in(topup: TopUp, month: str) -> int:
+    """Minor units spent in the month."""
+    return topup.spent if topup.month == month else 0
+
+
+def decide(catalog: Catalog, topup: TopUp, account: Account, shopper: Shopper, now: int) -> Buy | Stop | None:
+    """What is to be done now: buy, stop, or nothing."""
+    if not topup.enabled or topup.stopped is not None or topup.purchase is not None or shopper.failed:
+        return None
+    plan = plan_of(catalog, shopper)
+    if (plan is not None and plan.unlimited) or account.left >= topup.threshold:
+        return None
+    pack = catalog.packs.get(topup.pack)
+    if pack is not None and ("topups" in shopper.switched_off or _off(catalog, topup, shopper)):
+        return stop("switched_off")
+    if (
+        pack is None
+        or not shown(catalog, shopper, pack)
+        or not pack.enabled
+        or not_for_plan(catalog, shopper, pack)
+    ):
+        return stop("pack_gone")
+    if over_limit(catalog, shopper, now) is not None:
+        return stop("limit")
+    amount = price_now(pack, now)
+    if spent_in(topup, month_of(now)) + amount > topup.ceiling:
+        return stop("ceiling")
+    return Buy(pack.id, amount)
+
+
+def _off(catalog: Catalog, topup: TopUp, shopper: Shopper) -> bool:
+    refused = not_sold(shopper, catalog.packs[topup.pack])
+    return refused is not None and refused.code is Code.PACKS_OFF
+
+
+def stop(reason: Reason) -> Stop:
+    """The stop for a reason."""
+    return Stop(reason, STOPPED[reason])
+
+
+def setting(
+    catalog: Catalog,
+    shopper: Shopper,
+    known: TopUp | None,
+    now: int,
+    *,
+    threshold: int,
+    pack: str,
+    ceiling: int,
+) -> TopUp | Refusal:
+    """The row after a customer switched the top-up on with these figures; why they cannot be."""
+    for name, figure, most in (("threshold", threshold, TOKENS_MAX), ("ceiling", ceiling, MONEY_MAX)):
+        if type(figure) is not int or not 1 <= figure <= most:
+            return Refusal(Code.INVALID, f"{name} must be a whole number from 1 to {most}.", detail=name)
+    chosen = catalog.packs.get(pack)
+    if chosen is None:
+        return unknown_pack(catalog, shopper, pack)
+    refused = pack_refused(catalog, replace(shopper, slots=(), failed=False), chosen, now)
+    if refused is not None:
+        return refused
+    price = price_now(chosen, now)
+    if ceiling < price:
+        least = format_amount(price, catalog.currency)
+        message = f"The ceiling is below the price of {chosen.title}, so nothing could be bought. Set {least} or more."
+        return Refusal(Code.INVALID, message, detail="ceiling")
+    row = known or TopUp(
+        id=shopper.organization,
+        organization=shopper.organization,
+        created_at=now,
+        enabled=True,
+        threshold=threshold,
+        pack=pack,
+        ceiling=ceiling,
+    )
+    return replace(
+        row, enabled=True, threshold=threshold, pack=pack, ceiling=ceiling, stopped=None, stopped_at=None
+    )
+
+
+def switched_off(topup: TopUp) -> TopUp:
+    """The row after the customer switched the top-up off; a purchase on its way goes on."""
+    return replace(topup, enabled=False, stopped=None, stopped_at=None)
+
+
+def begun(topup: TopUp, purchase: Purchase, now: int) -> TopUp:
+    """The row once the purchase is ordered; it waits for it, and its amount counts toward the ceiling."""
+    month = month_of(now)
+    return replace(topup, purchase=purchase.id, month=month, spent=spent_in(topup, month) + purchase.amount)
+
+
+def stopped(topup: TopUp, reason: Reason, now: int) -> TopUp:
+    """The row once it stopped itself; it never starts by itself again."""
+    return replace(topup, enabled=False, stopped=reason, stopped_at=now)
+
+
+def settled(topup: TopUp, purchase: Purchase, now: int) -> TopUp:
+    """The row after a look at the purchase it waits for: delivered, failed, or still on its way."""
+    if topup.purchase != purchase.id:
+        return topup
+    if purchase.delivered_at is not None:
+        return replace(topup, purchase=None)
+    if purchase.state not in ("failed", "abandoned", "mismatched"):
+        return topup
+    back = purchase.amount if topup.month == month_of(purchase.created_at) else 0
+    freed = replace(topup, purchase=None, spent=max(0, topup.spent - back))
+    # A purchase that ended only because nobody confirmed it has said so already.
+    return freed if freed.stopped is not None else stopped(freed, "declined", now)
