@@ -4,6 +4,7 @@ The roles are looked at as the server knows them, so that a table or a grant add
 """
 
 import asyncio
+from typing import Any
 
 import asyncpg
 import pytest
@@ -11,9 +12,10 @@ import structlog.testing
 
 from tests.support.postgres import Cluster
 from tests.support.stores import Store, begin, charge, connect, envelope, new_key
+from tokentill.ports import StoreDown
 from tokentill.rules import commands as c
 from tokentill.rules.receipts import Receipt
-from tokentill.store.postgres_connection import Connection, Pool
+from tokentill.store.postgres_connection import ROLES, Connection, Pool
 from tokentill.store.postgres_connection import connect as connect_as
 from tokentill.store.rows import KINDS, table
 
@@ -240,6 +242,20 @@ async def test_the_owner_is_bound_too(postgres_cluster: Cluster) -> None:
     assert (await seen(connection))["organization"] == 2, "it may become who sees them"
     await connection.close()
     await store.close()
+
+
+async def test_a_pooler_that_drops_the_role_is_told(postgres: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As PgBouncer does where it is told to ignore what a session asks for."""
+    real = asyncpg.connect
+
+    async def drops(url: str, *, server_settings: dict[str, str], **others: Any) -> Any:
+        server_settings.pop("role", None)
+        return await real(url, server_settings=server_settings, **others)
+
+    monkeypatch.setattr(asyncpg, "connect", drops)
+    for role in ROLES:
+        with pytest.raises(StoreDown, match="such as a pooler"):
+            await connect_as(postgres.url, role)
 
 
 async def test_a_connection_used_again_has_forgotten_its_organization(postgres: Store) -> None:

@@ -85,21 +85,31 @@ async def connect(url: str, role: Role | None, *, patient: bool = False) -> Conn
             command_timeout=None if patient else ANSWER_SECONDS,
             server_settings=settings,
         )
-        if role == "tokentill_app":
-            await _make_durable(connection)
+        if role is not None:
+            await _make_sure(connection, role)
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as trouble:
         raise StoreDown(f"PostgreSQL cannot be reached: {describe(trouble)}") from trouble
     return connection
 
 
-async def _make_durable(connection: Connection) -> None:
-    """What was answered must survive a crash; a server may ask for more than this, never for less."""
+async def _make_sure(connection: Connection, role: Role) -> None:
+    """The connection acts as it was asked to, and what is answered on it survives a crash.
+
+    A server may ask for more than `synchronous_commit = on`, never for less.
+    """
     try:
+        acts = await connection.fetchval("select current_user")
         if await connection.fetchval("show synchronous_commit") not in ("on", "remote_apply"):
             await connection.execute("set synchronous_commit = on")
     except BaseException:
         connection.terminate()
         raise
+    if acts != role:
+        connection.terminate()
+        raise StoreDown(
+            f"A connection acts as {acts} and not as {role}: something between the till and PostgreSQL, such "
+            "as a pooler, drops what a session asks for. Let the till connect to PostgreSQL itself."
+        )
 
 
 def describe(trouble: BaseException) -> str:
