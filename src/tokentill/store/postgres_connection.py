@@ -138,8 +138,18 @@ class Pool:
                 return await self._run(work, "begin read only")
         return await self._run(work, "begin read only")
 
-    async def write(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """What `work` does in a transaction. On `StoreDown` it may have been stored; `work` must bear repeating."""
+    async def look(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """What `work` reads in a single statement; again on another connection as above."""
+        for _ in range(READ_TRIES - 1):
+            with suppress(_LostOnTheWay):
+                return await self._run(work, None)
+        return await self._run(work, None)
+
+    async def write(self, work: Callable[[Connection], Awaitable[T]], *, single: bool = False) -> T:
+        """What `work` does in a transaction; `single`: in statements that are one each, which spares two answers.
+
+        On `StoreDown` it may have been stored; `work` must bear repeating.
+        """
 
         async def write(connection: Connection) -> T:
             faults.hit("call.begun")
@@ -147,16 +157,17 @@ class Pool:
             faults.hit("call.worked")
             return outcome
 
-        outcome = await self._run(write, "begin")
+        outcome = await self._run(write, None if single else "begin")
         faults.hit("call.committed")
         return outcome
 
-    async def _run(self, work: Callable[[Connection], Awaitable[T]], begin: str) -> T:
+    async def _run(self, work: Callable[[Connection], Awaitable[T]], begin: str | None) -> T:
         async with self._free:
             connection = await self._begun(begin)
             try:
                 outcome = await work(connection)
-                await connection.execute("commit")
+                if begin is not None:
+                    await connection.execute("commit")
             except BaseException as trouble:
                 connection.terminate()
                 if lost(trouble):
@@ -168,12 +179,17 @@ class Pool:
                 self._idle.append(connection)
             return outcome
 
-    async def _begun(self, begin: str) -> Connection:
-        """A connection in a transaction. One that died while it was idle is replaced."""
+    async def _begun(self, begin: str | None) -> Connection:
+        """A connection, in a transaction if it is to begin one. One that died while it was idle is replaced."""
+        if self._closed:
+            raise StoreDown("The store is closing. Send it again in a moment.")
         while self._idle:
             connection = self._idle.pop()
+            if connection.is_closed():
+                continue
             try:
-                await connection.execute(begin)
+                if begin is not None:
+                    await connection.execute(begin)
             except BaseException as trouble:
                 connection.terminate()
                 if not lost(trouble):
@@ -182,7 +198,8 @@ class Pool:
                 return connection
         connection = await connect(self._url, self._role)
         try:
-            await connection.execute(begin)
+            if begin is not None:
+                await connection.execute(begin)
         except BaseException as trouble:
             connection.terminate()
             if lost(trouble):

@@ -47,7 +47,7 @@ class PostgresRows:
         async def work(connection: Connection) -> Added[R]:
             if rooms:
                 await connection.fetchval(SQL["lock_rooms"], sorted({_lock(its, room) for room in rooms}))
-            await connection.fetchval(SQL["scope"], [row.organization])
+            await _name(connection, row.organization)
             if rooms:
                 there = await _get(connection, its, row)
                 if there is not None:
@@ -64,7 +64,7 @@ class PostgresRows:
                     return Added(there, "there")
             raise AssertionError("a row of this id comes and goes all the time")
 
-        return await self._own.write(work)
+        return await self._own.write(work, single=not (rooms or row.organization))
 
     async def put(self, row: R) -> R | None:
         """Store the changed row if nobody changed it since it was read; None if somebody did."""
@@ -73,17 +73,17 @@ class PostgresRows:
         values = its.values(row, row.version + 1)
 
         async def work(connection: Connection) -> bool:
-            await connection.fetchval(SQL["scope"], [row.organization])
+            await _name(connection, row.organization)
             return await connection.fetchval(its.put, *values) is not None
 
-        if await self._own.write(work):
+        if await self._own.write(work, single=not row.organization):
             return replace(row, version=row.version + 1)
 
         async def moved(connection: Connection) -> bool:
             found = await connection.fetchval(its.moved, row.id, row.organization, row.created_at)
             return found is not None
 
-        assert not await self._every.read(moved), "a row never moves to another organization"
+        assert not await self._every.look(moved), "a row never moves to another organization"
         return None
 
     async def get(self, kind: type[R], row_id: str, organization: str = "") -> R | None:
@@ -91,11 +91,11 @@ class PostgresRows:
         its = table(kind, "$")
 
         async def work(connection: Connection) -> R | None:
-            await connection.fetchval(SQL["scope"], [organization])
+            await _name(connection, organization)
             values = await connection.fetchrow(its.get, organization, row_id)
             return None if values is None else its.row(tuple(values))
 
-        return await self._own.read(work)
+        return await (self._own.read if organization else self._own.look)(work)
 
     async def find(
         self, kind: type[R], equal: Mapping[str, str | int], *, before: str | None = None, limit: int = 100
@@ -103,14 +103,15 @@ class PostgresRows:
         """Rows whose columns have these values, newest id first. Raises ValueError where there is no index for it."""
         its = table(kind, "$")
         statement, given = its.find(equal, before, limit)
-        organization = equal.get("organization")
+        organization = str(equal.get("organization", ""))
 
         async def work(connection: Connection) -> list[R]:
-            if organization is not None:
-                await connection.fetchval(SQL["scope"], [organization])
+            await _name(connection, organization)
             return [its.row(tuple(values)) for values in await connection.fetch(statement, *given)]
 
-        return await (self._every if organization is None else self._own).read(work)
+        if organization:
+            return await self._own.read(work)
+        return await (self._own if "organization" in equal else self._every).look(work)
 
     async def claim(self, kind: type[R], now: int, lease_ms: int, limit: int = 100) -> Sequence[R]:
         """Rows that are due, soonest first; no other claim gets them before the lease ends."""
@@ -120,7 +121,7 @@ class PostgresRows:
             return [tuple(pair) for pair in await connection.fetch(its.due, now, limit)]
 
         for _ in range(TRIES):
-            some = await self._every.read(due)
+            some = await self._every.look(due)
             if not some:
                 break
             names, ids = [name for name, _ in some], [row_id for _, row_id in some]
@@ -142,18 +143,26 @@ class PostgresRows:
         its = table(kind, "$")
 
         async def work(connection: Connection) -> bool:
-            await connection.fetchval(SQL["scope"], [organization])
+            await _name(connection, organization)
             return await connection.fetchval(its.drop, organization, row_id) is not None
 
-        return await self._own.write(work)
+        return await self._own.write(work, single=not organization)
 
     async def position(self, consumer: str) -> str:
         """How far a consumer of the journal has read; "" at first."""
-        return await self._own.read(lambda connection: connection.fetchval(SQL["cursor"], consumer)) or ""
+        return await self._own.look(lambda connection: connection.fetchval(SQL["cursor"], consumer)) or ""
 
     async def keep_position(self, consumer: str, position: str) -> None:
         """Remember how far a consumer has read."""
-        await self._own.write(lambda connection: connection.execute(SQL["move_cursor"], consumer, position))
+        await self._own.write(
+            lambda connection: connection.execute(SQL["move_cursor"], consumer, position), single=True
+        )
+
+
+async def _name(connection: Connection, organization: str) -> None:
+    """Let the transaction see the organization's rows. Those of none are seen by all."""
+    if organization:
+        await connection.fetchval(SQL["scope"], [organization])
 
 
 async def _get(connection: Connection, its: Table[R], row: R) -> R | None:

@@ -141,6 +141,7 @@ class Table(Generic[R]):
         self.moved = self._statement("moved")
         self.drop = self._statement("drop")
         self.due = self._statement("due")
+        self.lease = self._statement("lease")
         self.claim = self._statement("claim")
 
     def _statement(self, name: str, /, **filled: str) -> str:

@@ -98,11 +98,8 @@ class SqliteRows:
         def work(connection: apsw.Connection) -> list[R]:
             found = []
             for name, row_id in due(connection):
-                row = _get(connection, its, name, row_id)
-                assert row is not None, "it is due"
-                mine = replace(row, version=row.version + 1, due_at=now + lease_ms)
-                connection.execute(its.put, its.values(mine, mine.version)).fetchall()
-                found.append(mine)
+                [values] = connection.execute(its.lease, (name, row_id, now + lease_ms))
+                found.append(its.row(values))
             return found
 
         # Most often nothing is due; then no writer is kept waiting.

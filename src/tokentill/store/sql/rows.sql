@@ -27,6 +27,10 @@ select count(*) from (select 1 from {table} where {condition} limit {limit}) as 
 -- name: due
 select organization, id from {table} where due_at <= @1 order by due_at, id limit @2
 
+-- On SQLite.
+-- name: lease
+update {table} set due_at = @3, version = version + 1 where organization = @1 and id = @2 returning {columns}
+
 -- On PostgreSQL: a row that another claim or change holds at this moment is passed over, so claims never wait.
 -- name: claim
 with mine as materialized (
