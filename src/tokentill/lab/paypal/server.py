@@ -42,6 +42,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 TOKEN_SECONDS = 32_400
+NAMES = {403: "NOT_AUTHORIZED", 404: "RESOURCE_NOT_FOUND", 429: "RATE_LIMIT_REACHED"}
 CERTIFICATE = "/v1/notifications/certs/CERT-lab"
 
 
@@ -93,7 +94,13 @@ class Lab:
             return
         if fault == "status":
             await _reply(
-                send, figure, {"name": "INTERNAL_SERVER_ERROR", "message": "as asked", "debug_id": "lab"}
+                send,
+                figure,
+                {
+                    "name": NAMES.get(figure, "INTERNAL_SERVER_ERROR"),
+                    "message": "as asked",
+                    "debug_id": "lab",
+                },
             )
             return
         status, answer, location = self._answer(scope, headers, body)
