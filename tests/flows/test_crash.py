@@ -6,6 +6,7 @@ sends again what was not acknowledged, and time passes.
 """
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from tests.support.shops import World
 from tests.support.tripwire import Crash, Wire
@@ -43,8 +44,8 @@ async def contested(world: World, shop: Shop, ordered: Purchase) -> None:
     """A pack that is bought, disputed and lost, all in one event after the other."""
     await bought(world, shop, ordered)
     for state in ("open", "lost"):
-        fields = {"dispute": f"dp_{ordered.id}", "amount": 2900, "currency": "USD"}
-        whose = {"purchase": ordered.id, "organization": ordered.organization}
+        fields: dict[str, Any] = {"dispute": f"dp_{ordered.id}", "amount": 2900, "currency": "USD"}
+        whose: dict[str, Any] = {"purchase": ordered.id, "organization": ordered.organization}
         payment = f"of_{ordered.id}"
         fact = h.Disputed(
             at=1, payment=payment, state="open" if state == "open" else "lost", **fields, **whose

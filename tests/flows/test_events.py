@@ -226,8 +226,12 @@ async def test_a_dispute_sets_tokens_aside_and_its_end_decides(shop_world: World
         if name == "spent":
             while await world.balance(name) >= 3:
                 await ok(world.ledger, name, c.Charge(feature="generate_goal", quantity=1))
-        fields = {"payment": paid.payment, "dispute": f"d_{name}", "amount": PRICE, "currency": "USD"}
-        before = await world.balance(name)
+        fields: dict[str, Any] = {
+            "payment": paid.payment,
+            "dispute": f"d_{name}",
+            "amount": PRICE,
+            "currency": "USD",
+        }
         await world.tell(h.Disputed(at=1, state="open", **fields))
         await world.settle()
         assert await world.balance(name) == (0 if name == "spent" else 200)

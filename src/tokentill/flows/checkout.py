@@ -6,42 +6,122 @@ its promotion, in one transaction. Only then is a payment provider asked.
 
 The same key of the same organization is the same order: its repetition goes on where the first try stopped.
 
-Requirement ids: R-PACK-2, R-PACK-3, R-PACK-4, R-PACK-8, R-PACK-9, R-SALE-3.
+Requirement ids: R-PACK-2, R-PACK-3, R-PACK-4, R-PACK-7, R-PACK-8, R-PACK-9, R-SALE-3.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from tokentill.flows.deliver import Delivery
 from tokentill.flows.means import Means, later
-from tokentill.flows.pay import Paying, Terms
+from tokentill.flows.pay import Paying, Terms, no_provider, unknown_purchase
+from tokentill.flows.shopper import Reader
 from tokentill.ports import Room
-from tokentill.rules.purchases import Purchase, begin, derive
+from tokentill.rules.ordering import Order, limits, order_pack
+from tokentill.rules.promos import Uses, normal
+from tokentill.rules.purchases import Purchase, Source, begin, derive, purchase_id
 from tokentill.rules.refusals import Code, Refusal
-from tokentill.rules.rows import Switch
+from tokentill.rules.selling import limit_refusal, over_limit
 from tokentill.rules.waiting import look_at
 
-PURCHASES_MAX = 500
+
+class Ask(Struct, frozen=True, kw_only=True):
+    """Who orders, and how it is to be paid.
+
+    `key`: the caller's idempotency key; the same one is the same order. `provider`: empty takes the first that is
+    set up. `payer`: the id of a saved payment method, to be charged at once. `number`: the id of the purchase, where
+    it is made from something else than the key.
+    """
+
+    organization: str
+    key: str | None = None
+    user: str | None = None
+    provider: str = ""
+    payer: str | None = None
+    source: Source = "customer"
+    number: str | None = None
+    terms: Terms = Terms()
 
 
 class Checkout:
     """Takes orders."""
 
-    def __init__(self, means: Means, delivery: Delivery, paying: Paying) -> None:
+    def __init__(self, means: Means, delivery: Delivery, paying: Paying, reader: Reader) -> None:
         self._means = means
         self._delivery = delivery
         self._paying = paying
+        self._reader = reader
+
+    async def buy_pack(self, ask: Ask, pack: str, promo: str | None = None) -> Purchase | Refusal:
+        """Order a pack: a checkout with its address, or with a saved method what became of the charge.
+
+        Raises `StoreDown`; the order may then be sent again under its key.
+        """
+        read = await self._reader.shopper(ask.organization)
+        if isinstance(read, Refusal):
+            return read
+        shopper, _ = read
+        order = await self.order(ask)
+        if isinstance(order, Refusal):
+            return order
+        again = await self._means.rows.get(Purchase, order.id, ask.organization)
+        if again is not None:
+            # Its slot and its promotion are taken by itself, so that it would be refused now.
+            return await self.resume(again, ask, ("pack", pack))
+        uses = Uses(by_own=await self._own_uses(ask.organization, promo))
+        ordered = order_pack(self._means.ledger.catalog, shopper, order, pack, promo, uses)
+        if isinstance(ordered, Refusal):
+            return ordered
+        return await self.place(ordered, self.rooms(ordered), ask.terms)
+
+    async def order(self, ask: Ask) -> Order | Refusal:
+        """The part of an order that is alike for everything."""
+        means = self._means
+        provider = ask.provider or next(iter(means.payments), "")
+        if ask.payer is not None:
+            payer = await self._reader.saved_payer(ask.organization, ask.payer)
+            if payer is None:
+                return Refusal(
+                    Code.NOT_POSSIBLE, "There is no saved payment method of this id.", detail="payer"
+                )
+            provider = payer.provider
+        made = means.ids.operation() if ask.key is None else purchase_id(ask.organization, ask.key)
+        return Order(
+            id=ask.number or made,
+            now=means.clock.now(),
+            provider=provider,
+            providers=tuple(means.payments),
+            mode="checkout" if ask.payer is None else "saved",
+            source=ask.source,
+            user=ask.user,
+            payer=ask.payer,
+            return_url=ask.terms.success_url,
+        )
+
+    def rooms(self, ordered: Purchase) -> list[Room]:
+        """What must be checked in the transaction that stores the order."""
+        now = ordered.created_at
+        return [
+            Room(limit.most, limit.equal, (limit.column, now))
+            for limit in limits(self._means.ledger.catalog, ordered)
+        ]
 
     async def place(self, ordered: Purchase, rooms: Sequence[Room], terms: Terms) -> Purchase | Refusal:
         """Put an order on record if there is room for it, and have it paid. Raises `StoreDown`."""
         means = self._means
         ordered = begin(derive(ordered))
         added = await means.rows.add(later(ordered, look_at(ordered, means.clock.now())), *rooms)
-        purchase = added.row
         if added.how == "full":
-            return await self._full(ordered, rooms)
-        if added.how == "there" and not _same(purchase, ordered):
+            return await self._full(ordered)
+        return await self.resume(added.row, Ask(organization=ordered.organization, terms=terms), None)
+
+    async def resume(self, purchase: Purchase, ask: Ask, item: tuple[str, str] | None) -> Purchase | Refusal:
+        """Go on with an order that is on record; `item` is what the caller believes it to be."""
+        if item is not None and item != (purchase.kind, purchase.item):
             message = "This idempotency key was used for another order. Use a new key for a new order."
             return Refusal(Code.KEY_REUSED, message)
         if purchase.doing is not None:
@@ -51,32 +131,67 @@ class Checkout:
         if purchase.mode == "saved":
             return await self._paying.charge(purchase)
         if purchase.mode == "checkout":
-            return await self._paying.start(purchase, terms)
+            return await self._paying.start(purchase, ask.terms)
         return purchase
 
-    async def purchase(self, organization: str, purchase_id: str) -> Purchase | None:
+    async def pay(
+        self, organization: str, number: str, provider: str = "", terms: Terms | None = None
+    ) -> Purchase | Refusal:
+        """Open a checkout for an invoice that is still to be paid; the one that is open, if there is one."""
+        means = self._means
+        purchase = await means.rows.get(Purchase, number, organization)
+        if purchase is None:
+            return unknown_purchase()
+        if purchase.kind != "overage" or purchase.mode != "invoice" or purchase.paid_at is not None:
+            return Refusal(Code.NOT_POSSIBLE, "Only an invoice that is still open can be paid so.")
+        if purchase.url is not None and means.clock.now() < (purchase.expires_at or 0):
+            return purchase
+        chosen = provider or purchase.provider or next(iter(means.payments), "")
+        if chosen not in means.payments:
+            return no_provider(chosen)
+        if chosen != purchase.provider:
+            changed = await means.change(
+                purchase, lambda row: _with_provider(row, chosen) if row.paid_at is None else row
+            )
+            purchase = changed
+        return await self._paying.start(purchase, terms or Terms())
+
+    async def cancel(self, organization: str, number: str) -> Purchase | Refusal:
+        """Leave an open checkout, so that it can be paid no more and its slot is free."""
+        return await self._paying.cancel(organization, number)
+
+    async def purchase(self, organization: str, number: str) -> Purchase | None:
         """One purchase of the organization."""
-        return await self._means.rows.get(Purchase, purchase_id, organization)
+        return await self._means.rows.get(Purchase, number, organization)
 
     async def history(
         self, organization: str, before: str | None = None, limit: int = 50
     ) -> Sequence[Purchase]:
-        """The organization's purchases, newest first (R-PACK-7)."""
+        """The organization's purchases, newest first, older than the id `before` (R-PACK-7)."""
         equal = {"organization": organization}
         return await self._means.rows.find(Purchase, equal, before=before, limit=limit)
 
-    async def _full(self, ordered: Purchase, rooms: Sequence[Room]) -> Refusal:
-        raise NotImplementedError
+    # ---- inside --------------------------------------------------------------------------------------
 
-    async def switches(self) -> Mapping[str, Switch]:
-        """The kill switches as they are now, by id."""
-        raise NotImplementedError
+    async def _own_uses(self, organization: str, promo: str | None) -> int:
+        if not promo:
+            return 0
+        now = self._means.clock.now()
+        packs = await self._reader.packs(organization)
+        return sum(row.promo == normal(promo) and row.promo_until > now for row in packs)
+
+    async def _full(self, ordered: Purchase) -> Refusal:
+        """No room was left when the order was to be stored: which limit it was."""
+        catalog, now = self._means.ledger.catalog, self._means.clock.now()
+        read = await self._reader.shopper(ordered.organization)
+        refused = read if isinstance(read, Refusal) else over_limit(catalog, read[0], now)
+        if refused is None and ordered.promo is not None:
+            message = f"The code {ordered.promo} has been used as often as it can be. Order without it."
+            return Refusal(Code.PROMO_INVALID, message, detail=ordered.promo)
+        # A slot has become free since; the customer may try again at once.
+        return refused or limit_refusal(catalog, 1)
 
 
-def _same(known: Purchase, ordered: Purchase) -> bool:
-    """Whether the stored purchase is what is ordered now."""
-
-    def terms(row: Purchase) -> tuple[object, ...]:
-        return row.kind, row.item, row.promo, row.mode, row.provider, row.source
-
-    return terms(known) == terms(ordered)
+def _with_provider(purchase: Purchase, provider: str) -> Purchase:
+    """The open invoice, to be paid at another provider from here on."""
+    return replace(purchase, provider=provider, checkout=None, url=None)

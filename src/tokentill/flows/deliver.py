@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from tokentill.flows.means import Means, deed_key, later, log
+from tokentill.flows.means import Means, later, log
 from tokentill.rules import commands as c
 from tokentill.rules.catalog import HOUR_MS
 from tokentill.rules.deliveries import answered, step_commands
@@ -74,6 +74,9 @@ class Delivery:
             lot = None if isinstance(reply, Refusal) else reply.lot
             if lot is not None:
                 lots.append(lot)
+        if purchase.kind == "renewal":
+            # A paid invoice mends a failed payment, but not while another is owed.
+            await self._freeze_again(purchase, now)
         return tuple(lots), None
 
     async def _restore(self, purchase: Purchase) -> str | None:
@@ -88,12 +91,16 @@ class Delivery:
                 assert isinstance(reply, Refusal), "a receipt is an answer"
                 return f"{reply.code}: {reply.message}"
         # An invoice may have failed between the look and the command; then its freeze came before this.
-        again = await self.owed(organization)
-        if again:
-            first = min(again, key=lambda row: row.failed_at or now)
-            freeze = c.Freeze(failed_at=min(first.failed_at or now, now), reason=f"invoice {first.invoice}")
-            await self._means.submit(organization, freeze, step_key(purchase, "again"))
+        await self._freeze_again(purchase, now)
         return None
+
+    async def _freeze_again(self, purchase: Purchase, now: int) -> None:
+        """Set the tokens aside again if another invoice of the organization is still owed."""
+        owed = await self.owed(purchase.organization)
+        if owed:
+            first = min(owed, key=lambda row: row.failed_at or now)
+            freeze = c.Freeze(failed_at=min(first.failed_at or now, now), reason=f"invoice {first.invoice}")
+            await self._means.submit(purchase.organization, freeze, step_key(purchase, "again"))
 
     async def owed(self, organization: str) -> list[Purchase]:
         """Purchases of the organization whose invoice failed and is neither paid nor voided."""
@@ -111,8 +118,3 @@ class Delivery:
         return await means.change(
             purchase, lambda row: later(replace(row, problem=problem), due_at) if row.doing == step else row
         )
-
-
-def cause_key(purchase: Purchase, deed: str) -> str:
-    """The key under which a provider is asked to do something for the purchase, however often."""
-    return deed_key(purchase.id, deed)

@@ -21,13 +21,14 @@ from msgspec.structs import replace
 from tokentill.flows.deliver import Delivery
 from tokentill.flows.learn import Learning
 from tokentill.flows.means import Means, deed_key, later, log
+from tokentill.flows.overage import leave_open
 from tokentill.ports import Order, Started, VendorDown, VendorRefused
 from tokentill.rules import happenings as h
 from tokentill.rules.catalog import Plan
 from tokentill.rules.prices import order_price_ref
-from tokentill.rules.purchases import Purchase, begin, derive, merge, next_step
+from tokentill.rules.purchases import BILLED, Purchase, begin, derive, merge, next_step
 from tokentill.rules.refusals import Code, Refusal
-from tokentill.rules.rows import Payer
+from tokentill.rules.rows import Payer, Subscription
 from tokentill.rules.waiting import CHARGE_MS, START_MS, look_at, overdue
 
 TRIES_MAX = 2
@@ -59,7 +60,7 @@ class Paying:
         payments = self._means.payments.get(purchase.provider)
         if payments is None:
             return await self._over(purchase, no_provider(purchase.provider))
-        order = await self._order(purchase, terms)
+        order = order_for(self._means, purchase, terms, customer=await self._customer(purchase))
         # A further checkout of the same purchase (an invoice that is paid later) is another call.
         key = deed_key(purchase.id, "checkout", purchase.expires_at or 0)
         started: Started | None = None
@@ -77,6 +78,8 @@ class Paying:
 
     async def charge(self, purchase: Purchase) -> Purchase:
         """Take the money from the saved method; an unanswered charge is left to the clerk."""
+        if purchase.kind == "upgrade":
+            return await self._upgrade(purchase)
         means = self._means
         payments = means.payments.get(purchase.provider)
         payer = (
@@ -86,13 +89,33 @@ class Paying:
         )
         if payments is None or payer is None or payer.saved is None:
             return await self._failed(purchase, "no_method", "There is no saved payment method.")
-        order = await self._order(purchase, Terms(success_url=purchase.return_url), payer.customer)
+        order = order_for(means, purchase, Terms(success_url=purchase.return_url), customer=payer.customer)
         try:
             told = await payments.charge_saved(order, payer, deed_key(purchase.id, "charge"))
         except VendorRefused as refused:
             return await self._failed(purchase, refused.code, str(refused))
         except VendorDown:
             log.warning("a charge was not answered and will be asked for again", purchase=purchase.id)
+            return purchase
+        return await self.answered(purchase, told)
+
+    async def _upgrade(self, purchase: Purchase) -> Purchase:
+        """Move the subscription to the plan that was ordered; what is due is charged by the provider."""
+        means = self._means
+        payments = means.payments.get(purchase.provider)
+        running = await means.rows.get(
+            Subscription, f"{purchase.provider}:{purchase.subscription}", purchase.organization
+        )
+        if payments is None or running is None:
+            return await self._failed(purchase, "no_subscription", "There is no subscription to change.")
+        order = order_for(means, purchase, Terms(success_url=purchase.return_url), customer=running.customer)
+        key = deed_key(purchase.id, "charge")
+        try:
+            told = await payments.change_subscription(running, order, purchase.credit, key)
+        except VendorRefused as refused:
+            return await self._failed(purchase, refused.code, str(refused))
+        except VendorDown:
+            log.warning("an upgrade was not answered and will be asked for again", purchase=purchase.id)
             return purchase
         return await self.answered(purchase, told)
 
@@ -154,6 +177,8 @@ class Paying:
                 over = False
             if over and purchase.state in ("created", "pending") and purchase.mode != "invoice":
                 return await self.end(purchase, "expired")
+        if purchase.kind == "overage" and purchase.mode == "saved" and purchase.state == "failed":
+            return await leave_open(means, purchase)
         return await means.change(purchase, lambda row: later(row, look_at(row, means.clock.now())))
 
     # ---- inside --------------------------------------------------------------------------------------
@@ -166,37 +191,11 @@ class Paying:
         await self._means.alert(purchase.organization, "unanswered", purchase.id, text)
         return await self.end(purchase, "unanswered")
 
-    async def _order(self, purchase: Purchase, terms: Terms, customer: str | None = None) -> Order:
-        means, catalog = self._means, self._means.ledger.catalog
-        plan = catalog.plans.get(purchase.item) if purchase.kind in ("plan", "upgrade") else None
-        item = plan or catalog.packs.get(purchase.item)
-        amount = purchase.list_amount if plan is not None else purchase.amount
-        price_ref = (
-            None if item is None else order_price_ref(catalog, means.prices, purchase.provider, item, amount)
-        )
-        interval, days = (None, 30) if plan is None else rhythm(plan)
-        return Order(
-            purchase=purchase,
-            success_url=terms.success_url or self._link(catalog.checkout.success_link, purchase),
-            cancel_url=terms.cancel_url or self._link(catalog.checkout.cancel_link, purchase),
-            email=terms.email,
-            customer=customer or await self._customer(purchase),
-            price_ref=price_ref,
-            interval=interval,
-            interval_days=days,
-            trial_days=plan.trial_days if plan is not None and purchase.amount == 0 else 0,
-            save_method=terms.save_method or plan is not None,
-        )
-
     async def _customer(self, purchase: Purchase) -> str | None:
         """The provider's id of the customer, if the organization has paid there before."""
         payers = await self._means.rows.find(Payer, {"organization": purchase.organization})
         known = [row for row in payers if row.provider == purchase.provider and row.customer]
         return max(known, key=lambda row: row.used_at).customer if known else None
-
-    def _link(self, link: str, purchase: Purchase) -> str:
-        path = link.replace("{purchase}", purchase.id)
-        return f"{self._means.base_url}{path}" if path.startswith("/") else path
 
     async def _started(self, purchase: Purchase, started: Started) -> Purchase:
         means = self._means
@@ -236,6 +235,39 @@ class Paying:
             return later(row, look_at(row, means.clock.now()))
 
         return await self._delivery.advance(await means.change(purchase, told))
+
+
+def order_for(
+    means: Means, purchase: Purchase, terms: Terms | None = None, *, customer: str | None = None
+) -> Order:
+    """What a provider is told of the purchase."""
+    catalog = means.ledger.catalog
+    terms = terms or Terms()
+    plan = catalog.plans.get(purchase.item) if purchase.kind in BILLED else None
+    item = plan or catalog.packs.get(purchase.item)
+    amount = purchase.amount if plan is None else purchase.list_amount
+    price_ref = (
+        None if item is None else order_price_ref(catalog, means.prices, purchase.provider, item, amount)
+    )
+    interval, days = (None, 30) if plan is None else rhythm(plan)
+    trial = plan is not None and purchase.kind == "plan" and purchase.amount == 0
+
+    def link(path: str) -> str:
+        path = path.replace("{purchase}", purchase.id)
+        return f"{means.base_url}{path}" if path.startswith("/") else path
+
+    return Order(
+        purchase=purchase,
+        success_url=terms.success_url or link(catalog.checkout.success_link),
+        cancel_url=terms.cancel_url or link(catalog.checkout.cancel_link),
+        email=terms.email,
+        customer=customer,
+        price_ref=price_ref,
+        interval=interval,
+        interval_days=days,
+        trial_days=plan.trial_days if plan is not None and trial else 0,
+        save_method=terms.save_method or plan is not None,
+    )
 
 
 def rhythm(plan: Plan) -> tuple[Literal["month", "year", "days"], int]:

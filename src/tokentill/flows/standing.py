@@ -91,13 +91,14 @@ class Subscriptions:
         means = self._means
         organization = row.organization
         account = await means.ledger.account(organization)
-        if account is None or row.plan is None or row.status == "ended":
-            return
+        if account is None or row.plan is None or row.status == "ended" or row.change is not None:
+            return  # a change of ours is under way and tells the account itself
         plan = account.state.plan
         if fact.ended:
             await self._forgive(row)
             if plan == row.plan:
-                command = c.ChangePlan(plan=None, when="now")
+                # What was to come at the period's end comes now, if it needs no payment.
+                command = c.ChangePlan(plan=row.next_plan if row.ends_at is not None else None, when="now")
                 await means.submit(organization, command, deed_key(row.id, "ended"))
         elif plan == row.plan and (fact.ends_at is None) != (row.ends_at is None):
             leaving = fact.ends_at is not None

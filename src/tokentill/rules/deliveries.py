@@ -72,7 +72,7 @@ def _delivery(purchase: Purchase, now: int) -> Commands:
         tokens = _grant(purchase, purchase.tokens, "pack", now)
         return (*tokens, *_grant(purchase, purchase.bonus, "bonus", now))
     billed = purchase.mode != "free"
-    end = purchase.plan_end if purchase.periods == 1 else None
+    end = purchase.plan_end
     if end is not None and end <= now:
         end = None  # it came so late that the period is over; the plan's own cycle says what runs now
     plan: c.Command = c.Reset(end=end, billed=billed, reason=purchase.title)

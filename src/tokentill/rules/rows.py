@@ -59,6 +59,8 @@ class Subscription(Row, frozen=True, kw_only=True):
     amount: int | None = None
     currency: str = ""
     next_plan: str | None = None
+    change: str | None = None
+    """A change that was asked for and is not done yet: `verb:plan:moment`."""
     customer: str | None = None
     saved: str | None = None
     period_end: int | None = None
@@ -131,6 +133,8 @@ class RedemptionCode(Row, frozen=True, kw_only=True):
     valid_days: int | None = None
     expires_at: int | None = None
     used_at: int | None = None
+    used_by: str | None = None
+    """The organization that redeemed it."""
     purchase: str | None = None
     revoked: bool = False
 

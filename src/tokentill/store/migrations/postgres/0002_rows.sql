@@ -125,6 +125,7 @@ create table subscription (
     amount bigint,
     currency text not null,
     next_plan text,
+    change text,
     customer text,
     saved text,
     period_end bigint,
@@ -228,6 +229,7 @@ create table redemption_code (
     valid_days bigint,
     expires_at bigint,
     used_at bigint,
+    used_by text,
     purchase text,
     revoked bigint not null,
     primary key (organization, id)

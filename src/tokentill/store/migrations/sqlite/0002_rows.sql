@@ -125,6 +125,7 @@ create table subscription (
     amount integer,
     currency text not null,
     next_plan text,
+    change text,
     customer text,
     saved text,
     period_end integer,
@@ -228,6 +229,7 @@ create table redemption_code (
     valid_days integer,
     expires_at integer,
     used_at integer,
+    used_by text,
     purchase text,
     revoked integer not null,
     primary key (organization, id)

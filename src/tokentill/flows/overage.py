@@ -1,0 +1,79 @@
+"""Overage: the bill of a closed period becomes an invoice, charged to the saved method or left to be paid (R-PLAN-6).
+
+A consumer of the journal: each bill there becomes one purchase, however often it is read. Who has no saved
+method, or whose method was declined, pays by a checkout when they like; an operator is told of what stays open.
+
+Requirement ids: R-PLAN-6, R-PACK-3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from tokentill.flows.means import Means, later
+from tokentill.flows.shopper import Reader
+from tokentill.ports import JournalRow
+from tokentill.rules import entries as e
+from tokentill.rules.purchases import Purchase, derive, purchase_id
+
+NAME = "overage"
+"""Of the cursor."""
+
+
+class Overages:
+    """Makes invoices of bills."""
+
+    def __init__(self, means: Means, reader: Reader) -> None:
+        self._means = means
+        self._reader = reader
+
+    async def told(self, rows: Sequence[JournalRow]) -> None:
+        """The journal goes on with these entries."""
+        for row in rows:
+            if isinstance(row.entry, e.OverageBilled) and row.entry.amount > 0:
+                await self._bill(row.organization, row.entry)
+
+    async def open(self, organization: str) -> Sequence[Purchase]:
+        """Invoices of the organization that are still to be paid."""
+        equal = {"organization": organization, "kind": "overage"}
+        found = await self._means.rows.find(Purchase, equal)
+        return [row for row in found if row.paid_at is None and not row.voided]
+
+    async def _bill(self, organization: str, entry: e.OverageBilled) -> None:
+        means = self._means
+        payer = await self._reader.saved_payer(organization)
+        row = derive(
+            Purchase(
+                id=purchase_id("overage", f"{organization}:{entry.seq}"),
+                organization=organization,
+                created_at=entry.time,
+                kind="overage",
+                item="overage",
+                title=f"{entry.tokens} {means.ledger.catalog.unit.many} beyond the plan",
+                amount=entry.amount,
+                list_amount=entry.amount,
+                currency=entry.currency,
+                provider=next(iter(means.payments), "") if payer is None else payer.provider,
+                mode="invoice" if payer is None else "saved",
+                payer=None if payer is None else payer.id,
+                source="provider",
+                plan_start=entry.start,
+                plan_end=entry.end,
+            )
+        )
+        await means.rows.add(later(row, None if payer is None else means.clock.now()))
+
+
+async def leave_open(means: Means, purchase: Purchase) -> Purchase:
+    """The saved method did not pay the invoice: it stays open, to be paid by a checkout."""
+
+    def opened(row: Purchase) -> Purchase:
+        if row.mode != "saved" or row.state != "failed":
+            return row
+        return later(derive(replace(row, mode="invoice")), None)
+
+    text = f"Invoice {purchase.id} of {purchase.organization} for overage could not be charged: {purchase.problem}."
+    await means.alert(purchase.organization, "overage_unpaid", purchase.id, text)
+    return await means.change(purchase, opened)

@@ -1,0 +1,81 @@
+"""Shopper: who asks to buy, read at this moment, so that a switch, a limit or a failed payment takes effect at once.
+
+Requirement ids: R-PACK-4, R-PACK-5, R-PACK-9.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tokentill.flows.means import Means
+from tokentill.rules.account import Account
+from tokentill.rules.catalog import DAY_MS
+from tokentill.rules.purchases import Purchase
+from tokentill.rules.refusals import Code, Refusal
+from tokentill.rules.rollout import place
+from tokentill.rules.rows import Payer, Subscription, Switch
+from tokentill.rules.selling import Shopper
+
+PACKS_MAX = 500
+"""So many of an organization's newest packs are looked at."""
+
+SWITCHES_MAX = 1000
+
+
+class Reader:
+    """Reads what an order depends on."""
+
+    def __init__(self, means: Means) -> None:
+        self._means = means
+
+    async def shopper(self, organization: str) -> tuple[Shopper, Account] | Refusal:
+        """The organization as a shopper, and its account as of the last commit."""
+        means = self._means
+        account = await means.ledger.account(organization)
+        if account is None:
+            return Refusal(Code.UNKNOWN_ORGANIZATION, "There is no organization of this id.")
+        state = account.state
+        now = means.clock.now()
+        packs = await self.packs(organization)
+        paid = [row for row in packs if row.paid_at is not None]
+        days = means.ledger.catalog.recommend.history_days
+        since = state.period.start if state.period is not None else now - days * DAY_MS
+        recent = [row for row in paid if (row.paid_at or 0) >= since]
+        shopper = Shopper(
+            organization=organization,
+            plan=state.plan,
+            failed=state.failed_at is not None,
+            place=place(means.secret[:64], organization),
+            slots=tuple(row.slot_until for row in packs if row.slot_until > now),
+            bought=len(paid),
+            switched_off=frozenset(row.id for row in await self.switches() if not row.on),
+            packs_count=len(recent),
+            packs_amount=sum(row.amount for row in recent),
+            packs_tokens=sum(row.tokens + row.bonus for row in recent),
+        )
+        return shopper, account
+
+    async def packs(self, organization: str) -> Sequence[Purchase]:
+        """The organization's orders of packs, newest first."""
+        equal = {"organization": organization, "kind": "pack"}
+        return await self._means.rows.find(Purchase, equal, limit=PACKS_MAX)
+
+    async def switches(self) -> Sequence[Switch]:
+        """The kill switches that were ever touched."""
+        return await self._means.rows.find(Switch, {}, limit=SWITCHES_MAX)
+
+    async def payers(self, organization: str) -> Sequence[Payer]:
+        """The organization's payment methods, the one used last first."""
+        found = await self._means.rows.find(Payer, {"organization": organization})
+        return sorted(found, key=lambda row: (-row.used_at, row.id))
+
+    async def saved_payer(self, organization: str, payer: str | None = None) -> Payer | None:
+        """The saved method of this id, else the one used last; None if there is none."""
+        saved = [row for row in await self.payers(organization) if row.saved is not None]
+        return next((row for row in saved if payer in (None, row.id)), None)
+
+    async def subscription(self, organization: str) -> Subscription | None:
+        """The organization's subscription that is not over, if there is one."""
+        found = await self._means.rows.find(Subscription, {"organization": organization})
+        running = [row for row in found if row.status != "ended"]
+        return max(running, key=lambda row: row.created_at) if running else None

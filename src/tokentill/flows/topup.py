@@ -1,0 +1,192 @@
+"""Top up: buy the chosen pack by itself when the balance falls below the customer's threshold (R-PACK-11).
+
+Whether it is bought, and when it stops itself, are rules (`tokentill.rules.topups`). Here: a consumer of the
+journal that notices charges, and the row's own small machine. What is to be bought is written into the row, and
+counted against the ceiling, before it is ordered, so that a crash leaves an order to go on with and never two.
+It stops with a reason and never starts itself again.
+
+Requirement ids: R-PACK-11, R-PACK-4, R-SALE-3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from msgspec.structs import replace
+
+from tokentill.flows.checkout import Ask, Checkout
+from tokentill.flows.means import Means, later, log
+from tokentill.flows.shopper import Reader
+from tokentill.ports import JournalRow
+from tokentill.rules import entries as e
+from tokentill.rules import topups
+from tokentill.rules.prices import price_now
+from tokentill.rules.purchases import Purchase, purchase_id
+from tokentill.rules.refusals import Code, Refusal
+from tokentill.rules.rows import TopUp
+from tokentill.rules.waiting import LEASE_MS
+
+NAME = "topups"
+"""Of the cursor."""
+
+WATCH_MS = 5_000
+"""How often an order that is not paid yet is looked at."""
+
+_STOPS: dict[Code, topups.Reason] = {
+    Code.PACK_LIMIT: "limit",
+    Code.UNKNOWN_PACK: "pack_gone",
+    Code.PACK_DISABLED: "pack_gone",
+    Code.PACK_NOT_FOR_PLAN: "pack_gone",
+    Code.PACKS_OFF: "switched_off",
+}
+
+
+class TopUps:
+    """Watches balances and tops them up."""
+
+    def __init__(self, means: Means, checkout: Checkout, reader: Reader, wake: Callable[[], None]) -> None:
+        self._means = means
+        self._checkout = checkout
+        self._reader = reader
+        self._wake = wake
+
+    # ---- what a customer does ------------------------------------------------------------------------
+
+    async def get(self, organization: str) -> TopUp | None:
+        """How the organization has set it; None if it never did."""
+        return await self._means.rows.get(TopUp, organization, organization)
+
+    async def set(self, organization: str, *, threshold: int, pack: str, ceiling: int) -> TopUp | Refusal:
+        """Switch it on with these figures; a balance below the threshold is topped up at once."""
+        means = self._means
+        read = await self._reader.shopper(organization)
+        if isinstance(read, Refusal):
+            return read
+        if await self._reader.saved_payer(organization) is None:
+            message = "There is no saved payment method. Pay once and agree to saving the method, then switch it on."
+            return Refusal(Code.NOT_POSSIBLE, message, detail="payer")
+        known = await self.get(organization)
+        now = means.clock.now()
+        figures = {"threshold": threshold, "ceiling": ceiling}
+        row = topups.setting(means.ledger.catalog, read[0], known, now, pack=pack, **figures)
+        if isinstance(row, Refusal):
+            return row
+        if known is None:
+            added = await means.rows.add(later(row, now))
+            if added.how == "new":
+                self._wake()
+                return added.row
+            row = replace(row, version=added.row.version, purchase=added.row.purchase)
+            known = added.row
+
+        def enabled(stored: TopUp) -> TopUp:
+            fresh = topups.setting(means.ledger.catalog, read[0], stored, now, pack=pack, **figures)
+            assert isinstance(fresh, TopUp), "these figures were good a moment ago"
+            return later(fresh, now)
+
+        changed = await means.change(known, enabled)
+        self._wake()
+        return changed
+
+    async def off(self, organization: str) -> TopUp | None:
+        """Switch it off; an order on its way goes on. None if it was never on."""
+        known = await self.get(organization)
+        return None if known is None else await self._means.change(known, topups.switched_off)
+
+    # ---- what the clerk does -------------------------------------------------------------------------
+
+    async def told(self, rows: Sequence[JournalRow]) -> None:
+        """The journal goes on with these entries: look at whoever was charged."""
+        charged = {row.organization for row in rows if isinstance(row.entry, e.Charged | e.Expired)}
+        for organization in sorted(charged):
+            known = await self.get(organization)
+            if known is not None and known.enabled and known.purchase is None:
+                await self.attend(known)
+
+    async def attend(self, row: TopUp) -> TopUp:
+        """Take the next step: order, look at what was ordered, or stop. Raises `StoreDown`."""
+        means = self._means
+        if row.purchase is not None:
+            return await self._watch(row)
+        read = await self._reader.shopper(row.organization)
+        if isinstance(read, Refusal):
+            return await means.change(row, lambda known: later(known, None))
+        shopper, account = read
+        todo = topups.decide(means.ledger.catalog, row, account, shopper, means.clock.now())
+        if todo is None:
+            return await means.change(row, lambda known: later(known, None))
+        if isinstance(todo, topups.Stop):
+            return await self._stop(row, todo.reason)
+        return await self._order(row, todo)
+
+    # ---- inside --------------------------------------------------------------------------------------
+
+    async def _order(self, row: TopUp, todo: topups.Buy) -> TopUp:
+        """Write down what is to be bought, then order it."""
+        means = self._means
+        now = means.clock.now()
+        meant = Purchase(
+            id=purchase_id("topup", f"{row.organization}:{row.version}"),
+            organization=row.organization,
+            kind="pack",
+            item=todo.pack,
+            title="",
+            amount=todo.amount,
+            currency=means.ledger.catalog.currency,
+        )
+        begun = await means.rows.put(later(topups.begun(row, meant, now), now + LEASE_MS))
+        if begun is None:
+            return (
+                row  # somebody else was first, or the customer changed it; it comes due or is charged again
+            )
+        return await self._watch(begun)
+
+    async def _watch(self, row: TopUp) -> TopUp:
+        """Go on with the order that the row waits for."""
+        means = self._means
+        number = row.purchase or ""
+        known = await means.rows.get(Purchase, number, row.organization)
+        ordered = await self._place(row, number) if known is None else known
+        if isinstance(ordered, Refusal):
+            return await self._refused(row, ordered)
+        now = means.clock.now()
+
+        def settled(known: TopUp) -> TopUp:
+            after = topups.settled(known, ordered, now)
+            if after.purchase is None:
+                return later(after, now if after.enabled else None)
+            if ordered.url is not None and ordered.state == "pending" and after.stopped is None:
+                after = topups.stopped(after, "needs_confirmation", now)
+            return later(after, now + WATCH_MS)
+
+        return await means.change(row, settled)
+
+    async def _place(self, row: TopUp, number: str) -> Purchase | Refusal:
+        payer = await self._reader.saved_payer(row.organization)
+        if payer is None:
+            return Refusal(Code.PAYMENT_DECLINED, "There is no saved payment method.")
+        ask = Ask(organization=row.organization, number=number, payer=payer.id, source="topup")
+        return await self._checkout.buy_pack(ask, row.pack)
+
+    async def _refused(self, row: TopUp, refusal: Refusal) -> TopUp:
+        """The order was refused: nothing was spent, and it stops."""
+        now = self._means.clock.now()
+        reason = _STOPS.get(refusal.code, "declined")
+        pack = self._means.ledger.catalog.packs.get(row.pack)
+        back = 0 if pack is None else price_now(pack, now)
+
+        def undone(known: TopUp) -> TopUp:
+            if known.purchase != row.purchase:
+                return known
+            free = replace(known, purchase=None, spent=max(0, known.spent - back))
+            return later(topups.stopped(free, reason, now), None)
+
+        log.info("an auto top-up stopped", organization=row.organization, reason=reason)
+        return await self._means.change(row, undone)
+
+    async def _stop(self, row: TopUp, reason: topups.Reason) -> TopUp:
+        now = self._means.clock.now()
+        log.info("an auto top-up stopped", organization=row.organization, reason=reason)
+        return await self._means.change(
+            row, lambda known: later(topups.stopped(known, reason, now), None) if known.enabled else known
+        )
