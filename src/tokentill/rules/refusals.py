@@ -22,7 +22,7 @@ Status = Literal["done", "prevented", "failed", "fraud_flagged"]
 
 
 class Code(StrEnum):
-    """Every reason a command or an order can be refused for, first in the list wins. Texts: `docs/reference/refusals.md`."""
+    """Why a command or an order is refused, the first in the list wins. Texts: `docs/reference/refusals.md`."""
 
     INVALID = "invalid_request"
     UNKNOWN_ORGANIZATION = "unknown_organization"
