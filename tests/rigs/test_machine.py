@@ -145,13 +145,13 @@ class Machine(RuleBasedStateMachine):
     def restore(self) -> None:
         self.send(c.Restore())
 
-    @rule(plan=PLANS, when=st.sampled_from(("auto", "now", "period_end")))
-    def change_plan(self, plan: str | None, when: Any) -> None:
-        self.send(c.ChangePlan(plan=plan, when=when))
+    @rule(plan=PLANS, when=st.sampled_from(("auto", "now", "period_end")), billed=st.booleans())
+    def change_plan(self, plan: str | None, when: Any, billed: bool) -> None:
+        self.send(c.ChangePlan(plan=plan, when=when, billed=billed))
 
-    @rule(days=st.none() | st.integers(0, 60))
-    def reset(self, days: int | None) -> None:
-        self.send(c.Reset(end=None if days is None else self.now + days * DAY_MS))
+    @rule(days=st.none() | st.integers(0, 60), billed=st.booleans())
+    def reset(self, days: int | None, billed: bool) -> None:
+        self.send(c.Reset(end=None if days is None else self.now + days * DAY_MS, billed=billed))
 
     @rule(cap=st.none() | st.integers(-1, 2_000))
     def set_cap(self, cap: int | None) -> None:

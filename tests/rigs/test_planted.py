@@ -24,7 +24,7 @@ from tokentill.lab.workload import Step
 from tokentill.rules.catalog import Catalog
 from tokentill.rules.decide import execute
 
-SEEDS = range(40)
+SEEDS = range(100)
 STEPS = 150
 
 
@@ -54,7 +54,7 @@ class ModelAlone:
         now = max(step.now, self.till.time())
         reply, _ = self.till.submit(step.envelope, step.now)
         compare_reply(self.naive.submit(step.envelope, now), reply)
-        compare_balance(self.till.account(), self.till.catalog, self.naive.balance())
+        compare_balance(self.till.account(), self.till.catalog, self.naive.balance(), self.naive.book.now)
         return reply
 
 

@@ -3,10 +3,11 @@
 import pytest
 from msgspec import structs
 
-from tests.support.desk import Desk, change_plan, ms, preset
+from tests.support.desk import Desk, change_plan, ms, preset, without_limits
 from tokentill.rules import commands as c
 from tokentill.rules import entries as e
 from tokentill.rules import licence
+from tokentill.rules.catalog import Rollover
 from tokentill.rules.refusals import Code
 
 GOALS = preset("goals")
@@ -74,6 +75,38 @@ def test_payment_fixed_on_any_day(days: int) -> None:
     desk.charge("generate_goal")
     assert all(group.on for group in licence.groups(desk.account.state, GOALS, desk.now))
     assert desk.no(c.Restore()).code == Code.NOT_POSSIBLE
+
+
+# R-LIC-3: whole: what a reset would have carried comes back too, however many periods went by
+@pytest.mark.parametrize(
+    ("rollover", "until", "back"),
+    [
+        (Rollover("capped", cap=30), "2025-02-10", 230),
+        (Rollover("unlimited"), "2025-02-10", 340),
+        (Rollover("unlimited"), "2025-06-10", 340),
+        (Rollover(), "2025-02-10", 200),
+    ],
+)
+def test_what_rolls_over_is_not_lost_while_payment_is_failed(
+    rollover: Rollover, until: str, back: int
+) -> None:
+    desk = Desk(change_plan(without_limits(GOALS), "pro", rollover=rollover), "pro")
+    desk.charge("generate_goal", 20)
+    desk.until("2025-01-30")
+    desk.ok(c.Freeze())
+    desk.until(until)
+    assert desk.ok(c.Restore()).balance == back == desk.view().remaining
+
+
+# R-LIC-3: told late, tokens get back the time they were set aside, not the days they were usable
+def test_a_failure_told_late_gives_no_days_away() -> None:
+    desk = Desk(GOALS, "pro")
+    desk.ok(c.Grant(tokens=500, origin="pack", expires_at=ms("2025-06-01")))
+    desk.until("2025-01-10")
+    desk.ok(c.Freeze(failed_at=ms("2025-01-03")))
+    desk.until("2025-01-12")
+    desk.ok(c.Restore())
+    assert desk.account.state.lots[2].expires_at == ms("2025-06-03")
 
 
 # R-LIC-4: every feature with on/off and the reason

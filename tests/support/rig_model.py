@@ -110,11 +110,11 @@ def compare_reply(answer: Answer, reply: Reply) -> None:
         raise Disagreement(f"till says {code} {said}, model {answer.code} {answer.figures}; {reply}")
 
 
-def compare_balance(account: a.Account, catalog: Catalog, expected: dict[str, Any]) -> None:
+def compare_balance(account: a.Account, catalog: Catalog, expected: dict[str, Any], now: int) -> None:
     """Every figure of R-LED-1, and that they add up."""
     if not account.state.opened:
         return
-    said = balance(account, catalog)
+    said = balance(account, catalog, now)
     wrong = {k: (getattr(said, k), v) for k, v in expected.items() if getattr(said, k) != v}
     if wrong:
         raise Disagreement(f"balance (till, model): {wrong}")
@@ -150,7 +150,7 @@ class Trio:
     def compare_accounts(self) -> None:
         """The balance against the model, the state against the auditor's books."""
         account = self.till.account()
-        compare_balance(account, self.catalog, self.naive.balance())
+        compare_balance(account, self.catalog, self.naive.balance(), self.naive.book.now)
         self.auditor.compare(account)
 
     def compare_notes(self, entries: Sequence[e.Entry]) -> None:

@@ -320,12 +320,24 @@ class Auditor:
         order = sorted(lot.rank for lot in self.living.values() if lot.available and not lot.aside)
         self.expect("I5", order == account.order, f"burn order is {account.order}, books {order}")
         deadlines = [hold.deadline for hold in self.holds.values()]
-        deadlines += [at for at in (state.stage_at, None if state.period is None else state.period.end) if at]
+        deadlines += [at for at in (state.stage_at, self._period_deadline(account)) if at is not None]
         if not self.frozen:
             aging = [lot for lot in kept.values() if lot.priority != PLAN_PRIORITY and not lot.lapsed]
             deadlines += [lot.expires_at for lot in aging if lot.expires_at is not None]
         due, soonest = account.next_due(), min(deadlines, default=None)
         self.expect("I3", (None if due is None else due[0]) == soonest, f"next due {due}, books {soonest}")
+
+    def _period_deadline(self, account: Account) -> int | None:
+        """When the period ends by itself, or its renewal has been waited for long enough (R-PLAN-4)."""
+        state = account.state
+        if state.period is None or state.paid_until is None or state.period.end < state.paid_until:
+            return None if state.period is None else state.period.end
+        if state.scheduled and not state.scheduled_billed:
+            return state.period.end
+        if not self.frozen:
+            return state.renewal_by
+        left = [lot for lot in self.living.values() if lot.priority == PLAN_PRIORITY]
+        return state.period.end if left else None
 
     def answered(self, envelope: c.Envelope, reply: Receipt | Refusal, wrote: Sequence[e.Entry]) -> None:
         """What one command answered and put on the record: I6 and I7. `wrote` are its entries, due ones included."""
@@ -354,6 +366,8 @@ def _acts(entry: e.Entry) -> bool:
     """Whether only a command that was done may have written this entry, never the clock or a refusal."""
     if isinstance(entry, e.Released):
         return entry.reason != "timeout"
+    if isinstance(entry, e.Frozen):
+        return entry.reason != "renewal missing"
     return isinstance(entry, _ACTS)
 
 

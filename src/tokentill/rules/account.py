@@ -149,6 +149,25 @@ class State(Struct, omit_defaults=True):
     """Token lots that are set aside one by one, each with the reference it was set aside under."""
     simulated: bool = False
     """Its clock stands still and moves only when it is told to, by `Advance`."""
+    paid_until: int | None = None
+    renewal_by: int | None = None
+    """Where a payment provider bills the plan: the end of what its last invoice paid for, and until when the next
+    invoice is waited for; None where the plan renews itself."""
+    scheduled_billed: bool = False
+    """The scheduled plan is billed by the provider, so that it begins with its invoice."""
+    counted_from: int = 0
+    """When the period began to count, where that is later than its start: its invoice was waited for."""
+    carried: int = 0
+    """Tokens that roll over into the next period that is paid; what an unpaid one could not bring."""
+    set_aside_at: int | None = None
+    """Since when bought lots do not age, where that is later than `failed_at`: the failure was told late."""
+
+    @property
+    def awaits_renewal(self) -> bool:
+        """The running period is the last that is paid, and only the provider's next invoice begins another."""
+        if self.period is None or self.paid_until is None or self.period.end < self.paid_until:
+            return False
+        return self.scheduled_billed or not self.scheduled
 
 
 _encoder = msgspec.json.Encoder()
@@ -221,8 +240,8 @@ class Account:
         ]
         if state.stage_at is not None:
             timers.append((state.stage_at, RANK_STAGE, 0))
-        if state.period is not None:
-            timers.append((state.period.end, RANK_PERIOD, 0))
+        if (due := self.period_due()) is not None:
+            timers.append((due, RANK_PERIOD, 0))
         heapq.heapify(timers)
         self.timers = timers
 
@@ -264,7 +283,27 @@ class Account:
             return lot is not None and not lot.lapsed and lot.expires_at == time and state.failed_at is None
         if rank == RANK_STAGE:
             return state.stage_at == time
-        return state.period is not None and state.period.end == time
+        return self.period_due() == time
+
+    def period_due(self) -> int | None:
+        """When something happens to the running period: it ends, or its renewal has been waited for long enough.
+
+        While payment is failed, a period that awaits its renewal ends for the tokens it brought, if any are left.
+        """
+        state = self.state
+        if state.period is None:
+            return None
+        if not state.awaits_renewal:
+            return state.period.end
+        if state.failed_at is None:
+            return state.renewal_by
+        live = any(lot.priority == PLAN_PRIORITY and not lot.lapsed for lot in state.lots.values())
+        return state.period.end if live else None
+
+    def push_period(self) -> None:
+        """Remember when something happens to the running period."""
+        if (due := self.period_due()) is not None:
+            self.push(due, RANK_PERIOD, 0)
 
     def list_lot(self, lot: Lot) -> None:
         """Put a token lot with something free into the burn order, once; one that is set aside stays out."""

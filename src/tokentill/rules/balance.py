@@ -27,6 +27,7 @@ class Balance(Struct, frozen=True):
     holds that outlived their lot or reach beyond it. `credit` is money credit in minor units.
     `overage_amount` is what this period's overage costs so far.
     `simulated`: the account has a clock of its own, which stands at `time`.
+    `billed`: a payment provider bills the plan; `renewal_due`: the period is over and its next invoice waited for.
     `notice` is what a customer with a low balance is told, None while nothing is low (R-PLAN-8).
     """
 
@@ -55,6 +56,8 @@ class Balance(Struct, frozen=True):
     notice: Notice | None = None
     lots_set_aside: int = 0
     simulated: bool = False
+    billed: bool = False
+    renewal_due: bool = False
 
 
 def balance(account: Account, catalog: Catalog, now: int | None = None) -> Balance:
@@ -102,4 +105,6 @@ def balance(account: Account, catalog: Catalog, now: int | None = None) -> Balan
         notice=notice(account, catalog, state.time if now is None else now),
         lots_set_aside=account.aside,
         simulated=state.simulated,
+        billed=state.paid_until is not None,
+        renewal_due=state.paid_until is not None and state.paid_until <= (state.time if now is None else now),
     )

@@ -187,7 +187,11 @@ class LicenceStep(Struct, frozen=True):
 
 
 class Licence(Struct, frozen=True):
-    """The degradation ladder on payment failure, in order (S2 §5)."""
+    """The degradation ladder on payment failure, in order (S2 §5).
+
+    `renewal_wait_days`: where a payment provider bills, how long its next invoice is waited for after the end of
+    what was paid; then payment counts as failed (R-PLAN-4).
+    """
 
     grace_days: int = 14
     steps: tuple[LicenceStep, ...] = (
@@ -195,6 +199,7 @@ class Licence(Struct, frozen=True):
         LicenceStep("sync_engine", 15),
         LicenceStep("reports", 15),
     )
+    renewal_wait_days: int = 3
 
 
 class Costs(Struct, frozen=True):

@@ -130,7 +130,8 @@ def licence(table: Table) -> Licence:
         row.end()
         steps.append(step)
     grace_days = table.whole("grace_days", default.grace_days, 0, DAYS_MAX)
-    found = Licence(grace_days, tuple(steps) or default.steps)
+    wait = table.whole("renewal_wait_days", default.renewal_wait_days, 0, DAYS_MAX)
+    found = Licence(grace_days, tuple(steps) or default.steps, wait)
     table.end()
     return found
 

@@ -168,16 +168,29 @@ class Restore(Base, frozen=True, kw_only=True, tag="restore"):
 
 
 class ChangePlan(Base, frozen=True, kw_only=True, tag="change_plan"):
-    """Move to `plan` (None = cancel). `when` auto: upgrades now, downgrades and cancels at period end."""
+    """Move to `plan` (None = cancel). `when` auto: upgrades now, downgrades and cancels at period end.
+
+    `billed`: a payment provider bills the plan from now on (see `Reset`), and `end` (epoch ms) is the end of what it
+    was paid for, default by the plan's cycle. A change that waits for the period's end begins with its invoice if
+    it is `billed`, and then has no use for an `end`.
+    """
 
     plan: str | None
     when: Literal["auto", "now", "period_end"] = "auto"
+    end: int | None = None
+    billed: bool = False
 
 
 class Reset(Base, frozen=True, kw_only=True, tag="reset"):
-    """Begin a new period now, as the payment provider bills it; `end` epoch ms, default by the plan's cycle."""
+    """Begin a new period, as the payment provider bills it; `end` epoch ms, default by the plan's cycle.
+
+    `billed`: the provider's invoice until `end` was paid, and its next one is waited for: the end of the period
+    does not begin another by itself. An account once billed stays so until its plan is changed without `billed`.
+    A period that was waited for begins where the one before ended. A paid invoice mends a failed payment.
+    """
 
     end: int | None = None
+    billed: bool = False
     reason: str | None = None
 
 

@@ -66,7 +66,7 @@ def _give_back(turn: Turn, command: c.Refund, charged: e.Charged, tokens: int) -
         (lapsed if lot.lapsed else returned).append((number, take))
     fields = turn.stamp(free=turn.account.freed(tuple(returned)))
     fields.update(key=command.operation, part=2, user=charged.user, feature=charged.feature)
-    in_period = state.period is None or charged.time >= state.period.start
+    in_period = state.period is None or charged.time >= max(state.period.start, state.counted_from)
     entry = e.Refunded(
         **fields,
         tokens=tokens,

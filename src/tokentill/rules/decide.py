@@ -16,7 +16,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from tokentill.rules import abuse, chain, corrections, ledger, payment, plans, resets
+from tokentill.rules import abuse, chain, corrections, ledger, payment, plans
 from tokentill.rules import commands as c
 from tokentill.rules import entries as e
 from tokentill.rules.account import Account
@@ -171,7 +171,7 @@ _RULES: dict[type[c.Base], Callable[[Turn, Any], Receipt | Refusal]] = {
     c.Freeze: payment.freeze,
     c.Restore: payment.restore,
     c.ChangePlan: plans.change_plan,
-    c.Reset: resets.reset,
+    c.Reset: payment.reset,
     c.SetCap: _set_cap,
     c.Attempt: _attempt,
     c.Unblock: _unblock,

@@ -180,11 +180,15 @@ class GivenBack(Base, frozen=True, kw_only=True, tag="give_back"):
 
 
 class Expired(Base, frozen=True, kw_only=True, tag="expiry"):
-    """Lots that lapsed; `moves` is what was free in them, `lots` all that closed for new holds."""
+    """Lots that lapsed; `moves` is what was free in them, `lots` all that closed for new holds.
+
+    `carried`: of a period whose invoice was not paid, what rolls over into the next that is.
+    """
 
     moves: Moves
     lots: tuple[int, ...]
     unit: LotUnit = "token"
+    carried: int = 0
 
 
 class PeriodStarted(Base, frozen=True, kw_only=True, tag="reset"):
@@ -192,6 +196,8 @@ class PeriodStarted(Base, frozen=True, kw_only=True, tag="reset"):
 
     `brings`: all the tokens that follow at once, carried ones included. `price` minor units were or will be
     paid for `periods` periods, of which number `first` was the first; None for a custom price or no plan.
+    Where a payment provider bills: it was paid `paid_until` then, and its next invoice is waited for `renewal_by`
+    then. `carried`: tokens that would roll over into an unpaid period wait for the payment.
     """
 
     number: int
@@ -203,6 +209,9 @@ class PeriodStarted(Base, frozen=True, kw_only=True, tag="reset"):
     price: int | None = None
     periods: int = 1
     first: int = 0
+    paid_until: int | None = None
+    renewal_by: int | None = None
+    carried: int = 0
 
 
 class OverageBilled(Base, frozen=True, kw_only=True, tag="overage"):
@@ -230,19 +239,27 @@ class PlanChanged(Base, frozen=True, kw_only=True, tag="plan"):
 
 
 class PlanScheduled(Base, frozen=True, kw_only=True, tag="plan_scheduled"):
-    """The plan becomes `plan` at period end; `cancelled` withdraws what was scheduled."""
+    """The plan becomes `plan` at period end; `cancelled` withdraws what was scheduled.
+
+    `billed`: it begins with the payment provider's invoice, not by itself.
+    """
 
     plan: str | None
     at: int | None = None
     cancelled: bool = False
+    billed: bool = False
 
 
 class Frozen(Base, frozen=True, kw_only=True, tag="freeze"):
-    """Payment failed at `failed_at`: AI off, `tokens` set aside (R-LIC-1). `again`: it had failed already."""
+    """Payment failed at `failed_at`: AI off, `tokens` set aside (R-LIC-1). `again`: it had failed already.
+
+    `since`: the failure was told late, and the tokens are set aside only since then; None = since `failed_at`.
+    """
 
     failed_at: int
     stage_at: int | None = None
     again: bool = False
+    since: int | None = None
 
 
 class StandingChanged(Base, frozen=True, kw_only=True, tag="licence"):
@@ -254,11 +271,15 @@ class StandingChanged(Base, frozen=True, kw_only=True, tag="licence"):
 
 
 class Restored(Base, frozen=True, kw_only=True, tag="restore"):
-    """Payment fixed: everything back, whole (R-LIC-3). `extended`: bought lots get back the time they were set aside."""
+    """Payment fixed: everything back, whole (R-LIC-3). `extended`: bought lots get back the time they were set aside.
+
+    `renewal_by`: the invoice of a period that is over is waited for anew, until then.
+    """
 
     extended: tuple[tuple[int, int], ...] = ()
     brings: int = 0
     """Tokens that follow at once, where a period began unpaid."""
+    renewal_by: int | None = None
 
 
 class CapSet(Base, frozen=True, kw_only=True, tag="cap"):
@@ -322,34 +343,11 @@ class Reviewed(Base, frozen=True, kw_only=True, tag="review"):
 
 
 Entry = (
-    Opened
-    | Advanced
-    | Granted
-    | Held
-    | Extended
-    | Charged
-    | Released
-    | Refunded
-    | Revoked
-    | SetAside
-    | GivenBack
-    | Expired
-    | PeriodStarted
-    | OverageBilled
-    | PlanChanged
-    | PlanScheduled
-    | Frozen
-    | StandingChanged
-    | Restored
-    | CapSet
-    | Refused
-    | Blocked
-    | Unblocked
-    | Alerted
-    | Warned
-    | Late
+    Opened | Advanced | Granted | Held | Extended | Charged | Released | Refunded | Revoked | SetAside
+    | GivenBack | Expired | PeriodStarted | OverageBilled | PlanChanged | PlanScheduled | Frozen
+    | StandingChanged | Restored | CapSet | Refused | Blocked | Unblocked | Alerted | Warned | Late
     | Reviewed
-)
+)  # fmt: skip
 
 KINDS: dict[type[Base], str] = {kind: str(kind.__struct_config__.tag) for kind in Entry.__args__}
 """The tag of each entry struct, as the journal's `kind` column holds it."""

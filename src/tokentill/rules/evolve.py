@@ -12,19 +12,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tokentill.rules import aside, counters
+from tokentill.rules import aside, counters, terms
 from tokentill.rules import entries as e
 from tokentill.rules.account import (
     PLAN_PRIORITY,
     RANK_HOLD,
     RANK_LOT,
-    RANK_PERIOD,
-    RANK_STAGE,
     Account,
     Hold,
     Lot,
     Misfit,
-    Period,
     State,
 )
 
@@ -242,7 +239,7 @@ def _released(account: Account, entry: e.Released) -> None:
 
 def _give_grace_back(state: State, at: int) -> None:
     """A grace use of this period that came to nothing can be used again."""
-    if state.grace_used and (state.period is None or at >= state.period.start):
+    if state.grace_used and (state.period is None or at >= max(state.period.start, state.counted_from)):
         state.grace_used -= 1
 
 
@@ -277,86 +274,8 @@ def _expired(account: Account, entry: e.Expired) -> None:
         _draw(account, number, tokens).expired += tokens
     for number in entry.lots:
         _lot(account.state, number).lapsed = True
-
-
-def _period_started(account: Account, entry: e.PeriodStarted) -> None:
-    state = account.state
-    state.period = Period(entry.number, entry.start, entry.end)
-    if entry.number == 0:
-        state.anchor = entry.start
-    state.unpaid = entry.unpaid
-    state.paid_price, state.paid_periods, state.paid_first = entry.price, entry.periods, entry.first
-    state.overage_tokens = state.overage_amount = state.grace_used = state.unlimited_used = 0
-    for lot in state.lots.values():
-        lot.spent_before = lot.spent
-    account.push(entry.end, RANK_PERIOD, 0)
-
-
-def _overage_billed(account: Account, entry: e.OverageBilled) -> None:
-    state = account.state
-    state.overage_tokens -= entry.tokens
-    state.overage_amount -= entry.amount
-
-
-def _plan_changed(account: Account, entry: e.PlanChanged) -> None:
-    state = account.state
-    state.plan = entry.plan
-    state.anchor = entry.anchor
-    # Until the new plan grants something, what was low is measured by the newest lot that was bought.
-    state.allowance = account.newest_bought()
-    state.warned.clear()
-    state.scheduled = False
-    state.scheduled_plan = None
-    if entry.plan is None:
-        state.period = None
-        state.unpaid = False
-        state.overage_tokens = state.overage_amount = state.grace_used = state.unlimited_used = 0
-
-
-def _plan_scheduled(account: Account, entry: e.PlanScheduled) -> None:
-    account.state.scheduled = not entry.cancelled
-    account.state.scheduled_plan = None if entry.cancelled else entry.plan
-
-
-def _frozen(account: Account, entry: e.Frozen) -> None:
-    state = account.state
-    if entry.again:
-        return
-    state.failed_at = entry.failed_at
-    state.standing = "past_due"
-    _stage(account, entry.stage_at)
-
-
-def _stage(account: Account, stage_at: int | None) -> None:
-    account.state.stage_at = stage_at
-    if stage_at is not None:
-        account.push(stage_at, RANK_STAGE, 0)
-
-
-def _standing_changed(account: Account, entry: e.StandingChanged) -> None:
-    account.state.standing = entry.standing
-    _stage(account, entry.stage_at)
-
-
-def _restored(account: Account, entry: e.Restored) -> None:
-    state = account.state
-    state.failed_at = None
-    state.unpaid = False
-    state.standing = "active"
-    state.stage_at = None
-    for number, expires_at in entry.extended:
-        lot = _lot(state, number)
-        listed = lot.available > 0 and lot.unit == "token"
-        if listed:
-            account.unlist_lot(lot)
-        lot.expires_at = expires_at
-        if listed:
-            account.list_lot(lot)
-        account.push(expires_at, RANK_LOT, number)
-
-
-def _cap_set(account: Account, entry: e.CapSet) -> None:
-    account.state.cap = entry.cap
+    if entry.carried:
+        account.state.carried = entry.carried
 
 
 def _warned(account: Account, entry: e.Warned) -> None:
@@ -380,14 +299,14 @@ _APPLY: dict[type[e.Base], Callable[[Account, Any], None]] = {
     e.SetAside: aside.set_aside,
     e.GivenBack: aside.given_back,
     e.Expired: _expired,
-    e.PeriodStarted: _period_started,
-    e.OverageBilled: _overage_billed,
-    e.PlanChanged: _plan_changed,
-    e.PlanScheduled: _plan_scheduled,
-    e.Frozen: _frozen,
-    e.StandingChanged: _standing_changed,
-    e.Restored: _restored,
-    e.CapSet: _cap_set,
+    e.PeriodStarted: terms.period_started,
+    e.OverageBilled: terms.overage_billed,
+    e.PlanChanged: terms.plan_changed,
+    e.PlanScheduled: terms.plan_scheduled,
+    e.Frozen: terms.frozen,
+    e.StandingChanged: terms.standing_changed,
+    e.Restored: terms.restored,
+    e.CapSet: terms.cap_set,
     e.Refused: counters.refused,
     e.Blocked: counters.blocked,
     e.Unblocked: counters.unblocked,

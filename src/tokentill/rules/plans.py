@@ -24,7 +24,17 @@ from tokentill.rules.money import half_up
 from tokentill.rules.periods import index_at
 from tokentill.rules.receipts import Receipt, receipt
 from tokentill.rules.refusals import Code, Refusal
-from tokentill.rules.resets import bill_overage, end_period, expire, open_lots, plan_lots, take_plan
+from tokentill.rules.resets import (
+    bad_end,
+    begin_paid,
+    bill_overage,
+    change,
+    end_period,
+    end_plan,
+    expire,
+    open_lots,
+    plan_lots,
+)
 from tokentill.rules.turn import Turn
 from tokentill.rules.warnings import warn
 
@@ -50,9 +60,9 @@ def open_account(turn: Turn, command: c.Open) -> Reply:
     entry = e.Opened(**turn.signed(), anchor=anchor, brings=brings, simulated=command.simulated)
     turn.emit(entry)
     if name is not None:
-        take_plan(
-            turn, turn.catalog.plans[name], anchor, index_at(anchor, turn.catalog.plans[name].cycle, turn.now)
-        )
+        plan = turn.catalog.plans[name]
+        change(turn, plan, anchor)
+        begin_paid(turn, plan, anchor, index_at(anchor, plan.cycle, turn.now))
     return receipt(entry)
 
 
@@ -118,6 +128,9 @@ def change_plan(turn: Turn, command: c.ChangePlan) -> Reply:
     """Upgrade now, downgrade or cancel at period end, or as `when` says (R-PLAN-4)."""
     state, catalog = turn.state, turn.catalog
     plan = None if command.plan is None else catalog.plans.get(command.plan)
+    wrong = bad_end(turn, command.end)
+    if wrong is not None:
+        return wrong
     if command.plan is not None and plan is None:
         return unknown_plan(catalog, command.plan)
     if command.plan == state.plan:
@@ -127,10 +140,13 @@ def change_plan(turn: Turn, command: c.ChangePlan) -> Reply:
         turn.emit(entry)
         return receipt(entry)
     if _is_immediate(turn, plan, command.when):
-        return _change_now(turn, plan)
+        return _change_now(turn, plan, command)
     assert state.period is not None
-    entry = e.PlanScheduled(**turn.signed(), plan=command.plan, at=state.period.end)
+    at = state.period.end if state.paid_until is None else state.paid_until
+    billed = command.billed and plan is not None
+    entry = e.PlanScheduled(**turn.signed(), plan=command.plan, at=at, billed=billed)
     turn.emit(entry)
+    apply_due(turn)  # the end may have passed already, with the renewal waited for
     return receipt(entry)
 
 
@@ -142,7 +158,7 @@ def _is_immediate(turn: Turn, plan: Plan | None, when: str) -> bool:
     return up and when == "auto"
 
 
-def _change_now(turn: Turn, plan: Plan | None) -> Reply:
+def _change_now(turn: Turn, plan: Plan | None, command: c.ChangePlan) -> Reply:
     if turn.state.failed_at is not None and plan is not None:
         return Refusal(Code.NOT_POSSIBLE, "Payment has failed. Fix it first, then change the plan.")
     if turn.state.period is not None and turn.state.period.start == turn.now:
@@ -153,17 +169,10 @@ def _change_now(turn: Turn, plan: Plan | None) -> Reply:
     expire(turn, plan_lots(turn))
     bill_overage(turn)
     if plan is not None:
-        return receipt(take_plan(turn, plan, turn.now, 0, credit=credit, signed=True))
-    entry = e.PlanChanged(
-        **turn.signed(),
-        plan=None,
-        before=turn.state.plan,
-        anchor=turn.now,
-        credit=credit,
-        currency=turn.catalog.currency,
-    )
-    turn.emit(entry)
-    return receipt(entry)
+        entry = change(turn, plan, turn.now, credit=credit, signed=True)
+        begin_paid(turn, plan, turn.now, 0, end=command.end, billed=command.billed)
+        return receipt(entry)
+    return receipt(end_plan(turn, turn.now, turn.signed(), credit))
 
 
 def unused_credit(turn: Turn) -> int:
@@ -185,6 +194,8 @@ def unused_credit(turn: Turn) -> int:
     else:
         part, whole = max(0, period.end - turn.now), period.end - period.start
     ahead = max(0, state.paid_first + periods - 1 - period.number)
+    if state.paid_until is not None and period.end >= state.paid_until:
+        ahead = 0
     if whole <= 0:
         return 0
     return half_up(price * (part + ahead * whole), whole * periods)

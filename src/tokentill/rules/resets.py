@@ -5,9 +5,15 @@ the grant has a deterministic id (organization, plan, start), so that a period i
 A change of plan that waits for the period's end takes effect at the reset, whoever brings it about.
 
 Rollover (R-PLAN-5): what is unspent, unheld and not set aside in plan lots, old rollover included, is carried
-up to the cap. While payment is failed periods go by without a grant; restoring grants the current one (readings).
+up to the cap. While payment is failed periods go by without a grant; restoring grants the current one, and what
+was carried waits for it (readings).
 
-Requirement ids: R-PLAN-4, R-PLAN-5, R-PLAN-6, R-LIC-1, R-LED-2.
+Where a payment provider bills, the end of what its invoice paid for begins nothing by itself: the period goes on
+until the next invoice is paid or fails. When it has been waited for long enough, payment counts as failed. A
+plan that is paid for several periods still renews itself within them. Tokens of a plan do not outlive their
+period while payment is failed.
+
+Requirement ids: R-PLAN-4, R-PLAN-5, R-PLAN-6, R-LIC-1, R-LIC-3, R-LED-2.
 """
 
 from __future__ import annotations
@@ -20,31 +26,15 @@ from tokentill.rules import entries as e
 from tokentill.rules.account import PLAN_PRIORITY, Lot, Period
 from tokentill.rules.catalog import DAY_MS, TOKENS_MAX, Plan
 from tokentill.rules.corrections import add_lot
-from tokentill.rules.periods import period_at
-from tokentill.rules.receipts import Receipt, receipt
+from tokentill.rules.periods import period_at, start_at
 from tokentill.rules.refusals import Code, Refusal
 from tokentill.rules.turn import Turn
 
 
-def take_plan(
-    turn: Turn,
-    plan: Plan,
-    anchor: int,
-    number: int,
-    *,
-    credit: int = 0,
-    carried: int = 0,
-    signed: bool = False,
-) -> e.PlanChanged:
-    """Move to `plan`, whose period `number` from `anchor` begins; the entry is signed where it answers the command."""
-    entry = _change(turn, plan, anchor, credit=credit, carried=carried, signed=signed)
-    start_period(turn, plan, Period(number, *period_at(anchor, plan.cycle, number)), carried, billed=True)
-    return entry
-
-
-def _change(
+def change(
     turn: Turn, plan: Plan, anchor: int, *, credit: int = 0, carried: int = 0, signed: bool = False
 ) -> e.PlanChanged:
+    """Move to `plan`, a period of which must begin next; the entry is signed where it answers the command."""
     due = 0 if plan.price is None else max(0, plan.price - credit)
     entry = e.PlanChanged(
         **(turn.signed() if signed else turn.stamp()),
@@ -60,33 +50,69 @@ def _change(
     return entry
 
 
-def start_period(
-    turn: Turn, plan: Plan | None, period: Period, carried: int, *, billed: bool = False, signed: bool = False
+def begin_paid(
+    turn: Turn,
+    plan: Plan,
+    anchor: int,
+    number: int,
+    carried: int = 0,
+    *,
+    end: int | None = None,
+    billed: bool = False,
+    signed: bool = False,
+) -> e.PeriodStarted:
+    """Begin period `number` from `anchor` with a payment of its own.
+
+    `end`: as the provider says, that of the period, or of all periods its invoice paid for where it bills.
+    """
+    start, cycle_end = period_at(anchor, plan.cycle, number)
+    periods = plan.periods_per_payment
+    if not billed:
+        period = Period(number, start, cycle_end if end is None else end)
+        return _start(turn, plan, period, carried, (plan.price, periods, number), signed=signed)
+    until = period_at(anchor, plan.cycle, number + periods - 1)[1] if end is None else end
+    period = Period(number, start, _cut(cycle_end, until, last=periods == 1))
+    return _start(turn, plan, period, carried, (plan.price, periods, number), until, signed=signed)
+
+
+def _cut(cycle_end: int, until: int, *, last: bool) -> int:
+    """The end of a period within a payment of a provider, whose own end is that of the last period."""
+    return until if last or cycle_end > until else cycle_end
+
+
+def _start(
+    turn: Turn,
+    plan: Plan | None,
+    period: Period,
+    carried: int,
+    paid: tuple[int | None, int, int],
+    until: int | None = None,
+    *,
+    signed: bool = False,
 ) -> e.PeriodStarted:
     """Begin `period` and grant its allowance, unless payment is failed; `carried` tokens roll over into it.
 
-    What was paid keeps its terms: a period within a payment for several has the price of that payment, the
-    first after them (or a `billed` one) that of the catalog.
+    `paid`: the payment it belongs to, its price, for how many periods, and the number of the first of them;
+    `until`: the end of what a provider's invoice paid for.
     """
-    state = turn.state
-    unpaid = state.failed_at is not None
-    price, periods, first = state.paid_price, state.paid_periods, state.paid_first
-    if billed or plan is None or not first < period.number < first + periods:
-        price, periods, first = None, 1, period.number
-        if plan is not None:
-            price, periods = plan.price, plan.periods_per_payment
+    unpaid = turn.state.failed_at is not None
+    price, periods, first = paid
+    wait = turn.catalog.licence.renewal_wait_days * DAY_MS
     entry = e.PeriodStarted(
         **(turn.signed() if signed else turn.stamp()),
         tokens=0 if unpaid or plan is None else plan.tokens,
         number=period.number,
         start=period.start,
         end=period.end,
-        plan=state.plan,
+        plan=turn.state.plan,
         unpaid=unpaid,
         brings=0 if unpaid or plan is None else plan.tokens + carried,
         price=price,
         periods=periods,
         first=first,
+        paid_until=until,
+        renewal_by=None if until is None else until + wait,
+        carried=carried if unpaid else 0,
     )
     turn.emit(entry)
     if not unpaid and plan is not None:
@@ -122,7 +148,7 @@ def plan_lots(turn: Turn) -> list[Lot]:
     return [lot for lot in turn.state.lots.values() if not lot.lapsed and lot.priority == PLAN_PRIORITY]
 
 
-def expire(turn: Turn, lots: list[Lot]) -> None:
+def expire(turn: Turn, lots: list[Lot], carried: int = 0) -> None:
     """Close `lots`: what is free in them expires, what is held in them can still be charged."""
     for unit in ("token", "money"):
         some = [lot for lot in lots if lot.unit == unit]
@@ -135,38 +161,121 @@ def expire(turn: Turn, lots: list[Lot]) -> None:
             moves=moves,
             lots=tuple(lot.id for lot in some),
             unit="token" if unit == "token" else "money",
+            carried=carried,
         )
         turn.emit(entry)
 
 
 def end_period(turn: Turn, end: int) -> None:
-    """The reset by the cycle: what lapses, what is carried, what is billed, the scheduled plan, the next period."""
+    """What happens to the running period by itself: the reset by the cycle, or a renewal that is missing."""
     state, old = turn.state, turn.current_plan()
-    new = turn.scheduled_plan() if state.scheduled else old
-    carried = _close_period(turn, new)
-    if not state.scheduled:
-        start_period(turn, old, _next_period(turn, old, end), carried)
-        return
-    if new is None:
-        _end_plan(turn, end, turn.stamp())
-        return
-    # A like cycle goes on from the anchor it had.
-    period = _next_period(turn, new, end)
-    number = period.number if old is not None and old.cycle == new.cycle else 0
-    take_plan(turn, new, state.anchor if number else end, number, carried=carried)
-
-
-def _next_period(turn: Turn, plan: Plan | None, end: int) -> Period:
-    """The period that starts at `end`; where the anchor does not lead there (the provider billed), a new anchor."""
-    state = turn.state
     assert state.period is not None
+    if state.awaits_renewal:
+        _renewal_missing(turn, end)
+        return
+    if state.paid_until is not None and state.period.end < state.paid_until:
+        _go_on(turn, old, close_period(turn, old))
+        return
+    new = turn.scheduled_plan() if state.scheduled else old
+    carried = close_period(turn, new)
+    if not state.scheduled:
+        _go_on(turn, old, carried)
+    elif new is None:
+        end_plan(turn, end, turn.stamp())
+    else:
+        anchor, number = following(turn, new, end)
+        change(turn, new, anchor, carried=carried)
+        begin_paid(turn, new, anchor, number, carried)
+
+
+def _renewal_missing(turn: Turn, time: int) -> None:
+    """The invoice of the next period was not paid: payment has failed, and the period is over for its tokens."""
+    if turn.state.failed_at is not None:
+        lots = plan_lots(turn)
+        expire(turn, lots, carried=_carry(turn.current_plan(), _unspent(turn)))
+        return
+    turn.emit(
+        e.Frozen(
+            **turn.stamp(),
+            tokens=turn.account.free,
+            failed_at=time,
+            stage_at=time + DAY_MS,
+            reason="renewal missing",
+        )
+    )
+
+
+def _go_on(turn: Turn, plan: Plan | None, carried: int) -> None:
+    """The next period of the same plan begins where the one before ended.
+
+    What was paid keeps its terms: a period within a payment for several has the price of that payment, the
+    first after them that of the catalog. A plan that the catalog no longer has goes on with nothing.
+    """
+    state = turn.state
+    before = state.period
+    assert before is not None
+    number, until = before.number + 1, state.paid_until
+    within = state.paid_first < number < state.paid_first + state.paid_periods
+    paid = (state.paid_price, state.paid_periods, state.paid_first)
     if plan is None:
-        return Period(state.period.number + 1, end, end + (state.period.end - state.period.start))
+        period = Period(number, before.end, before.end + (before.end - before.start))
+        _start(turn, None, period, carried, (None, 1, number), until)
+        return
+    anchor, number = following(turn, plan, before.end)
+    start, end = period_at(anchor, plan.cycle, number)
+    if until is not None:
+        end = _cut(end, until, last=number + 1 >= state.paid_first + state.paid_periods)
+    elif not within or not number:
+        paid = (plan.price, plan.periods_per_payment, number)
+    _start(turn, plan, Period(number, start, end), carried, paid, until)
+
+
+def following(turn: Turn, plan: Plan, at: int) -> tuple[int, int]:
+    """Anchor and number of the period of `plan` that begins at `at`, the end of the one before.
+
+    A like cycle goes on from the anchor it had; where that does not lead there, there is a new one.
+    """
+    state, old = turn.state, turn.current_plan()
+    assert state.period is not None
     number = state.period.number + 1
-    start, stop = period_at(state.anchor, plan.cycle, number)
-    if start == end:
-        return Period(number, start, stop)
-    return Period(0, *period_at(end, plan.cycle, 0))
+    like = old is not None and old.cycle == plan.cycle
+    return (state.anchor, number) if like and start_at(state.anchor, plan.cycle, number) == at else (at, 0)
+
+
+def close_period(turn: Turn, new: Plan | None) -> int:
+    """End the running period: its plan tokens lapse, its overage is billed. Gives what is carried into one of `new`."""
+    old, unspent = turn.current_plan(), _unspent(turn)
+    expire(turn, plan_lots(turn))
+    bill_overage(turn)
+    return _carry(old, unspent) if old is new else min(_carry(old, unspent), _carry(new, unspent))
+
+
+def end_plan(turn: Turn, anchor: int, fields: dict[str, Any], credit: int = 0) -> e.PlanChanged:
+    """The plan is cancelled: none from here on. `fields` are the entry's own."""
+    currency = turn.catalog.currency if credit else None
+    before = turn.state.plan
+    entry = e.PlanChanged(**fields, plan=None, before=before, anchor=anchor, credit=credit, currency=currency)
+    turn.emit(entry)
+    return entry
+
+
+def _unspent(turn: Turn) -> int:
+    """What could be carried: free tokens of the plan, and what an unpaid period could not bring."""
+    aside = turn.state.aside
+    return turn.state.carried + sum(lot.available for lot in plan_lots(turn) if lot.id not in aside)
+
+
+def waiting_carried(turn: Turn) -> int:
+    """What was carried into a period that began unpaid and is still allowed by the plan of now."""
+    return _carry(turn.current_plan(), turn.state.carried)
+
+
+def bad_end(turn: Turn, end: int | None) -> Refusal | None:
+    """A refusal unless `end` can be the end of a period as a provider bills it."""
+    if end is None or (type(end) is int and turn.now < end <= turn.now + 400 * DAY_MS and end < TOKENS_MAX):
+        return None
+    message = "end must lie in the future, by 400 days at most, in epoch milliseconds."
+    return Refusal(Code.INVALID, message, detail="end")
 
 
 def _carry(plan: Plan | None, unspent: int) -> int:
@@ -191,48 +300,3 @@ def bill_overage(turn: Turn) -> None:
         end=min(state.period.end, turn.now),
     )
     turn.emit(entry)
-
-
-def reset(turn: Turn, command: c.Reset) -> Receipt | Refusal:
-    """Begin a new period now, as the payment provider bills it; its end wins over the cycle (readings).
-
-    A scheduled change of plan takes effect with it: the new period is the new plan's, and a cancellation leaves none.
-    """
-    state, end = turn.state, command.end
-    plan = turn.scheduled_plan() if state.scheduled else turn.current_plan()
-    if end is not None and not (
-        type(end) is int and turn.now < end <= turn.now + 400 * DAY_MS and end < TOKENS_MAX
-    ):
-        return Refusal(
-            Code.INVALID,
-            "end must lie in the future, by 400 days at most, in epoch milliseconds.",
-            detail="end",
-        )
-    if plan is None and not state.scheduled:
-        return Refusal(Code.NOT_POSSIBLE, "The organization has no plan, so it has no period to reset.")
-    if state.period is not None and state.period.start == turn.now:
-        return Refusal(Code.NOT_POSSIBLE, "The period began this very moment already.")
-    carried = _close_period(turn, plan)
-    if plan is None:
-        return receipt(_end_plan(turn, turn.now, turn.signed()))
-    if end is None:
-        end = period_at(turn.now, plan.cycle, 0)[1]
-    if state.scheduled:
-        _change(turn, plan, turn.now, carried=carried)
-    return receipt(start_period(turn, plan, Period(0, turn.now, end), carried, billed=True, signed=True))
-
-
-def _close_period(turn: Turn, new: Plan | None) -> int:
-    """End the running period: its plan tokens lapse, its overage is billed. Gives what is carried into one of `new`."""
-    old = turn.current_plan()
-    unspent = sum(lot.available for lot in plan_lots(turn) if lot.id not in turn.state.aside)
-    expire(turn, plan_lots(turn))
-    bill_overage(turn)
-    return _carry(old, unspent) if old is new else min(_carry(old, unspent), _carry(new, unspent))
-
-
-def _end_plan(turn: Turn, anchor: int, fields: dict[str, Any]) -> e.PlanChanged:
-    """The plan is cancelled: none from here on. `fields` are the entry's own."""
-    entry = e.PlanChanged(**fields, plan=None, before=turn.state.plan, anchor=anchor)
-    turn.emit(entry)
-    return entry

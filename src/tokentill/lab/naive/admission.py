@@ -211,7 +211,7 @@ def charge(book: Notebook, note: UseNote, tokens: int, limits: AbuseLimits) -> N
     note.state, note.charged, note.charged_at = "settled", tokens, book.now
     note.spent = split(note.draws, from_lots)
     note.charged_beyond = tokens - from_lots
-    of_this_period = book.start is None or note.at >= book.start
+    of_this_period = book.start is None or note.at >= book.counted_from
     if note.kind == "grace" and not note.charged_beyond and of_this_period:
         book.grace = max(0, book.grace - 1)
     if note.kind == "overage" and note.charged_beyond:

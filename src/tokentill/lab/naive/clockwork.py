@@ -68,8 +68,9 @@ def _coming(book: Notebook) -> list[tuple[int, int, int, str]]:
     else:
         rungs = ["past_due", "grace", "offline"]
         coming += [(at, LADDER, 0, "") for at in ladder(book)[rungs.index(book.standing) + 1 :]]
-    if book.end is not None:
-        coming.append((book.end, PERIOD, 0, ""))
+    at = period_deadline(book)
+    if at is not None:
+        coming.append((at, PERIOD, 0, ""))
     return coming
 
 
@@ -90,17 +91,37 @@ def standing(book: Notebook, at: int) -> str:
 def end_hold(book: Notebook, use: UseNote, state: str) -> None:
     """A hold ends with nothing charged; a grace use of this period is given back."""
     use.state = state
-    if use.kind == "grace" and (book.start is None or use.at >= book.start) and book.grace:
+    if use.kind == "grace" and (book.start is None or use.at >= book.counted_from) and book.grace:
         book.grace -= 1
     figures = {"kind": "release", "tokens": use.tokens, "released": use.tokens}
     use.end_answer = Answer(None, figures | {"balance": book.free(), "held": book.held()})
 
 
+def period_deadline(book: Notebook) -> int | None:
+    """When something happens to the period: its end, or the end of the wait for the provider's invoice."""
+    if not waits_for_invoice(book):
+        return book.end
+    if book.failed_at is None:
+        return book.wait_until
+    return book.end if any(lot.of_plan and not lot.lapsed for lot in book.lots) else None
+
+
+def waits_for_invoice(book: Notebook) -> bool:
+    """Whether the period after this one begins only with the provider's invoice."""
+    if book.end is None or book.paid_until is None or book.end < book.paid_until:
+        return False
+    return not book.scheduled or book.scheduled_billed
+
+
 def end_period(book: Notebook, end: int) -> None:
     """The reset: plan tokens lapse or roll over, the scheduled plan begins, the next allowance is given."""
+    if waits_for_invoice(book):
+        invoice_missing(book, end)
+        return
+    within = book.paid_until is not None and book.paid_until > end
     old, rest = book.plan, plan_tokens(book)
     carried = close_period(book)
-    if book.scheduled:
+    if book.scheduled and not within:
         new = None if book.scheduled_plan is None else book.catalog.plans[book.scheduled_plan]
         number = None
         if old is not None and new is not None and old.cycle == new.cycle:
@@ -112,7 +133,24 @@ def end_period(book: Notebook, end: int) -> None:
     number = number_starting_at(book.anchor, plan.cycle, end)
     if number is None:
         book.anchor, number = end, 0
-    begin_period(book, number, end, period_start(book.anchor, plan.cycle, number + 1), carried)
+    stop = period_start(book.anchor, plan.cycle, number + 1)
+    if within:
+        last = number + 1 >= book.paid[2] + book.paid[1]
+        assert book.paid_until is not None
+        begin_period(book, number, end, stop, carried, until=book.paid_until, last=last)
+    else:
+        begin_period(book, number, end, stop, carried)
+
+
+def invoice_missing(book: Notebook, at: int) -> None:
+    """Nobody paid for the next period: payment has failed, and the tokens of the one that is over are gone."""
+    if book.failed_at is None:
+        book.failed_at = book.aside_since = at
+        book.standing = "past_due"
+        return
+    book.kept = may_carry(book.plan, plan_tokens(book)) or book.kept
+    for lot in book.lots:
+        lot.lapsed = lot.lapsed or lot.of_plan
 
 
 def change_plan(book: Notebook, plan: str | None, at: int, number: int = 0, carried: int = 0) -> None:
@@ -129,7 +167,7 @@ def change_plan(book: Notebook, plan: str | None, at: int, number: int = 0, carr
 
 def leave_plan(book: Notebook, plan: str | None) -> None:
     """From the plan that was to another: what was low is forgotten, and measured by what was bought last."""
-    book.scheduled, book.scheduled_plan = False, None
+    book.scheduled, book.scheduled_plan, book.scheduled_billed = False, None, False
     book.plan_id = plan
     book.warned = {}
     bought = [lot for lot in book.lots if not (lot.of_plan or lot.unit == "money" or lot.lapsed or lot.gone)]
@@ -138,14 +176,16 @@ def leave_plan(book: Notebook, plan: str | None) -> None:
 
 def end_plan(book: Notebook) -> None:
     """There is no plan any more, so no period either."""
-    book.start = book.end = None
-    book.unpaid = False
+    book.start = book.end = book.paid_until = book.wait_until = None
+    book.unpaid, book.kept = False, 0
     _forget_period(book)
 
 
 def plan_tokens(book: Notebook) -> int:
-    """What is left of the plan's tokens; those that are set aside do not go on."""
-    return sum(book.left_in(lot) for lot in book.lots if lot.of_plan and not lot.lapsed and not lot.aside)
+    """What may go on of the plan's tokens: not those that are set aside, but those an unpaid period was due."""
+    return book.kept + sum(
+        book.left_in(lot) for lot in book.lots if lot.of_plan and not lot.lapsed and not lot.aside
+    )
 
 
 def close_period(book: Notebook) -> int:
@@ -156,7 +196,7 @@ def close_period(book: Notebook) -> int:
     unspent = plan_tokens(book)
     for lot in book.lots:
         lot.lapsed = lot.lapsed or lot.of_plan
-    return 0 if book.failed_at is not None else may_carry(book.plan, unspent)
+    return may_carry(book.plan, unspent)
 
 
 def may_carry(plan: Plan | None, unspent: int) -> int:
@@ -175,26 +215,49 @@ def _forget_period(book: Notebook) -> None:
 
 
 def begin_period(
-    book: Notebook, number: int, start: int, end: int, carried: int, *, billed: bool = False
+    book: Notebook,
+    number: int,
+    start: int,
+    end: int,
+    carried: int,
+    *,
+    billed: bool = False,
+    until: int | None = None,
+    last: bool = False,
 ) -> None:
-    """A period begins and brings its allowance, unless payment is failed; it is paid for where a payment ran out."""
+    """A period begins and brings its allowance, unless payment is failed; it is paid for where a payment ran out.
+
+    `until`: where a provider bills, what its invoice paid for; the `last` period of it ends there.
+    """
     _, periods, first = book.paid
-    if (billed or number <= first or number >= first + periods) and book.plan is not None:
+    if (
+        (billed or number <= first or number >= first + periods)
+        and book.plan is not None
+        and not (until is not None and not billed)
+    ):
         book.paid = (book.plan.price, book.plan.periods_per_payment, number)
+    if until is not None and (last or end > until):
+        end = until
     _forget_period(book)
     for lot in book.lots:
         lot.spent_before = book.spent_in(lot)
     book.number, book.start, book.end = number, start, end
+    book.paid_until, book.wait_until = until, None
+    book.counted_from = start
+    if until is not None:
+        book.wait_until = until + book.catalog.licence.renewal_wait_days * DAY_MS
+        book.counted_from = max(start, book.now)
     book.unpaid = book.failed_at is not None
-    if carried:
-        add_lot(book, carried, "rollover", end)
+    book.kept = carried if book.unpaid else 0
     if not book.unpaid:
-        grant_allowance(book)
+        grant_allowance(book, carried)
 
 
-def grant_allowance(book: Notebook) -> None:
-    """The plan's tokens of this period, lapsing at its end."""
+def grant_allowance(book: Notebook, carried: int) -> None:
+    """The plan's tokens of this period, and those carried into it, lapsing at its end."""
     book.unpaid = False
+    if carried:
+        add_lot(book, carried, "rollover", book.end)
     if book.plan is not None and book.plan.tokens:
         add_lot(book, book.plan.tokens, "plan", book.end)
 

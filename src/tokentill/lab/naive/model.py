@@ -7,11 +7,11 @@ from typing import Any
 
 from msgspec import UNSET
 
-from tokentill.lab.naive import admission, clockwork, lots, uses
+from tokentill.lab.naive import admission, clockwork, lots, plans, uses
 from tokentill.lab.naive.calendar import DAY_MS, period_start
 from tokentill.lab.naive.notebook import Answer, Notebook, done
 from tokentill.rules import commands as c
-from tokentill.rules.catalog import TOKENS_MAX, Catalog, Plan
+from tokentill.rules.catalog import TOKENS_MAX, Catalog
 from tokentill.rules.refusals import Code
 
 _KEYED_BY_ANOTHER = (c.Settle, c.Release, c.Extend, c.Refund)
@@ -101,97 +101,6 @@ def _advance(book: Notebook, command: c.Advance) -> Answer:
     return done("advance", time=command.to)
 
 
-def _freeze(book: Notebook, command: c.Freeze) -> Answer:
-    failed_at = book.now if command.failed_at is None else command.failed_at
-    if failed_at > book.now or failed_at < 0:
-        return Answer(Code.INVALID)
-    if book.failed_at is None:
-        book.failed_at = failed_at
-        book.standing = clockwork.standing(book, book.now)
-    return done("freeze", book.free())
-
-
-def _restore(book: Notebook, _command: c.Restore) -> Answer:
-    if book.failed_at is None:
-        return Answer(Code.NOT_POSSIBLE)
-    for lot in book.lots:
-        if lot.expires_at is not None and not lot.of_plan and not lot.lapsed:
-            lot.expires_at += book.now - max(book.failed_at, lot.given_at)
-    book.failed_at, book.standing = None, "active"
-    restored = book.free()
-    if book.unpaid:
-        clockwork.grant_allowance(book)
-    return done("restore", restored)
-
-
-def _change_plan(book: Notebook, command: c.ChangePlan) -> Answer:
-    if command.plan is not None and command.plan not in book.catalog.plans:
-        return Answer(Code.UNKNOWN_PLAN)
-    new = None if command.plan is None else book.catalog.plans[command.plan]
-    if command.plan == book.plan_id:
-        if not book.scheduled:
-            return Answer(Code.NOT_POSSIBLE)
-        book.scheduled, book.scheduled_plan = False, None
-        return done("plan_scheduled", plan=command.plan)
-    if not _at_once(book, new, command.when):
-        book.scheduled, book.scheduled_plan = True, command.plan
-        return done("plan_scheduled", plan=command.plan)
-    if book.failed_at is not None and command.plan is not None:
-        return Answer(Code.NOT_POSSIBLE)
-    if book.start == book.now:
-        # A period is known by its start, so no two begin in one moment (I12).
-        clockwork.catch_up(book, book.now + 1)
-    credit = unused_credit(book)
-    due = 0 if new is None else max(0, (new.price or 0) - credit)
-    clockwork.close_period(book)
-    clockwork.change_plan(book, command.plan, book.now)
-    return done("plan", plan=command.plan, credit=credit, due=due)
-
-
-def _at_once(book: Notebook, new: Plan | None, when: str) -> bool:
-    if book.plan is None or when == "now":
-        return True
-    return when == "auto" and new is not None and new.rank > book.plan.rank
-
-
-def unused_credit(book: Notebook) -> int:
-    """What the rest of the running payment is worth, half up (readings: upgrade)."""
-    mode, (price, paid, first) = book.catalog.upgrade_credit, book.paid
-    if price is None or mode == "none" or book.unpaid or book.end is None:
-        return 0
-    assert book.start is not None
-    if mode == "time":
-        unused, whole = book.end - max(book.start, book.now), book.end - book.start
-    else:
-        lots = [lot for lot in book.lots if lot.origin == "plan" and not lot.lapsed]
-        unused, whole = sum(book.left_in(lot) for lot in lots), sum(lot.tokens for lot in lots)
-        if not whole:
-            return 0
-    later = max(0, first + paid - 1 - book.number)
-    numerator, denominator = price * (unused + later * whole), whole * paid
-    return (2 * numerator + denominator) // (2 * denominator)
-
-
-def _reset(book: Notebook, command: c.Reset) -> Answer:
-    if command.end is not None and not book.now < command.end <= book.now + 400 * DAY_MS:
-        return Answer(Code.INVALID)
-    if book.plan_id is None or book.start == book.now:
-        return Answer(Code.NOT_POSSIBLE)
-    rest, carried = clockwork.plan_tokens(book), clockwork.close_period(book)
-    if book.scheduled:
-        clockwork.leave_plan(book, book.scheduled_plan)
-        carried = min(carried, clockwork.may_carry(book.plan, rest))
-    plan = book.plan
-    if plan is None:
-        clockwork.end_plan(book)
-        return done("plan", plan=None)
-    book.anchor = book.now
-    end = command.end or period_start(book.now, plan.cycle, 1)
-    clockwork.begin_period(book, 0, book.now, end, carried, billed=True)
-    tokens = 0 if book.unpaid else plan.tokens
-    return done("reset", tokens, plan=plan.id, period_end=end)
-
-
 def _set_cap(book: Notebook, command: c.SetCap) -> Answer:
     if command.cap is not None and not 0 <= command.cap <= TOKENS_MAX:
         return Answer(Code.INVALID)
@@ -238,10 +147,10 @@ _OPS: dict[type[c.Base], Callable[[Notebook, Any], Answer]] = {
     c.Revoke: lots.revoke,
     c.SetAside: lots.set_aside,
     c.GiveBack: lots.give_back,
-    c.Freeze: _freeze,
-    c.Restore: _restore,
-    c.ChangePlan: _change_plan,
-    c.Reset: _reset,
+    c.Freeze: plans.freeze,
+    c.Restore: plans.restore,
+    c.ChangePlan: plans.change_plan,
+    c.Reset: plans.reset,
     c.SetCap: _set_cap,
     c.Attempt: _attempt,
     c.Unblock: _unblock,
@@ -250,4 +159,4 @@ _OPS: dict[type[c.Base], Callable[[Notebook, Any], Answer]] = {
     c.Tick: _tick,
 }
 
-__all__ = ["DAY_MS", "Naive", "unused_credit"]
+__all__ = ["DAY_MS", "Naive"]

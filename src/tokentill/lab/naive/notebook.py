@@ -103,6 +103,17 @@ class Notebook:
         self.unpaid = False
         self.paid: tuple[int | None, int, int] = (None, 1, 0)
         """The last payment for the plan: minor units, for how many periods, the number of the first of them."""
+        self.paid_until: int | None = None
+        """Where a provider bills: the end of what its last invoice paid for."""
+        self.wait_until: int | None = None
+        """And until when the next one is waited for."""
+        self.kept = 0
+        """Tokens that would have been carried into a period that was not paid."""
+        self.counted_from = 0
+        """When this period began to count: at its start, or when the invoice came that was waited for."""
+        self.scheduled_billed = False
+        self.aside_since = 0
+        """Since when tokens are set aside, while payment is failed."""
         self.scheduled = False
         self.scheduled_plan: str | None = None
         self.failed_at: int | None = None
@@ -228,6 +239,8 @@ class Notebook:
             "plan": self.plan_id,
             "standing": self.standing,
             "remaining": 0 if frozen else free,
+            "billed": self.paid_until is not None,
+            "renewal_due": self.paid_until is not None and self.paid_until <= self.now,
             "simulated": self.simulated,
             "set_aside": self.aside() + (free if frozen else 0),
             "lots_set_aside": self.aside(),

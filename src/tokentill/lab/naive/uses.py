@@ -101,7 +101,7 @@ def refund(book: Notebook, command: c.Refund) -> Answer:
     for lot in book.lots:
         lot.spent_before = min(lot.spent_before, book.spent_in(lot))
     amount = beyond * note.price if note.amount else 0
-    if book.start is None or note.charged_at >= book.start:
+    if book.start is None or note.charged_at >= book.counted_from:
         _take_off(book, note.kind, beyond, amount)
     figures = {"kind": "refund", "tokens": tokens, "beyond": beyond, "amount": amount}
     note.refund_answer = Answer(None, figures | {"balance": book.free(), "held": book.held()})

@@ -23,7 +23,7 @@ def open_account(m: Memory) -> c.Open:
         anchor = m.pick((-1, m.now + DAY_MS))
     if m.chance(30):
         return c.Open(anchor=anchor)
-    return c.Open(plan=plan, anchor=anchor, simulated=m.chance(25))
+    return c.Open(plan=plan, anchor=anchor, simulated=m.chance(12))
 
 
 def advance(m: Memory) -> c.Advance:
@@ -175,13 +175,18 @@ def restore(_m: Memory) -> c.Restore:
 def change_plan(m: Memory) -> c.ChangePlan:
     """Another plan, or none."""
     plan = m.pick((*m.catalog.plans, None, "no such plan"))
-    return c.ChangePlan(plan=plan, when=m.pick(("auto", "auto", "now", "period_end")))
+    end = m.now + 1 + m.dice.randrange(60 * DAY_MS) if m.chance(20) else None
+    if m.chance(2):
+        end = m.now - 1
+    return c.ChangePlan(
+        plan=plan, when=m.pick(("auto", "auto", "now", "period_end")), end=end, billed=m.chance(35)
+    )
 
 
 def reset(m: Memory) -> c.Reset:
     """A period as the payment provider bills it."""
     end = None if m.chance(60) else m.now + 1 + m.dice.randrange(60 * DAY_MS)
-    return c.Reset(end=m.now - m.pick((0, 1, DAY_MS)) if m.chance(8) else end)
+    return c.Reset(end=m.now - m.pick((0, 1, DAY_MS)) if m.chance(8) else end, billed=m.chance(40))
 
 
 def set_cap(m: Memory) -> c.SetCap:
@@ -234,7 +239,7 @@ WEIGHTS: dict[Callable[[Memory], c.Command], int] = {
     freeze: 2,
     restore: 3,
     change_plan: 4,
-    reset: 2,
+    reset: 3,
     set_cap: 2,
     attempt: 3,
     unblock: 2,

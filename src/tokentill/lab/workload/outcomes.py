@@ -50,7 +50,7 @@ OUTCOMES: dict[type[c.Base], frozenset[Code]] = {
     c.GiveBack: _KEYED | {Code.INVALID, Code.UNKNOWN_LOT, Code.NOT_POSSIBLE},
     c.Freeze: _KEYED | {Code.INVALID},
     c.Restore: _KEYED | {Code.NOT_POSSIBLE},
-    c.ChangePlan: _KEYED | {Code.UNKNOWN_PLAN, Code.NOT_POSSIBLE},
+    c.ChangePlan: _KEYED | {Code.INVALID, Code.UNKNOWN_PLAN, Code.NOT_POSSIBLE},
     c.Reset: _KEYED | {Code.INVALID, Code.NOT_POSSIBLE},
     c.SetCap: _KEYED | {Code.INVALID},
     c.Attempt: _KEYED | {Code.INVALID},
@@ -65,7 +65,7 @@ Why the others cannot: codes of uses (`unknown_feature`, and all from `blocked` 
 Reserve and Charge alone, and only a hold can be one too many. Settle, Release, Extend and Refund are keyed by
 the operation they are about, so no key of theirs is ever reused, and they never learn of another's hold or
 charge. Release of a hold that timed out gives the answer of that end: nothing is charged either way. Restore,
-ChangePlan, Review, CountRefusals and Tick name no amount that could be invalid; a review is taken whatever it
+Review, CountRefusals and Tick name no amount that could be invalid; a review is taken whatever it
 says. Freeze and Restore concern the whole account, so no lot or hold of theirs can be unknown.
 """
 
