@@ -13,7 +13,8 @@ import structlog.testing
 from tests.support import schema
 from tests.support.postgres import Cluster
 from tests.support.stores import SECRET, Store, begin, charge, clean, connect, follow, whole
-from tokentill.ports import StoreDown
+from tokentill.ports import Room, StoreDown
+from tokentill.rules.rows import Alert
 from tokentill.store.migrations import migrations
 from tokentill.store.postgres_migrate import migrate
 
@@ -151,6 +152,14 @@ async def test_a_login_role_that_is_no_superuser(postgres_cluster: Cluster) -> N
     assert account.free == 900
     rows, _ = await follow(ledger, "", 110)
     assert len(rows) == await clean(ledger)
+    uses = Room(1, (("code", "x"),))  # one that organizations share, so it is counted as the other role
+    added = [
+        await ledger.rows.add(Alert(id="a", organization=name, code="x", text="", due_at=1), uses)
+        for name in ("acme", "beta")
+    ]
+    assert [each.how for each in added] == ["new", "full"]
+    assert len(await ledger.rows.find(Alert, {"code": "x"})) == 1
+    assert len(await ledger.rows.claim(Alert, 1, 1)) == 1
     store.clock.time += 10**10
     assert await ledger.sweeper.sweep() == 2
     await ledger.close()
