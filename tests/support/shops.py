@@ -67,7 +67,7 @@ class World:
         self._orders += 1
         fields: dict[str, Any] = {
             "id": f"{self._orders:032x}", "organization": organization, "created_at": self.clock.now(), "kind": "pack",
-            "item": "pack_500", "title": "500 tokens", "amount": 2900, "list_amount": 2900, "currency": "USD",
+            "item": "token_pack_500", "title": "500 tokens", "amount": 2900, "list_amount": 2900, "currency": "USD",
             "tokens": 500, "provider": self.provider.name, "slot_ms": DAY_MS,
         }  # fmt: skip
         return Purchase(**{**fields, **more})

@@ -169,6 +169,7 @@ class Paying:
         if purchase.state in ("created", "pending"):
             try:
                 if purchase.mode == "saved" and purchase.url is None:
+                    over = False  # whether money moved is not known, so time alone does not end it
                     purchase = await self._charge_again(purchase, now)
                 else:
                     purchase = await self.look(purchase)
