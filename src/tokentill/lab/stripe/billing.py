@@ -144,7 +144,8 @@ class Billing:
             raise Refused("The price has another currency than the subscription.", param="items[0][price]")
         often = ("interval", "interval_count")
         same = all(price["recurring"][name] == item["price"]["recurring"][name] for name in often)
-        now = form.get("billing_cycle_anchor") == "now" or form.get("trial_end") == "now"
+        anchor = f.choice(f.table(form, "billing_cycle_anchor"), "type", ("now", "unchanged"))
+        now = anchor == "now" or form.get("trial_end") == "now"
         if now or not same:
             self._at_once(found, price, f.rows(form, "add_invoice_items"), behaviour)
         else:

@@ -222,6 +222,7 @@ def dispute(ident: str, created: int, of: Object, **values: Any) -> Object:
             "has_evidence": False,
             "past_due": False,
             "submission_count": 0,
+            "submission_method": "not_submitted",
         },
         is_charge_refundable=False,
         payment_intent=of["payment_intent"],

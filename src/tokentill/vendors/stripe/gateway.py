@@ -20,6 +20,9 @@ import stripe
 
 from tokentill.ports.shop import VendorDown, VendorRefused
 
+API_VERSION = "2026-10-28.endive"
+"""The version of the API that is spoken, whatever the installed SDK would speak by itself."""
+
 TIMEOUT_SECONDS = 20.0
 RETRIES_MAX = 2
 _SECRET = re.compile(r"\b(sk|rk|pk|whsec)_[\w*]+")
@@ -61,6 +64,7 @@ class Gateway:
         self._client = stripe.StripeClient(
             key,
             stripe_account=account,
+            stripe_version=API_VERSION,
             base_addresses={"api": base.rstrip("/")} if base else {},
             max_network_retries=retries_max,
             http_client=self._http,

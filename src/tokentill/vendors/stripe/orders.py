@@ -173,7 +173,7 @@ def change(order: Order, credit: int, item: str, product: str | None) -> Params:
     price = new_price(order, purchase.amount + credit, product)
     params: Params = {
         "items": [{"id": item, "quantity": 1, **price}],
-        "billing_cycle_anchor": "now",
+        "billing_cycle_anchor": {"type": "now"},
         "proration_behavior": "none",
         "expand": ["latest_invoice"],
     }

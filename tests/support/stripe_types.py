@@ -1,0 +1,136 @@
+"""The official SDK's own types as JSON schemas, so that what goes over the wire is held to Stripe's API.
+
+The SDK's classes are made from Stripe's OpenAPI document: an object's class says its fields and their types, a
+`…Params` says what a request takes. They are read from the SDK's source as it is installed, so nothing is copied
+and the version is the one that is run. A field without `Optional` must be there and may not be null; no field
+may be there that the SDK does not know.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import stripe
+
+ROOT = Path(stripe.__file__).parent
+Schema = dict[str, Any]
+PLAIN: dict[str, Schema] = {
+    "str": {"type": "string"},
+    "int": {"type": "integer"},
+    "float": {"type": "number"},
+    "bool": {"type": "boolean"},
+    "Decimal": {"type": ["string", "number"]},
+    "Any": {},
+    "object": {},
+    "UntypedStripeObject": {"type": "object"},
+    "None": {"type": "null"},
+}
+MODULES = {"Price": "_price", "Plan": "_plan", "SubscriptionItem": "_subscription_item",
+           "InvoiceLineItem": "_invoice_line_item", "Refund": "_refund", "LineItem": "_line_item"}  # fmt: skip
+
+
+class Reader:
+    """The classes of one module of the SDK."""
+
+    def __init__(self, module: str) -> None:
+        tree = ast.parse((ROOT / f"{module}.py").read_text())
+        self.classes: dict[str, ast.ClassDef] = {}
+        self._collect(tree.body, "")
+        self.params = "params" in module
+        self.open: set[str] = set()
+
+    def _collect(self, body: list[ast.stmt], prefix: str) -> None:
+        for node in body:
+            if isinstance(node, ast.ClassDef):
+                self.classes[prefix + node.name] = node
+                self._collect(node.body, f"{prefix}{node.name}.")
+
+    def object(self, name: str) -> Schema:
+        """The schema of a class and what it refers to; of itself within itself only that it is an object."""
+        self.open.add(name)
+        try:
+            return self._object(name)
+        finally:
+            self.open.discard(name)
+
+    def _object(self, name: str) -> Schema:
+        fields: dict[str, Schema] = {}
+        required = []
+        for node in self.classes[name].body:
+            if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
+                continue
+            said = ast.unparse(node.annotation)
+            if said.startswith("ClassVar"):
+                continue
+            fields[node.target.id] = self.type(node.annotation, name)
+            if not said.startswith(("Optional", "NotRequired")):
+                required.append(node.target.id)
+        closed = self.params or "." not in name
+        return {
+            "type": "object",
+            "properties": fields,
+            "required": required,
+            "additionalProperties": not closed,
+        }
+
+    def type(self, node: ast.expr, within: str) -> Schema:
+        """The schema of an annotation."""
+        if isinstance(node, ast.Constant):
+            if node.value is None:
+                return PLAIN["None"]
+            return self.type(ast.parse(str(node.value), mode="eval").body, within)
+        if isinstance(node, ast.BinOp):
+            return {"anyOf": [self.type(node.left, within), self.type(node.right, within)]}
+        if isinstance(node, ast.Name):
+            return self.named(node.id, within)
+        assert isinstance(node, ast.Subscript), ast.dump(node)
+        outer = ast.unparse(node.value)
+        inner = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+        if outer == "Literal":
+            return {"enum": [ast.literal_eval(part) for part in inner]}
+        if outer == "ExpandableField":
+            return {"anyOf": [PLAIN["str"], {"type": "object"}]}
+        found = [self.type(part, within) for part in inner]
+        if outer == "Optional":
+            return {"anyOf": [*found, PLAIN["None"]]}
+        if outer == "Union":
+            return {"anyOf": found}
+        if outer in ("List", "Sequence"):
+            return {"type": "array", "items": found[0]}
+        if outer in ("Dict", "UntypedStripeObject"):
+            return {"type": "object"}
+        if outer == "ListObject":
+            data = {"type": "array", "items": found[0]}
+            return {"type": "object", "properties": {"data": data}, "required": ["data", "has_more", "url"]}
+        if outer == "NotRequired":
+            return found[0]
+        raise AssertionError(outer)
+
+    def named(self, name: str, within: str) -> Schema:
+        """The schema of a name: plain, nested in the class or around it, or another object of the SDK."""
+        if name in PLAIN:
+            return PLAIN[name]
+        while within:
+            if f"{within}.{name}" in self.classes:
+                return self.object(f"{within}.{name}")
+            within = within.rpartition(".")[0]
+        if name in self.classes and name not in self.open:
+            return self.object(name)
+        return schema(MODULES[name], name) if name in MODULES else {"type": "object"}
+
+
+@functools.cache
+def schema(module: str, name: str) -> Schema:
+    """The schema of a class of a module, such as `_charge`, `Charge`."""
+    return Reader(module).object(name)
+
+
+def problems(value: Any, module: str, name: str, *, but: frozenset[str] = frozenset()) -> list[str]:
+    """What in `value` is not as the SDK's class says; `but` are fields of the wire that the SDK leaves out."""
+    told = {field: part for field, part in value.items() if field not in but}
+    found = jsonschema_rs.validator_for(schema(module, name)).iter_errors(told)
+    return [f"{'/'.join(map(str, error.instance_path))}: {error.message}" for error in found]
