@@ -245,6 +245,23 @@ async def test_a_declined_capture_can_be_approved_again(world: World) -> None:
     assert (purchase.state, len(purchase.declines), world.lab.book.taken) == ("paid", 1, 1)
 
 
+async def test_a_capture_that_somebody_else_made_is_read_off_the_order(world: World) -> None:
+    """Two who saw the order in different states take its money under different ids, and PayPal refuses the second."""
+    purchase = await world.started()
+    world.lab.book.approve(purchase.checkout or "")
+    seen = await world.paypal._order(purchase.checkout or "")
+    first = await world.paypal.look(purchase)
+    assert await world.paypal._settled(replace(seen, update_time=None)) == first
+    assert world.lab.book.taken == 1
+
+
+async def test_an_approval_that_was_taken_back_meanwhile_is_nothing(world: World) -> None:
+    purchase = await world.started()
+    world.lab.book.approve(purchase.checkout or "")
+    world.lab.book.capture_fails.append("ORDER_NOT_APPROVED")
+    assert await world.paypal.look(purchase) == ()
+
+
 async def test_a_pending_capture_is_nothing_until_it_completes(world: World) -> None:
     purchase = await world.started()
     world.lab.book.approve(purchase.checkout or "")
@@ -308,6 +325,9 @@ async def test_closing_what_was_paid_or_forgotten_changes_nothing(world: World) 
     assert merged(purchase, await world.paypal.look(purchase)) == purchase
     await world.paypal.close_checkout(replace(purchase, checkout="0NEVER"))
     await world.paypal.close_checkout(replace(purchase, checkout=None))
+    world.lab.faults.append(("status", 403))
+    with pytest.raises(VendorRefused, match="lacks the permission"):
+        await world.paypal.close_checkout(purchase)
 
 
 async def test_an_order_that_nobody_paid_ends(world: World) -> None:
@@ -434,6 +454,12 @@ async def test_a_refund_event_that_names_no_payment_is_looked_up(world: World) -
     fact = only(await world.told())
     assert isinstance(fact, h.Refunded)
     assert (fact.payment, fact.refunded) == (purchase.payment, 1000)
+
+    refund["links"] = [{"href": world.lab.base, "rel": "self"}]
+    next(iter(world.lab.book.refunds.values()))["links"] = refund["links"]
+    world.lab.outbox.tell("refund", "PAYMENT.CAPTURE.REFUNDED", refund)
+    with pytest.raises(VendorDown, match="lacks a part"):
+        await world.told()
 
 
 # ---- disputes ----------------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ _LOST = frozenset({"RESOLVED_BUYER_FAVOUR", "ACCEPTED"})
 T = TypeVar("T")
 
 
-def _sure(value: T | None) -> T:
+def sure(value: T | None) -> T:
     """The value, which an object of this kind always has."""
     if value is None:
         raise VendorDown("PayPal's answer lacks a part. Ask again later.")
@@ -41,7 +41,7 @@ def _sure(value: T | None) -> T:
 
 def minor(amount: wire.Money | None) -> int:
     """Minor units of an amount."""
-    given = _sure(amount)
+    given = sure(amount)
     try:
         return money.minor(given.value, given.currency_code)
     except ValueError:
@@ -89,11 +89,11 @@ def of_capture(
     purchase = purchase_of(capture.custom_id or custom)
     related = None if capture.supplementary_data is None else capture.supplementary_data.related_ids
     order = order or (None if related is None else related.order_id) or up(capture.links, "orders")
-    at = _sure(wire.milliseconds(capture.update_time, capture.create_time))
+    at = sure(wire.milliseconds(capture.update_time, capture.create_time))
     if capture.status in _TAKEN:
         paid = h.Paid(
             at=at, purchase=purchase, payment=capture.id, amount=minor(capture.amount),
-            currency=_sure(capture.amount).currency_code, checkout=order, method=method,
+            currency=sure(capture.amount).currency_code, checkout=order, method=method,
             label=LABEL,
         )  # fmt: skip
         return (paid,)
@@ -140,8 +140,8 @@ def _given_back(
         at = wire.milliseconds(*(one.update_time or one.create_time for one in done), capture.update_time)
         facts.append(
             h.Refunded(
-                at=_sure(at), purchase=purchase_of(capture.custom_id or custom), payment=capture.id,
-                refunded=total, currency=_sure(capture.amount).currency_code,
+                at=sure(at), purchase=purchase_of(capture.custom_id or custom), payment=capture.id,
+                refunded=total, currency=sure(capture.amount).currency_code,
             )
         )  # fmt: skip
     return tuple(facts)
@@ -160,9 +160,9 @@ def _total(refund: wire.Refund) -> int | None:
 def failed(refund: wire.Refund, capture: str, custom: str | None = None) -> h.RefundFailed:
     """A refund that will never reach the customer."""
     return h.RefundFailed(
-        at=_sure(wire.milliseconds(refund.update_time, refund.create_time)),
+        at=sure(wire.milliseconds(refund.update_time, refund.create_time)),
         purchase=purchase_of(refund.custom_id or custom), payment=capture, refund=refund.id,
-        amount=minor(refund.amount), currency=_sure(refund.amount).currency_code,
+        amount=minor(refund.amount), currency=sure(refund.amount).currency_code,
     )  # fmt: skip
 
 
@@ -174,25 +174,25 @@ def of_refund(refund: wire.Refund, capture: str) -> tuple[h.AnyHappening, ...]:
         return ()
     total = _total(refund)
     back = h.Refunded(
-        at=_sure(wire.milliseconds(refund.update_time, refund.create_time)), purchase=purchase_of(refund.custom_id),
+        at=sure(wire.milliseconds(refund.update_time, refund.create_time)), purchase=purchase_of(refund.custom_id),
         payment=capture, refunded=minor(refund.amount) if total is None else max(total, minor(refund.amount)),
-        currency=_sure(refund.amount).currency_code,
+        currency=sure(refund.amount).currency_code,
     )  # fmt: skip
     return (back,)
 
 
 def of_dispute(dispute: wire.Dispute) -> tuple[h.AnyHappening, ...]:
     """Where a dispute stands, for each payment that it is about."""
-    at = _sure(wire.milliseconds(dispute.update_time, dispute.create_time))
+    at = sure(wire.milliseconds(dispute.update_time, dispute.create_time))
     facts = []
     for about in dispute.disputed_transactions:
         alone = len(dispute.disputed_transactions) == 1
         amount = dispute.dispute_amount if alone else about.gross_amount or dispute.dispute_amount
         facts.append(
             h.Disputed(
-                at=at, purchase=purchase_of(about.custom), payment=_sure(about.seller_transaction_id),
+                at=at, purchase=purchase_of(about.custom), payment=sure(about.seller_transaction_id),
                 dispute=dispute.dispute_id, state=standing(dispute), amount=minor(amount),
-                currency=_sure(amount).currency_code,
+                currency=sure(amount).currency_code,
             )
         )  # fmt: skip
     return tuple(facts)

@@ -249,8 +249,6 @@ class PayPal:
                     method=facts.payer(order),
                 ),
             )  # fmt: skip
-        if not facts.unit(taken).payments:
-            taken = await self._order(order.id)
         return facts.of_order(taken, self._clock.now())
 
     def _reversed_approval(self, over: wire.Reversal) -> tuple[h.AnyHappening, ...]:
@@ -266,9 +264,7 @@ class PayPal:
         capture = facts.up(refund.links, "captures")
         if capture is None:
             refund = await self._client.get(_at("payments/refunds", refund.id), wire.Refund)
-            capture = facts.up(refund.links, "captures")
-        if capture is None:
-            return ()
+            capture = facts.sure(facts.up(refund.links, "captures"))
         disputes = await self._disputes(capture) if kind == "REVERSED" else ()
         return disputes or facts.of_refund(refund, capture)
 
