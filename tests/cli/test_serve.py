@@ -71,7 +71,7 @@ def test_the_first_start_makes_the_database_and_says_how_to_begin(tmp_path: Path
 
 
 def test_the_command_line_over_http(over_http: Shell) -> None:
-    """R-PLAT-1, R-LED-8: the same commands, in the name of the operator key."""
+    """R-LED-8: the same commands, in the name of the operator key."""
     shell = over_http
     shell.done("org", "open", "acme", "--plan", "pro")
     shell.done("adjust", "acme", "5", "--reason", "a gift")

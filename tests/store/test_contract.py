@@ -220,8 +220,9 @@ async def test_operator_keys(store: Store) -> None:
     ledger = await store.open()
     first = OperatorKey("k1", "laptop", NOON, None, None)
     second = OperatorKey("k2", "server", NOON + 1, None, None)
-    await ledger.add_operator_key(second, b"digest 2")
-    await ledger.add_operator_key(first, b"digest 1")
+    assert await ledger.add_operator_key(second, b"digest 2") is True
+    assert await ledger.add_operator_key(first, b"digest 1") is True
+    assert await ledger.add_operator_key(OperatorKey("k1", "other", NOON, None, None), b"digest 3") is False
     assert await ledger.operator_keys() == [first, second]
     assert await ledger.find_operator_key("k1") == (first, b"digest 1")
     assert await ledger.find_operator_key("k3") is None

@@ -156,6 +156,18 @@ async def test_a_key_made_with_an_idempotency_key_is_made_once(each_till: Till) 
     assert len((await each_till.done("GET", "/v1/operator-keys"))["keys"]) == 2
 
 
+async def test_of_many_creations_at_once_one_makes_a_key(each_till: Till) -> None:
+    # R-LED-9
+    replies = await asyncio.gather(
+        *(each_till.ask("POST", "/v1/operator-keys", {"name": "ci"}, key="make-ci") for _ in range(20))
+    )
+    assert sorted(reply.status for reply in replies) == [201] + [409] * 19
+    (made,) = [reply.json["key"] for reply in replies if reply.status == 201]
+    mine = {"Authorization": f"Bearer {made}"}
+    assert (await each_till.ask("GET", "/v1/catalog", headers=mine)).status == 200
+    assert len((await each_till.done("GET", "/v1/operator-keys"))["keys"]) == 2
+
+
 async def test_many_requests_share_one_look_up(till: Till) -> None:
     till.clock.pass_ms(10_000)
     replies = await asyncio.gather(*(till.ask("GET", "/v1/catalog") for _ in range(50)))

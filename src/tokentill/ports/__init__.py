@@ -20,6 +20,7 @@ from tokentill.ports.accounts import (
     Page,
     StoreDown,
     Stretch,
+    Traffic,
     Verdict,
 )
 from tokentill.ports.shop import (
@@ -42,5 +43,5 @@ __all__ = [
     "Added", "BadSignature", "Clock", "EmbeddedPayments", "Finding", "Head", "Heads", "Health", "Ids",
     "Inbound", "Intent", "IntentOutcome", "IntentState", "Intents", "JournalRow", "Ledger", "OperatorKey",
     "Order", "Page", "Paying", "Payments", "Room", "Rows", "Started", "StoreDown", "Stretch", "TestCard",
-    "VendorDown", "VendorRefused", "Verdict",
+    "Traffic", "VendorDown", "VendorRefused", "Verdict",
 ]  # fmt: skip

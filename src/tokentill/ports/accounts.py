@@ -107,6 +107,13 @@ class Verdict(Struct, frozen=True):
         return Heads(self.head, self.accounts)
 
 
+class Traffic(Struct, frozen=True):
+    """What this process has committed since it opened the store: commands, and in how many batches."""
+
+    batches: int
+    commands: int
+
+
 class Health(Struct, frozen=True):
     """`ok` only if every part is: database answers, clocks agree within 2 s, the sweeper keeps up."""
 
@@ -164,8 +171,8 @@ class Ledger(Protocol):
         """All operator keys, oldest first."""
         ...
 
-    async def add_operator_key(self, key: OperatorKey, digest: bytes) -> None:
-        """Store a new operator key by the SHA-256 of its secret."""
+    async def add_operator_key(self, key: OperatorKey, digest: bytes) -> bool:
+        """Store a new operator key by the SHA-256 of its secret; False, and nothing stored, if its id is taken."""
         ...
 
     async def find_operator_key(self, key_id: str) -> tuple[OperatorKey, bytes] | None:
@@ -189,6 +196,10 @@ class Ledger(Protocol):
 
     async def health(self) -> Health:
         """How the store is doing."""
+        ...
+
+    def traffic(self) -> Traffic:
+        """How much this process has committed, for its metrics (R-PLAT-3)."""
         ...
 
     async def close(self) -> None:

@@ -3,7 +3,8 @@
 Order, first refusal wins: block after failed attempts, size of one request, requests a minute, spacing.
 Limits are a user's on a feature, from the catalog or from the key that calls. None switches a layer off.
 
-Only admitted requests count toward rate and spacing, so hammering does not push the next chance away.
+What counts toward rate and spacing: admitted requests, and final refusals that are remembered under a key, each
+of which is an entry. No other refusal does, so hammering does not push the next chance away.
 Exactly `spacing_ms_min` after the last passes; a request exactly 60,000 ms old has left the minute. A
 request without a user is limited as the one nameless user of its organization.
 

@@ -97,7 +97,8 @@ class WayOut(Struct, frozen=True, omit_defaults=True):
     """One way to get going again, with what it costs (R-PLAN-7).
 
     `kind`: upgrade | pack | wait | raise_cap | pay. `price` minor units of `currency`; `tokens` what it
-    brings; `per_token` minor units for each token as a decimal string; `days` until the reset for `wait`.
+    brings; `per_token` the price of one token as text with its currency, such as $0.058; `days` until the reset for
+    `wait`.
     """
 
     kind: Literal["upgrade", "pack", "wait", "raise_cap", "pay"]

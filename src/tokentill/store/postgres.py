@@ -22,6 +22,7 @@ from tokentill.ports import (
     Rows,
     StoreDown,
     Stretch,
+    Traffic,
     Verdict,
 )
 from tokentill.rules import commands as c
@@ -136,6 +137,10 @@ class PostgresLedger:
             None, reads.verify, self._url, self.book.key, older
         )
 
+    def traffic(self) -> Traffic:
+        """How much this process has committed."""
+        return Traffic(self.lane.batches, self.lane.commands)
+
     async def health(self) -> Health:
         """Whether the database answers, its clock agrees, and the sweeper and the cursors keep up."""
         try:
@@ -182,10 +187,11 @@ class PostgresLedger:
         """The operator key and its digest."""
         return await self._own.read(lambda connection: reads.operator_key(connection, key_id))
 
-    async def add_operator_key(self, key: OperatorKey, digest: bytes) -> None:
-        """Store a new operator key by the SHA-256 of its secret."""
+    async def add_operator_key(self, key: OperatorKey, digest: bytes) -> bool:
+        """Store a new operator key by the SHA-256 of its secret; False if its id is taken."""
         row = (key.id, key.name, digest, key.created_at)
-        await self._own.write(lambda connection: connection.execute(SQL["add_operator_key"], *row))
+        added = await self._own.write(lambda connection: connection.fetchval(SQL["add_operator_key"], *row))
+        return added is not None
 
     def key_used(self, key_id: str, at: int) -> None:
         """Remember when an operator key was used; stored by the next sweep."""

@@ -26,6 +26,7 @@ from tokentill.ports import (
     Rows,
     StoreDown,
     Stretch,
+    Traffic,
     Verdict,
 )
 from tokentill.rules.account import Account
@@ -167,6 +168,10 @@ class SqliteLedger(SqliteLane):
         finally:
             connection.close()
 
+    def traffic(self) -> Traffic:
+        """How much this process has committed."""
+        return Traffic(self.batches, self.commands)
+
     async def health(self) -> Health:
         """Whether the database answers and the sweeper keeps up; the host clock is the database's clock."""
         soonest = await self._read(lambda connection: connection.execute(SQL["soonest_due"]).get)
@@ -198,10 +203,14 @@ class SqliteLedger(SqliteLane):
         """The operator key and its digest."""
         return await self._read(lambda connection: reads.operator_key(connection, key_id))
 
-    async def add_operator_key(self, key: OperatorKey, digest: bytes) -> None:
-        """Store a new operator key by the SHA-256 of its secret."""
-        row = (key.id, key.name, digest, key.created_at)
-        await self._write(lambda connection: connection.execute(SQL["add_operator_key"], row).fetchall())
+    async def add_operator_key(self, key: OperatorKey, digest: bytes) -> bool:
+        """Store a new operator key by the SHA-256 of its secret; False if its id is taken."""
+
+        def add(connection: apsw.Connection) -> bool:
+            connection.execute(SQL["add_operator_key"], (key.id, key.name, digest, key.created_at))
+            return connection.changes() == 1
+
+        return await self._write(add)
 
     def key_used(self, key_id: str, at: int) -> None:
         """Remember when an operator key was used; stored by the next sweep."""

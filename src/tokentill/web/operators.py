@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from tokentill.flows.keys import create_operator_key
+from tokentill.flows.keys import create_named_operator_key, create_operator_key
 from tokentill.rules.refusals import Code, Refusal
 from tokentill.web import problems, views
 from tokentill.web.asgi import Answer
@@ -28,16 +28,20 @@ async def create_key(site: Site, call: Call) -> Answer:
     With an idempotency key its id follows from that, so that a duplicate makes no second key; it cannot
     show the secret again either, because the till does not have it.
     """
-    key_id = None
-    if call.key is not None:
+    who = (site.ledger, site.clock, site.ids, call.body.name)
+    if call.key is None:
+        made, text = await create_operator_key(*who)
+    else:
         key_id = site.operation_id(f"operator key {call.key}")[:16]
-        if await site.ledger.find_operator_key(key_id) is not None:
+        # The store decides which of several is the first, however close together they come.
+        created = await create_named_operator_key(*who, key_id)
+        if created is None:
             detail = (
                 f"The operator key {key_id} was made by an earlier request with this Idempotency-Key, and its "
                 "secret was shown then. If it is lost, revoke that key and make another with a new one."
             )
             return problems.plain(409, "operator_key_exists", detail)
-    made, text = await create_operator_key(site.ledger, site.clock, site.ids, call.body.name, key_id)
+        made, text = created
     view = views.NewOperatorKey(id=made.id, name=made.name, created_at=made.created_at, key=text)
     return Answer(201, _encode(view))
 

@@ -109,7 +109,8 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 def _rest_the_collector() -> None:
     """Collect garbage less often: what serving makes is freed by counting, and accounts live long.
 
-    Measured: an eighth less processor time for a reserve and a settle.
+    Measured over HTTP, in eight runs in turn on a busy machine: a request of reserve and settle took 92 instead
+    of 98 µs of the server's processor time (medians).
     """
     gc.collect()
     gc.freeze()

@@ -95,12 +95,9 @@ class Telemetry(Collector):
         return metric
 
     def _ledger_metrics(self) -> Iterator[Metric]:
-        # The lane counts its batches; on SQLite the ledger is its own lane.
-        lane = getattr(self._ledger, "lane", self._ledger)
-        for name, text in (
-            ("batches", "Batches of commands committed."),
-            ("commands", "Commands decided and committed."),
+        done = self._ledger.traffic()
+        for name, text, value in (
+            ("batches", "Batches of commands committed.", done.batches),
+            ("commands", "Commands decided and committed.", done.commands),
         ):
-            value = getattr(lane, name, None)
-            if isinstance(value, int):
-                yield CounterMetricFamily(f"tokentill_ledger_{name}", text, value=value)
+            yield CounterMetricFamily(f"tokentill_ledger_{name}", text, value=value)

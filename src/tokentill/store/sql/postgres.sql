@@ -191,6 +191,7 @@ select id, name, created_at, last_used_at, revoked_at, digest from operator_key 
 
 -- name: add_operator_key
 insert into operator_key (id, name, digest, created_at) values ($1, $2, $3, $4)
+on conflict (id) do nothing returning 1
 
 -- name: operator_key_used
 update operator_key set last_used_at = $2 where id = $1 and coalesce(last_used_at, 0) < $2

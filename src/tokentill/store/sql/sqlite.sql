@@ -109,7 +109,7 @@ select id, name, created_at, last_used_at, revoked_at from operator_key order by
 select id, name, created_at, last_used_at, revoked_at, digest from operator_key where id = ?1
 
 -- name: add_operator_key
-insert into operator_key (id, name, digest, created_at) values (?1, ?2, ?3, ?4)
+insert into operator_key (id, name, digest, created_at) values (?1, ?2, ?3, ?4) on conflict (id) do nothing
 
 -- name: operator_key_used
 update operator_key set last_used_at = ?2 where id = ?1 and coalesce(last_used_at, 0) < ?2
