@@ -159,6 +159,8 @@ class State(Struct, omit_defaults=True):
     """When the period began to count, where that is later than its start: its invoice was waited for."""
     carried: int = 0
     """Tokens that roll over into the next period that is paid; what an unpaid one could not bring."""
+    overage_credit: int = 0
+    """Minor units of overage that was billed and then given back; the next bill is less by them."""
     set_aside_at: int | None = None
     """Since when bought lots do not age, where that is later than `failed_at`: the failure was told late."""
 

@@ -25,7 +25,7 @@ class Balance(Struct, frozen=True):
     free to spend now. set_aside: kept and not to be spent: everything while payment is failed, and at any time
     `lots_set_aside`, what single lots have that a refund or a dispute in progress is about. `held` also counts
     holds that outlived their lot or reach beyond it. `credit` is money credit in minor units.
-    `overage_amount` is what this period's overage costs so far.
+    `overage_amount` is what this period's overage costs so far, `overage_credit` what its bill will be less by.
     `simulated`: the account has a clock of its own, which stands at `time`.
     `billed`: a payment provider bills the plan; `renewal_due`: the period is over and its next invoice waited for.
     `notice` is what a customer with a low balance is told, None while nothing is low (R-PLAN-8).
@@ -58,6 +58,7 @@ class Balance(Struct, frozen=True):
     simulated: bool = False
     billed: bool = False
     renewal_due: bool = False
+    overage_credit: int = 0
 
 
 def balance(account: Account, catalog: Catalog, now: int | None = None) -> Balance:
@@ -105,6 +106,7 @@ def balance(account: Account, catalog: Catalog, now: int | None = None) -> Balan
         notice=notice(account, catalog, state.time if now is None else now),
         lots_set_aside=account.aside,
         simulated=state.simulated,
+        overage_credit=state.overage_credit,
         billed=state.paid_until is not None,
         renewal_due=state.paid_until is not None and state.paid_until <= (state.time if now is None else now),
     )

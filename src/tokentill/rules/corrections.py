@@ -67,6 +67,9 @@ def _give_back(turn: Turn, command: c.Refund, charged: e.Charged, tokens: int) -
     fields = turn.stamp(free=turn.account.freed(tuple(returned)))
     fields.update(key=command.operation, part=2, user=charged.user, feature=charged.feature)
     in_period = state.period is None or charged.time >= max(state.period.start, state.counted_from)
+    amount = 0 if charged.waived else beyond * charged.price
+    # What is not on this period's bill to come was on one before.
+    unbilled = min(amount, state.overage_amount) if in_period else 0
     entry = e.Refunded(
         **fields,
         tokens=tokens,
@@ -75,7 +78,8 @@ def _give_back(turn: Turn, command: c.Refund, charged: e.Charged, tokens: int) -
         lapsed=tuple(lapsed),
         beyond=beyond,
         beyond_kind=charged.beyond_kind if in_period and beyond else None,
-        amount=0 if charged.waived else beyond * charged.price,
+        amount=amount,
+        credited=amount - unbilled if charged.beyond_kind == "overage" else 0,
     )
     turn.emit(entry)
     return receipt(entry)

@@ -144,7 +144,8 @@ class Released(Base, frozen=True, kw_only=True, tag="release"):
 class Refunded(Base, frozen=True, kw_only=True, tag="refund"):
     """`tokens` of the charge `key` given back (R-LED-7): `returned` to their lots, `lapsed` lots that had expired.
 
-    `beyond` tokens and their `amount` are taken off the period's overage.
+    `beyond` tokens and their `amount` are taken off the period's overage; `credited` minor units of it were
+    billed already, so that the next bill is less by them.
     """
 
     returned: Moves = ()
@@ -152,6 +153,7 @@ class Refunded(Base, frozen=True, kw_only=True, tag="refund"):
     beyond: int = 0
     beyond_kind: Beyond | None = None
     amount: int = 0
+    credited: int = 0
 
 
 class Revoked(Base, frozen=True, kw_only=True, tag="revoke"):
@@ -215,12 +217,16 @@ class PeriodStarted(Base, frozen=True, kw_only=True, tag="reset"):
 
 
 class OverageBilled(Base, frozen=True, kw_only=True, tag="overage"):
-    """The closed period's overage: `tokens` for `amount` minor units, due with the next invoice (Option B)."""
+    """The closed period's overage: `tokens` for `amount` minor units, due with the next invoice (Option B).
+
+    `credit`: what was given back of earlier bills, taken off already.
+    """
 
     amount: int
     currency: str
     start: int
     end: int
+    credit: int = 0
 
 
 class PlanChanged(Base, frozen=True, kw_only=True, tag="plan"):

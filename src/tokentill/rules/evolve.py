@@ -262,6 +262,7 @@ def _refunded(account: Account, entry: e.Refunded) -> None:
         state.unlimited_used = max(0, state.unlimited_used - entry.beyond)
     elif entry.beyond_kind == "grace":
         state.grace_used = max(0, state.grace_used - 1)
+    state.overage_credit += entry.credited
 
 
 def _revoked(account: Account, entry: e.Revoked) -> None:

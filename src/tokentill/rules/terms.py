@@ -31,7 +31,8 @@ def overage_billed(account: Account, entry: e.OverageBilled) -> None:
     """Evolve by overage that was put on the bill."""
     state = account.state
     state.overage_tokens -= entry.tokens
-    state.overage_amount -= entry.amount
+    state.overage_amount -= entry.amount + entry.credit
+    state.overage_credit -= entry.credit
 
 
 def plan_changed(account: Account, entry: e.PlanChanged) -> None:

@@ -192,7 +192,9 @@ def close_period(book: Notebook) -> int:
     """Close the period: its overage is billed, its plan tokens lapse, all but those that may go on (R-PLAN-5)."""
     tokens, amount = book.overage_now()
     if tokens and book.start is not None:
-        book.bills.append((tokens, amount, book.start))
+        off = min(amount, book.overage_credit)
+        book.overage_credit -= off
+        book.bills.append((tokens, amount - off, book.start))
     unspent = plan_tokens(book)
     for lot in book.lots:
         lot.lapsed = lot.lapsed or lot.of_plan

@@ -123,6 +123,8 @@ class Notebook:
         self.uses: list[UseNote] = []
         self.overage: list[tuple[int, int]] = []
         """This period's overage as it came and went: (tokens, amount), negative when given back."""
+        self.overage_credit = 0
+        """Minor units given back after they had been billed."""
         self.unlimited: list[int] = []
         self.grace: int = 0
         self.users: dict[str | None, UserNote] = {}
@@ -247,6 +249,7 @@ class Notebook:
             "held": self.held(),
             "holds": len(self.open_holds()),
             "overage_tokens": overage_tokens,
+            "overage_credit": self.overage_credit,
             "overage_amount": overage_amount,
             "cap": self.cap,
             "grace_used": self.grace,

@@ -102,7 +102,11 @@ def refund(book: Notebook, command: c.Refund) -> Answer:
         lot.spent_before = min(lot.spent_before, book.spent_in(lot))
     amount = beyond * note.price if note.amount else 0
     if book.start is None or note.charged_at >= book.counted_from:
+        if note.kind == "overage":
+            book.overage_credit += max(0, amount - book.overage_now()[1])
         _take_off(book, note.kind, beyond, amount)
+    elif note.kind == "overage":
+        book.overage_credit += amount
     figures = {"kind": "refund", "tokens": tokens, "beyond": beyond, "amount": amount}
     note.refund_answer = Answer(None, figures | {"balance": book.free(), "held": book.held()})
     return note.refund_answer
