@@ -1,0 +1,174 @@
+"""Letters: what an e-mail says, as plain values, before anybody thinks of how it looks.
+
+A letter is a subject, sentences, a small table and one link. Nothing in it presses: a deadline is named only where
+it is one, an offer only where a notice is about running out.
+
+Requirement ids: R-PLAN-8, R-PACK-7, R-LIC-1, R-LIC-3.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from msgspec import Struct
+
+from tokentill.rules.catalog import Catalog
+from tokentill.rules.money import format_amount
+from tokentill.rules.notices import Notice
+from tokentill.rules.purchases import Purchase
+from tokentill.rules.warnings import Notice as Low
+
+
+class Letter(Struct, frozen=True):
+    """An e-mail. `rows` are pairs for a small table; `link` is (label, address)."""
+
+    subject: str
+    sentences: tuple[str, ...]
+    rows: tuple[tuple[str, str], ...] = ()
+    link: tuple[str, str] | None = None
+
+
+class About(Struct, frozen=True):
+    """What a letter is written from."""
+
+    notice: Notice
+    catalog: Catalog
+    base_url: str
+    purchase: Purchase | None
+    low: Low | None
+
+
+def letter(
+    notice: Notice,
+    catalog: Catalog,
+    base_url: str,
+    *,
+    purchase: Purchase | None = None,
+    low: Low | None = None,
+) -> Letter:
+    """The letter of a notice. `purchase`: the one it is about; `low`: what holds of a low balance now."""
+    return _LETTERS.get(notice.type, _other)(About(notice, catalog, base_url, purchase, low))
+
+
+def _tokens(count: int, catalog: Catalog) -> str:
+    return f"{count:,} {catalog.unit.one if count == 1 else catalog.unit.many}"
+
+
+def _day(at: object) -> str:
+    return datetime.fromtimestamp(at / 1000, UTC).strftime("%-d %B %Y") if isinstance(at, int) else ""
+
+
+def _shop(catalog: Catalog, base_url: str, label: str = "See packs and plans") -> tuple[str, str]:
+    link = catalog.texts.purchase_link
+    return label, f"{base_url}{link}" if link.startswith("/") else link
+
+
+def _low(about: About) -> Letter:
+    sentences = [f"{_tokens(about.notice.balance, about.catalog)} are left."]
+    if about.low is not None:
+        sentences.append(about.low.text)
+        if about.low.recommended is not None:
+            sentences.append(f"To last until then at your pace: {about.low.recommended.label}.")
+    subject = f"Your {about.catalog.unit.many} are running low"
+    return Letter(subject, tuple(sentences), link=_shop(about.catalog, about.base_url))
+
+
+def _exhausted(about: About) -> Letter:
+    sentences = [about.catalog.texts.exhausted]
+    if about.low is not None and about.low.days is not None:
+        days = "1 day" if about.low.days == 1 else f"{about.low.days} days"
+        sentences.append(f"Your plan brings new {about.catalog.unit.many} in {days}.")
+    return Letter(about.catalog.texts.headline, tuple(sentences), link=_shop(about.catalog, about.base_url))
+
+
+def _expiring(about: About) -> Letter:
+    count = _tokens(int(about.notice.data["tokens"]), about.catalog)
+    at = _day(about.notice.data.get("expires_at"))
+    when = f" on {at}" if at else " soon"
+    text = f"{count} that you bought will expire{when}. They are spent before those that expire later."
+    return Letter(f"{count} expire{when}", (text,))
+
+
+def _receipt(about: About) -> Letter:
+    count = _tokens(int(about.notice.data["tokens"]), about.catalog)
+    rows = [("Delivered", count)]
+    title = "Your purchase"
+    if about.purchase is not None:
+        title = about.purchase.title
+        rows = [("Bought", title), *rows]
+        if about.purchase.bonus:
+            rows.append(("On top", _tokens(about.purchase.bonus, about.catalog)))
+        if about.purchase.list_amount > about.purchase.amount:
+            saved = format_amount(about.purchase.list_amount - about.purchase.amount, about.purchase.currency)
+            rows.append(
+                ("Saved" if about.purchase.promo is None else f"Saved with {about.purchase.promo}", saved)
+            )
+        rows += [
+            ("Paid", format_amount(about.purchase.amount, about.purchase.currency)),
+            ("Purchase", about.purchase.id),
+        ]
+    if about.notice.data.get("expires_at"):
+        rows.append(("Valid until", _day(about.notice.data["expires_at"])))
+    rows.append(("Balance", _tokens(about.notice.balance, about.catalog)))
+    text = "Thank you. What you bought is in your account and can be used now."
+    return Letter(f"Receipt: {title}", (text,), tuple(rows))
+
+
+def _failed(about: About) -> Letter:
+    grace = about.catalog.licence.grace_days
+    kept = _tokens(int(about.notice.data["tokens"]), about.catalog)
+    sentences = (
+        f"The payment for your plan failed. {about.catalog.texts.payment_failed}.",
+        f"Nothing is lost: {kept} are kept for you and come back as soon as the payment is made.",
+        f"Everything else goes on for {grace} days.",
+    )
+    return Letter(
+        "Your payment failed", sentences, link=_shop(about.catalog, about.base_url, "Update payment")
+    )
+
+
+def _recovered(about: About) -> Letter:
+    text = f"Your payment arrived. Everything is back, with {_tokens(about.notice.balance, about.catalog)} to use."
+    return Letter("Your payment arrived", (text,))
+
+
+def _period(about: About) -> Letter:
+    count = _tokens(int(about.notice.data["tokens"]), about.catalog)
+    text = f"A new period has begun: {count} of your plan, until {_day(about.notice.data['end'])}."
+    return Letter(
+        f"{count} for the new period", (text,), (("Balance", _tokens(about.notice.balance, about.catalog)),)
+    )
+
+
+def _overage(about: About) -> Letter:
+    amount = format_amount(int(about.notice.data["amount"]), str(about.notice.data["currency"]))
+    count = _tokens(int(about.notice.data["tokens"]), about.catalog)
+    text = f"In the period that ended you used {count} beyond your plan. That is {amount}, due now."
+    return Letter(f"{amount} for use beyond your plan", (text,))
+
+
+def _taken(about: About) -> Letter:
+    why = "was refunded" if about.notice.data["origin"] == "refund" else "was charged back by your bank"
+    count = _tokens(int(about.notice.data["tokens"]), about.catalog)
+    text = f"A purchase {why}, so {count} of it that were unspent are gone."
+    return Letter("Unspent tokens of a purchase were taken back", (text,))
+
+
+def _other(about: About) -> Letter:
+    return Letter(
+        f"{about.catalog.title}: {about.notice.type}",
+        (f"Your balance is {_tokens(about.notice.balance, about.catalog)}.",),
+    )
+
+
+_LETTERS = {
+    "balance.low": _low,
+    "balance.exhausted": _exhausted,
+    "tokens.expiring": _expiring,
+    "purchase.delivered": _receipt,
+    "payment.failed": _failed,
+    "payment.recovered": _recovered,
+    "period.started": _period,
+    "overage.billed": _overage,
+    "tokens.taken_back": _taken,
+}

@@ -1,0 +1,139 @@
+"""Notices: which entries of the journal a customer or another system is told of, and the facts that they are told.
+
+A notice is read off one entry, so reading the journal twice tells nothing twice: its id is the entry's. Its type is
+part of the public interface; a webhook carries exactly `Notice` as JSON.
+
+    balance.low          the balance fell to 20 % of the allowance, or to 10 tokens: once for each crossing
+    balance.exhausted    nothing is left
+    tokens.expiring      bought tokens will expire soon
+    purchase.delivered   a purchase brought its tokens: the receipt
+    tokens.taken_back    tokens of a purchase were taken back, by a refund or a lost dispute
+    tokens.set_aside     tokens of a purchase cannot be spent for now
+    tokens.given_back    they can be spent again
+    payment.failed       the payment of the plan failed: AI is off
+    payment.recovered    it was mended: everything is back
+    licence.changed      the next rung of the ladder of an unpaid plan was reached
+    period.started       a new period began
+    overage.billed       the period's overage is due
+    plan.changed         the plan is another one
+
+Times epoch milliseconds, money minor units.
+
+Requirement ids: R-PLAN-8, R-PACK-7, R-LIC-1, R-LIC-3.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from tokentill.rules import entries as e
+
+Type = Literal[
+    "balance.low", "balance.exhausted", "tokens.expiring", "purchase.delivered", "tokens.taken_back",
+    "tokens.set_aside", "tokens.given_back", "payment.failed", "payment.recovered", "licence.changed",
+    "period.started", "overage.billed", "plan.changed",
+]  # fmt: skip
+TYPES: tuple[str, ...] = Type.__args__  # type: ignore[attr-defined]  # a Literal has them
+
+ALWAYS = frozenset({"purchase.delivered", "payment.failed"})
+"""E-mails that a customer cannot turn off: what was paid, and what was not."""
+
+MAILED = frozenset(TYPES) - {"licence.changed", "tokens.set_aside", "tokens.given_back", "plan.changed"}
+"""Notices that are sent by e-mail; webhooks get all of them."""
+
+
+class Notice(Struct, frozen=True, kw_only=True):
+    """What happened. `id`: the organization's entry; `data`: its figures, by the names of the type."""
+
+    id: str
+    type: Type
+    organization: str
+    at: int
+    balance: int
+    data: dict[str, Any]
+
+
+def notice_of(organization: str, entry: e.Entry) -> Notice | None:
+    """The notice that an entry is worth, None for most of them."""
+    found = _read(entry)
+    if found is None:
+        return None
+    kind, data = found
+    return Notice(
+        id=f"{organization}:{entry.seq}",
+        type=kind,
+        organization=organization,
+        at=entry.time,
+        balance=entry.balance + getattr(entry, "brings", 0),
+        data=data,
+    )
+
+
+def _read(entry: e.Entry) -> tuple[Type, dict[str, Any]] | None:
+    if isinstance(entry, e.Warned):
+        return _warning(entry)
+    if isinstance(entry, e.Granted):
+        if entry.origin != "pack" or entry.unit != "token":
+            return None
+        return "purchase.delivered", {
+            "purchase": entry.reference, "tokens": entry.tokens, "expires_at": entry.expires_at, "lot": entry.lot,
+        }  # fmt: skip
+    if isinstance(entry, e.Revoked):
+        if entry.origin == "adjustment" or entry.unit != "token":
+            return None
+        return "tokens.taken_back", {
+            "purchase": entry.reference, "tokens": entry.tokens, "origin": entry.origin,
+        }  # fmt: skip
+    if isinstance(entry, e.Frozen):
+        return (
+            None
+            if entry.again
+            else ("payment.failed", {"failed_at": entry.failed_at, "tokens": entry.tokens})
+        )
+    if isinstance(entry, e.Restored):
+        return "payment.recovered", {"tokens": entry.tokens + entry.brings}
+    return _plan(entry) or _aside(entry)
+
+
+def _warning(entry: e.Warned) -> tuple[Type, dict[str, Any]]:
+    if entry.code == "exhausted":
+        return "balance.exhausted", {}
+    if entry.code in ("percent", "tokens"):
+        return "balance.low", {"code": entry.code, "threshold": entry.threshold}
+    return "tokens.expiring", {
+        "tokens": entry.tokens, "lot": getattr(entry, "lot", None), "expires_at": getattr(entry, "expires_at", None),
+    }  # fmt: skip
+
+
+def _plan(entry: e.Entry) -> tuple[Type, dict[str, Any]] | None:
+    if isinstance(entry, e.PeriodStarted):
+        if entry.unpaid:
+            return None
+        return "period.started", {
+            "plan": entry.plan, "tokens": entry.tokens, "start": entry.start, "end": entry.end,
+        }  # fmt: skip
+    if isinstance(entry, e.StandingChanged):
+        return "licence.changed", {"standing": entry.standing, "off": list(entry.off)}
+    if isinstance(entry, e.OverageBilled):
+        return "overage.billed", {
+            "tokens": entry.tokens, "amount": entry.amount, "currency": entry.currency, "start": entry.start,
+            "end": entry.end,
+        }  # fmt: skip
+    if isinstance(entry, e.PlanChanged):
+        return "plan.changed", {
+            "plan": entry.plan,
+            "before": entry.before,
+            "due": entry.due,
+            "credit": entry.credit,
+        }
+    return None
+
+
+def _aside(entry: e.Entry) -> tuple[Type, dict[str, Any]] | None:
+    kind = e.movement(entry)
+    if kind not in ("set_aside", "give_back"):
+        return None
+    what: Type = "tokens.set_aside" if kind == "set_aside" else "tokens.given_back"
+    return what, {"tokens": entry.tokens, "purchase": getattr(entry, "reference", None)}

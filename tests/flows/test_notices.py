@@ -1,0 +1,210 @@
+"""Notices: who is told what, once, by real e-mail and real signed webhooks (R-PLAN-8, R-PACK-7, R-LIC-1)."""
+
+import json
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from email.message import EmailMessage
+
+import pytest
+
+from tests.support.post import PostOffice, Receiver, post_office, receiver
+from tests.support.shops import World
+from tests.support.stores import SECRET, ok
+from tokentill.flows.notices import WAITS_MS, Notices
+from tokentill.rules import commands as c
+from tokentill.rules.notices import TYPES
+from tokentill.rules.refusals import Refusal
+from tokentill.rules.rows import Contact, Endpoint, Message
+from tokentill.vendors.mail import SmtpMail
+from tokentill.vendors.outbound import HttpOutbound
+from tokentill.vendors.sealing import AesSeal
+
+
+class Telling:
+    """A shop whose clerk tells of everything."""
+
+    def __init__(self, world: World, office: PostOffice, hook: Receiver) -> None:
+        self.world, self.office, self.hook = world, office, hook
+        self.outbound = HttpOutbound(private=True)
+        mail = SmtpMail(office.url, "till@shop.test", "Goals", world.clock)
+        seal = AesSeal(SECRET, "webhooks", secrets.token_bytes)
+        self.notices = Notices(world.shop.means, mail, self.outbound, seal)
+        world.shop.clerk.follow("notices", self.notices.tell)
+        world.shop.clerk.attend(Message, self.notices.send)
+
+    async def write_to(self, email: str = "ann@acme.test", quiet: tuple[str, ...] = ()) -> None:
+        assert isinstance(await self.notices.set_contact("acme", email, "Ann", quiet), Contact)
+
+    async def call(self, organization: str = "acme", events: tuple[str, ...] = ()) -> tuple[Endpoint, str]:
+        added = await self.notices.add_endpoint(organization, self.hook.url, events)
+        assert not isinstance(added, Refusal)
+        return added
+
+    async def buy(self) -> None:
+        world = self.world
+        ordered = await world.place(world.order("acme"))
+        await world.tell(*world.provider.pay(ordered.checkout or ""))
+        await world.settle()
+
+    async def spend(self, tokens: int) -> None:
+        await ok(self.world.ledger, "acme", c.Adjust(tokens=-tokens, reason="spent", actor="test"))
+        await self.world.settle()
+
+    def types(self) -> list[str]:
+        return [json.loads(body)["type"] for _, body in self.hook.got]
+
+    async def states(self) -> list[tuple[str, str, int]]:
+        found = await self.world.rows.find(Message, {}, limit=1000)
+        return sorted((row.channel, row.state, row.tries) for row in found)
+
+
+@pytest.fixture
+async def telling(shop_world: World) -> AsyncIterator[Telling]:
+    async with AsyncExitStack() as stack:
+        office, hook = (
+            await stack.enter_async_context(post_office()),
+            await stack.enter_async_context(receiver()),
+        )
+        made = Telling(shop_world, office, hook)
+        await shop_world.begin("acme")
+        await shop_world.settle()
+        yield made
+        await made.outbound.close()
+
+
+def plain(message: EmailMessage) -> str:
+    part = message.get_body(("plain",))
+    assert part is not None
+    return str(part.get_content())
+
+
+async def test_a_receipt_names_what_was_paid_and_the_balance_after(telling: Telling) -> None:  # R-PACK-7
+    await telling.write_to()
+    await telling.buy()
+    [letter] = telling.office.letters
+    assert (letter["Subject"], letter["To"], telling.office.to) == (
+        "Receipt: 500 tokens", "ann@acme.test", ["ann@acme.test"],
+    )  # fmt: skip
+    text = plain(letter)
+    assert "Paid: $29.00" in text
+    assert "Balance: 700 tokens" in text
+    html = letter.get_body(("html",))
+    assert html is not None
+    assert "$29.00" in html.get_content()
+    assert letter.get_content_type() == "multipart/alternative"
+
+
+async def test_a_low_balance_is_told_once_for_each_crossing(telling: Telling) -> None:  # R-PLAN-8
+    await telling.write_to()
+    for tokens in (159, 1, 1, 29, 1, 9):  # 200 → 41 → 40 → 39 → 10 → 9 → 0: crossings at 20 %, at 10, at 0
+        await telling.spend(tokens)
+    assert telling.office.subjects == [
+        "Your tokens are running low", "Your tokens are running low", "You've used all your tokens",
+    ]  # fmt: skip
+    text = plain(telling.office.letters[0])
+    assert "40 tokens are left." in text
+    assert "Purchase more tokens or wait 31 days for reset." in text
+    assert "https://shop.test/account/buy-credits" in text
+
+
+async def test_payment_failed_and_recovered_are_told(telling: Telling) -> None:  # R-LIC-1, R-LIC-3
+    await telling.write_to(quiet=("payment.failed", "payment.recovered"))
+    await ok(telling.world.ledger, "acme", c.Freeze())
+    await telling.world.settle()
+    await ok(telling.world.ledger, "acme", c.Restore())
+    await telling.world.settle()
+    assert telling.office.subjects == ["Your payment failed"]  # it cannot be turned off, the other was
+    assert "200 tokens are kept for you" in plain(telling.office.letters[0])
+
+
+async def test_nobody_is_written_to_who_gave_no_address(telling: Telling) -> None:  # R-PLAN-8
+    await telling.buy()
+    assert (telling.office.letters, await telling.states()) == ([], [])
+
+
+async def test_webhooks_are_signed_and_told_once(telling: Telling) -> None:  # R-PLAN-8
+    _, secret = await telling.call()
+    _, operators = await telling.call("", ("purchase.delivered",))
+    await telling.buy()
+    assert telling.types() == ["purchase.delivered"] * 2
+    one, two = telling.hook.got
+    telling.hook.got = [one]
+    first = telling.hook.check(secret)
+    telling.hook.got = [two]
+    assert {first, telling.hook.check(operators)} in ({True}, {False})
+    telling.hook.got = [one]
+    assert telling.hook.check(secret) != telling.hook.check(operators)
+    await telling.world.rows.keep_position("notices", "")  # read the journal again from its beginning
+    telling.hook.got = []
+    await telling.world.settle()
+    assert "purchase.delivered" not in telling.types()
+
+
+async def test_what_fails_is_tried_again_and_given_up_in_the_end(telling: Telling) -> None:  # R-PLAN-8
+    await telling.call(events=("purchase.delivered",))
+    telling.hook.status = 500
+    await telling.buy()
+    for wait in WAITS_MS:
+        assert [state for _, state, _ in await telling.states()] == ["pending"]
+        await telling.world.later(wait)
+    assert await telling.states() == [("webhook", "dead", len(WAITS_MS) + 1)]
+    assert len(telling.hook.got) == len(WAITS_MS) + 1
+    assert len({headers["webhook-id"] for headers, _ in telling.hook.got}) == 1
+    assert await telling.world.alerts() == ["undelivered_message"]
+    [dead] = await telling.notices.messages("dead")
+    telling.hook.status = 200
+    await telling.notices.send_again(dead.organization, dead.id)
+    await telling.world.settle()
+    assert await telling.states() == [("webhook", "sent", 1)]
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 404, 429, 500])
+async def test_only_2xx_is_a_yes_and_no_redirect_is_followed(
+    telling: Telling, status: int
+) -> None:  # R-PLAN-8
+    await telling.call(events=("purchase.delivered",))
+    telling.hook.status = status
+    await telling.buy()
+    assert await telling.states() == [("webhook", "pending", 1)]
+    assert len(telling.hook.got) == 1
+
+
+async def test_an_endpoint_that_is_gone_is_switched_off(telling: Telling) -> None:  # R-PLAN-8
+    await telling.call(events=("purchase.delivered",))
+    telling.hook.status = 410
+    await telling.buy()
+    [endpoint] = await telling.notices.endpoints("acme")
+    assert (endpoint.enabled, await telling.states()) == (False, [("webhook", "dead", 1)])
+
+
+@pytest.mark.parametrize(
+    ("answer", "state"),
+    [("451 try later", "pending"), ("550 no such user here", "dead"), ("421 busy", "pending")],
+)
+async def test_a_receiver_that_the_mail_server_refuses(telling: Telling, answer: str, state: str) -> None:
+    await telling.write_to()  # R-PACK-7
+    telling.office.refused_to = answer
+    await telling.buy()
+    assert await telling.states() == [("mail", state, 1)]
+
+
+@pytest.mark.parametrize(
+    "email", ["", "ann", "ann@", "@x.test", "ann@x", "a b@x.test", "a@x.test\nBcc: b@x.test", "<a@x.test>"]
+)
+async def test_what_is_no_address_is_refused(telling: Telling, email: str) -> None:  # R-PACK-7
+    refused = await telling.notices.set_contact("acme", email, "", ())
+    assert isinstance(refused, Refusal)
+    assert refused.detail == "email"
+
+
+async def test_an_unknown_type_is_refused_with_those_there_are(telling: Telling) -> None:  # R-PLAN-8
+    refused = await telling.notices.add_endpoint("acme", telling.hook.url, ("balance.high",))
+    assert isinstance(refused, Refusal)
+    assert all(kind in refused.message for kind in TYPES)
+
+
+async def test_the_secret_of_an_endpoint_is_not_kept_in_plain_text(telling: Telling) -> None:  # R-SALE-8
+    endpoint, secret = await telling.call()
+    assert secret not in endpoint.secret
+    assert secret.removeprefix("whsec_") not in endpoint.secret

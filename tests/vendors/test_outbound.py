@@ -1,0 +1,62 @@
+"""Webhooks reach public addresses only, however a private one is written (R-PLAN-8; CWE-918)."""
+
+import pytest
+
+from tokentill.ports.messages import Undelivered
+from tokentill.vendors.outbound import HttpOutbound, public
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1",
+        "255.255.255.255", "::1", "::", "fe80::1", "fc00::1", "ff02::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1",
+        "64:ff9b::7f00:1", "2002:7f00:1::", "fe80::1%eth0", "not an address",
+    ],
+)  # fmt: skip
+def test_private_addresses(address: str) -> None:
+    assert not public(address)
+
+
+@pytest.mark.parametrize("address", ["1.1.1.1", "93.184.216.34", "2606:4700:4700::1111"])
+def test_public_addresses(address: str) -> None:
+    assert public(address)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "", "ftp://example.com/", "http://example.com/", "https://", "https://user@example.com/", "https://a:b@example.com/",
+        "https://example.com/#x", "https://example.com:22/", "https://example.com:99999/", "https://exa mple.com/",
+        "https://exämple.com/", "https://localhost/", "https://x.localhost/", "https://db.internal/", "https://127.0.0.1/",
+        "https://127.1/", "https://2130706433/", "https://0x7f000001/", "https://0177.0.0.1/", "https://[::1]/",
+        "https://[::ffff:127.0.0.1]/", "https://169.254.169.254/latest/meta-data", "https://10.0.0.1:8443/",
+        "https://example.com/" + "a" * 2_000,
+    ],
+)  # fmt: skip
+async def test_an_address_that_may_not_be_called_is_refused_in_words_and_not_called(url: str) -> None:
+    outbound = HttpOutbound()
+    assert outbound.check(url)
+    with pytest.raises(Undelivered) as caught:
+        await outbound.post(url, b"{}", {})
+    assert caught.value.for_ever
+    await outbound.close()
+
+
+async def test_a_name_that_resolves_to_a_private_address_is_not_reached(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The resolver of this machine knows `localhost` by a second name only where a test may write /etc/hosts, so the
+    resolver itself is asked."""
+    del monkeypatch
+    from tokentill.vendors.outbound import PublicOnly
+
+    with pytest.raises(OSError, match="no public address"):
+        await PublicOnly().resolve("localhost", 443)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://example.com/", "https://example.com:8443/hook?x=1", "https://1.1.1.1/"]
+)
+def test_public_places_may_be_called(url: str) -> None:
+    assert HttpOutbound().check(url) is None
