@@ -356,6 +356,22 @@ async def test_a_voided_order_ends(world: World) -> None:
     assert isinstance(only(await world.told("CHECKOUT.ORDER.VOIDED")), h.Ended)
 
 
+async def test_an_event_of_an_order_that_paypal_forgot_ends_the_checkout(world: World) -> None:
+    purchase = await world.started()
+    world.lab.book.approve(purchase.checkout or "")
+    del world.lab.book.orders[purchase.checkout or ""]
+    fact = only(await world.told())
+    assert isinstance(fact, h.Ended)
+    assert (fact.purchase, fact.checkout) == ("p-1", purchase.checkout)
+
+
+async def test_an_order_that_cannot_be_asked_for_is_no_end(world: World) -> None:
+    purchase = await world.started()
+    world.lab.faults.append(("status", 403))
+    with pytest.raises(VendorRefused):
+        await world.paypal.look(purchase)
+
+
 async def test_a_purchase_without_an_order_is_unknown_to_paypal(world: World) -> None:
     assert await world.paypal.look(world.purchase()) == ()
     assert world.lab.asked == []

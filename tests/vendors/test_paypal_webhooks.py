@@ -372,12 +372,34 @@ async def test_a_certificate_address_that_is_unknown_is_refused_and_one_that_is_
     await world.paypal.event(webhook, NOW)
 
 
-async def test_few_certificates_are_remembered(world: World) -> None:
-    for number in range(2 * certificates.KEPT_MAX):
+async def test_a_flood_of_forged_webhooks_costs_the_true_ones_nothing(world: World) -> None:
+    await world.paypal.event(world.lab.outbox.signed(BODY), NOW)
+    refused: list[type[Exception]] = []
+    for number in range(100):
+        url = f"{world.lab.base}/v1/notifications/certs/CERT-{number}"
+        try:
+            await world.paypal.event(world.lab.outbox.signed(BODY, cert_url=url), NOW)
+        except (BadSignature, VendorDown) as error:
+            refused.append(type(error))
+    assert refused.count(BadSignature) == certificates.FETCHES_MAX - 1
+    assert refused.count(VendorDown) == 100 - (certificates.FETCHES_MAX - 1)
+    asked = len(world.lab.asked)
+    await world.paypal.event(world.lab.outbox.signed(BODY), NOW)
+    assert len(world.lab.asked) == asked, "remembered"
+    world.clock.at += DAY
+    url = f"{world.lab.base}/v1/notifications/certs/CERT-new"
+    with pytest.raises(BadSignature):
+        await world.paypal.event(world.lab.outbox.signed(BODY, cert_url=url), world.clock.at)
+    await world.paypal.event(world.lab.outbox.signed(BODY), world.clock.at)
+
+
+async def test_what_is_remembered_is_bounded(world: World) -> None:
+    for number in range(2 * certificates.BAD_MAX):
+        world.clock.at += 60_000
         url = f"{world.lab.base}/v1/notifications/certs/CERT-{number}"
         with pytest.raises(BadSignature):
-            await world.paypal.event(world.lab.outbox.signed(BODY, cert_url=url), NOW)
-    assert len(world.paypal._certificates._kept) == certificates.KEPT_MAX
+            await world.paypal.event(world.lab.outbox.signed(BODY, cert_url=url), world.clock.at)
+    assert len(world.paypal._certificates._bad) == certificates.BAD_MAX
 
 
 # ---- delivery ----------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from tokentill.rules.rows import Payer, ProviderEvent, Subscription
 from tokentill.vendors.paypal import facts, money, webhooks, wire
 from tokentill.vendors.paypal.certificates import Certificates
 from tokentill.vendors.paypal.client import LIVE, SANDBOX, Client, not_offered
-from tokentill.vendors.paypal.refusals import DECLINES, NOT_APPROVED, TAKEN
+from tokentill.vendors.paypal.refusals import DECLINES, FORGOTTEN, NOT_APPROVED, TAKEN
 
 NAME = "paypal"
 TITLE_MAX = 127
@@ -98,19 +98,15 @@ class PayPal:
         try:
             await self._client.patch(_at("checkout/orders", purchase.checkout), change)
         except VendorRefused as refused:
-            if refused.code not in TAKEN | {"resource_not_found", "invalid_resource_id"}:
+            if refused.code not in TAKEN | FORGOTTEN:
                 raise
 
     async def look(self, purchase: Purchase) -> Sequence[h.AnyHappening]:
         """What PayPal knows of the purchase's order now; an approved one is captured."""
         if purchase.checkout is None:
             return ()
-        try:
-            order = await self._order(purchase.checkout)
-        except VendorRefused as refused:
-            if refused.code not in ("resource_not_found", "invalid_resource_id"):
-                raise
-            # PayPal forgets orders that were never paid.
+        order = await self._known(purchase.checkout)
+        if order is None:
             if purchase.payments:
                 return ()
             return (h.Ended(at=self._clock.now(), purchase=purchase.id, checkout=purchase.checkout),)
@@ -187,8 +183,7 @@ class PayPal:
         area, _, kind = event.type.rpartition(".")
         try:
             if area == "CHECKOUT.ORDER" and kind in ("APPROVED", "COMPLETED", "VOIDED"):
-                named = msgspec.json.decode(told.resource, type=wire.Order)
-                return await self._settled(await self._order(named.id))
+                return await self._of_order(msgspec.json.decode(told.resource, type=wire.Order))
             if event.type == "CHECKOUT.PAYMENT-APPROVAL.REVERSED":
                 return self._reversed_approval(msgspec.json.decode(told.resource, type=wire.Reversal))
             if area == "PAYMENT.CAPTURE" and kind in ("COMPLETED", "DECLINED", "DENIED", "PENDING"):
@@ -221,6 +216,26 @@ class PayPal:
 
     async def _order(self, ident: str) -> wire.Order:
         return await self._client.get(_at("checkout/orders", ident), wire.Order)
+
+    async def _known(self, ident: str) -> wire.Order | None:
+        """The order; None where PayPal has forgotten it, as it does with orders that were never paid."""
+        try:
+            return await self._order(ident)
+        except VendorRefused as refused:
+            if refused.code in FORGOTTEN:
+                return None
+            raise
+
+    async def _of_order(self, told: wire.Order) -> tuple[h.AnyHappening, ...]:
+        """What an event about an order says: the order as it is now, and the event's own where that is gone."""
+        order = await self._known(told.id)
+        if order is not None:
+            return await self._settled(order)
+        paid = facts.of_order(told, self._clock.now())
+        over = h.Ended(
+            at=self._clock.now(), purchase=facts.purchase_of(facts.unit(told).custom_id), checkout=told.id
+        )
+        return paid or (over,)
 
     async def _settled(self, order: wire.Order) -> tuple[h.AnyHappening, ...]:
         """What the order tells, after its money was taken if the customer has approved and nobody closed it."""

@@ -24,6 +24,9 @@ DECLINES = frozenset({
 TAKEN = frozenset({"order_already_captured", "order_already_completed", "order_completed_or_voided"})
 """The order is over already; what became of it is in the order."""
 
+FORGOTTEN = frozenset({"invalid_resource_id", "resource_not_found"})
+"""There is no such object, or none any more."""
+
 NOT_APPROVED = frozenset({"order_not_approved", "order_is_pending_approval"})
 """The customer has not agreed yet."""
 
