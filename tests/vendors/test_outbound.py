@@ -3,7 +3,7 @@
 import pytest
 
 from tokentill.ports.messages import Undelivered
-from tokentill.vendors.outbound import HttpOutbound, public
+from tokentill.vendors.outbound import HttpOutbound, PublicOnly, public
 
 
 @pytest.mark.parametrize(
@@ -43,14 +43,7 @@ async def test_an_address_that_may_not_be_called_is_refused_in_words_and_not_cal
     await outbound.close()
 
 
-async def test_a_name_that_resolves_to_a_private_address_is_not_reached(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The resolver of this machine knows `localhost` by a second name only where a test may write /etc/hosts, so the
-    resolver itself is asked."""
-    del monkeypatch
-    from tokentill.vendors.outbound import PublicOnly
-
+async def test_a_name_that_resolves_to_a_private_address_is_not_reached() -> None:
     with pytest.raises(OSError, match="no public address"):
         await PublicOnly().resolve("localhost", 443)
 
