@@ -90,10 +90,10 @@ DUBIOUS: list[tuple[str, str, str]] = [
     ),
     (
         "always-low",
-        HEAD + FEATURE + PLAN.replace("100", "10"),
+        WHOLE + "[low_balance]\npercent = 100\n",
         (
-            "till.toml:10: plans.pro.tokens: an allowance of 10 is low from the start, since the warning comes at 10; "
-            "write a smaller low_balance.tokens"
+            "till.toml:18: low_balance.percent: every balance is low from the start, "
+            "since the warning comes at the whole allowance; write less than 100"
         ),
     ),
     (
@@ -225,7 +225,7 @@ DUBIOUS: list[tuple[str, str, str]] = [
     ),
     (
         "group-never-off",
-        WHOLE + '[features.x]\ntitle = "X"\ntokens = 1\ngroup = "export"\n',
+        WHOLE + '[features.x]\ntitle = "X"\ntokens = 0\ngroup = "export"\n',
         (
             'till.toml:20: features.x.group: group "export" is no step of the licence, '
             "so it runs on when payment fails; "
@@ -255,6 +255,9 @@ DUBIOUS: list[tuple[str, str, str]] = [
 @pytest.mark.parametrize(("code", "text", "warning"), DUBIOUS)
 def test_what_is_dubious(code: str, text: str, warning: str) -> None:
     found = load(text, "till.toml")[1]
+    if code == "group-never-off":  # which only what costs nothing can be
+        assert [each.code for each in found] == ["feature-free", code]
+        found = found[1:]
     assert [(each.code, each.as_text()) for each in found] == [(code, warning)]
 
 
@@ -286,7 +289,14 @@ def test_every_warning_has_its_case() -> None:
         WHOLE + '[packs.large]\ntitle = "Large"\ntokens = 20\nprice = "11.00"\nmodel = "other"\n',
         HEAD + FEATURE + PLAN + NO_PACKS + PACK + "enabled = false\n",
         HEAD + STARTER + FEATURE + PLAN,
-        HEAD + FEATURE + PLAN.replace("100", "11"),
+        # The fixed number of tokens is not used where the allowance itself is no larger.
+        HEAD + FEATURE + PLAN.replace("100", "10"),
+        HEAD + FEATURE + PLAN.replace("100", "1"),
+        HEAD + FEATURE + PLAN + "[low_balance]\npercent = 99\ntokens = 100\n",
+        HEAD + FEATURE + PLAN.replace("100", '"unlimited"') + "[low_balance]\npercent = 100\n",
+        # What costs tokens is off as long as payment is failed, whichever its group.
+        WHOLE + '[features.x]\ntitle = "X"\ntokens = 1\ngroup = "export"\n',
+        WHOLE + '[features.x]\ntitle = "X"\nmetered = true\ninput_per_1000 = 1\ngroup = "export"\n',
     ],
 )
 def test_what_is_just_not_dubious(text: str) -> None:

@@ -94,7 +94,11 @@ def dubious(catalog: Catalog, data: dict[str, Any], findings: Findings) -> None:
     """Record the warnings, each check in turn, each place once."""
     source = Source(catalog, data)
     said = set()
-    for check in (_limits, _plans, _ranks, _policies, _plan_prices, _packs, _pack_sizes, _features, _licence):
+    checks = (
+        *(_limits, _plans, _ranks, _policies, _plan_prices, _packs, _pack_sizes, _features, _licence),
+        _low_balance,
+    )
+    for check in checks:
         for code, path, wrong, allowed in check(source):
             if (code, path) not in said:
                 said.add((code, path))
@@ -137,8 +141,7 @@ def _limits(source: Source) -> Iterator[Says]:
 
 
 def _plans(source: Source) -> Iterator[Says]:
-    """Plans that sell nothing, or warn from the first moment (R-PLAN-8)."""
-    low = source.catalog.low_balance.tokens
+    """Plans that sell nothing."""
     for plan in source.catalog.plans.values():
         path = f"plans.{plan.id}"
         granted = plan.tokens or plan.unlimited
@@ -151,9 +154,6 @@ def _plans(source: Source) -> Iterator[Says]:
         if plan.exhaustion.wait and not granted:
             wrong = "waiting for the reset is offered, but the reset brings no tokens"
             yield "wait-for-nothing", source.policy(plan, "exhaustion.wait"), wrong, "write wait = false"
-        if low is not None and 0 < plan.tokens <= low:
-            wrong = f"an allowance of {plan.tokens} is low from the start, since the warning comes at {low}"
-            yield "always-low", f"{path}.tokens", wrong, "write a smaller low_balance.tokens"
 
 
 def _ranks(source: Source) -> Iterator[Says]:
@@ -315,14 +315,29 @@ def _features(source: Source) -> Iterator[Says]:
         if feature.id not in reachable:
             allowed = "name it in a plan or in no_plan.features"
             yield "feature-unreachable", path, "no plan runs this feature", allowed
-        if not (feature.tokens or feature.input_per_1000 or feature.output_per_1000):
+        free = not (feature.tokens or feature.input_per_1000 or feature.output_per_1000)
+        if free:
             yield "feature-free", path, "the feature costs nothing", "write its price"
-        if feature.group not in groups:
+        # Whatever costs tokens is off as long as payment is failed, whichever its group (R-LIC-1).
+        if free and feature.id in reachable and feature.group not in groups:
             wrong = f'group "{feature.group}" is no step of the licence, so it runs on when payment fails'
             yield "group-never-off", f"{path}.group", wrong, "add it to licence.steps"
     if catalog.no_plan_features and not buyable(catalog, None):
         wrong = "an organization without a plan may run features but buy no pack"
         yield "no-plan-without-packs", "no_plan.features", wrong, "sell a pack that needs no plan"
+
+
+def _low_balance(source: Source) -> Iterator[Says]:
+    """A warning from the first moment on (R-PLAN-8).
+
+    A fixed number of tokens never is one: it is not used where the allowance itself is no larger. Who has an
+    unlimited plan is never warned.
+    """
+    catalog = source.catalog
+    warned = catalog.no_plan_features or any(not plan.unlimited for plan in catalog.plans.values())
+    if warned and catalog.low_balance.percent == 100:
+        wrong = "every balance is low from the start, since the warning comes at the whole allowance"
+        yield "always-low", "low_balance.percent", wrong, "write less than 100"
 
 
 def _licence(source: Source) -> Iterator[Says]:

@@ -42,7 +42,9 @@ def recommendation_text(
         lack = f" For {span} that leaves you {view.need:,} {many} short."
     if best is None:
         return rate + lack
-    short = "" if best.tokens >= view.need else ", and no pack you can buy now has so many; this is the largest"
+    short = (
+        "" if best.tokens >= view.need else ", and no pack you can buy now has so many; this is the largest"
+    )
     return f"{rate}{lack} This pack brings {best.tokens:,}{short}."
 
 
