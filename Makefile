@@ -53,8 +53,9 @@ bench: venv ## Run the benchmarks; they print ratios
 nightly: venv ## Run the long versions of the random tests too
 	@$(BIN)/python -m pytest -n $(JOBS) --nightly tests
 
-audit: venv ## Look the pinned requirements up among the known vulnerabilities
-	@$(BIN)/pip-audit --strict --require-hashes --disable-pip -r requirements/run.txt
+audit: venv ## Look all pins up among the known vulnerabilities, at pypi.org (SERVICE=osv: osv.dev)
+	@$(BIN)/pip-audit --strict --require-hashes --disable-pip --vulnerability-service $(or $(SERVICE),pypi) \
+		$(addprefix -r ,$(wildcard requirements/*.txt))
 
 lock: ## Renew the pinned requirements; needs uv
 	uv pip compile $(LOCK) pyproject.toml -o requirements/run.txt
