@@ -20,7 +20,7 @@ from msgspec import Meta, Struct
 
 PREFIX = "TOKENTILL_"
 POSTGRES_SCHEMES = ("postgresql://", "postgres://")
-HIDDEN = frozenset({"secret", "key"})
+HIDDEN = frozenset({"secret", "key", "stripe_key", "stripe_webhook_secret", "paypal_secret"})
 """Settings whose value is never shown."""
 
 
@@ -76,6 +76,51 @@ class Settings(Struct, frozen=True, kw_only=True):
             "Only the address of the client is read from it."
         ),
     ] = ""
+    production: Annotated[
+        Literal["yes", "no"],
+        Meta(
+            description="Whether this till takes real money. With `yes` there are no test payments, and PayPal is the "
+            "real one."
+        ),
+    ] = "no"
+    public_url: Annotated[
+        str | None,
+        Meta(
+            description="The address at which customers reach the till's own pages, such as "
+            "`https://pay.example.com`. Default: the address that `serve` listens on."
+        ),
+    ] = None
+    stripe_key: Annotated[
+        str | None, Meta(description="The secret or restricted key of a Stripe account, to be paid there.")
+    ] = None
+    stripe_webhook_secret: Annotated[
+        str | None,
+        Meta(
+            description="The signing secret (`whsec_…`) of the Stripe webhook endpoint; while it is being "
+            "replaced both, separated by a comma."
+        ),
+    ] = None
+    stripe_api_base: Annotated[
+        str | None, Meta(description="Where the Stripe API is, if not at Stripe: for tests.")
+    ] = None
+    paypal_client_id: Annotated[
+        str | None, Meta(description="The client id of a PayPal REST app, to be paid there.")
+    ] = None
+    paypal_secret: Annotated[str | None, Meta(description="The secret of that app.")] = None
+    paypal_webhook_id: Annotated[
+        str | None, Meta(description="The id of the webhook that PayPal sends its events to.")
+    ] = None
+    paypal_api_base: Annotated[
+        str | None,
+        Meta(description="Where the PayPal API is. Default: PayPal itself in production, else its sandbox."),
+    ] = None
+    embedded_payments: Annotated[
+        Literal["auto", "yes", "no"],
+        Meta(
+            description="Whether the till has test payments of its own, in which no money moves; `auto`: "
+            "except in production, where they are refused."
+        ),
+    ] = "auto"
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
         Meta(description="The least serious events that are logged."),

@@ -13,7 +13,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from hashlib import blake2b
 from pathlib import Path
@@ -28,16 +28,17 @@ from tokentill.flows.check import Checks, Features, LayerAnswer, battery, featur
 from tokentill.flows.keys import create_operator_key
 from tokentill.flows.recover import Recovery
 from tokentill.flows.send import Books, Ending, LedgerBooks, Retry, insist
-from tokentill.ports import Clock, Ids, IntentState, JournalRow, Ledger, Page
+from tokentill.ports import Clock, Ids, IntentState, JournalRow, Ledger, Page, Payments
 from tokentill.rules import catalog_file
 from tokentill.rules.catalog import Catalog
 from tokentill.rules.catalog_reader import Finding
-from tokentill.settings import Settings, SettingsError
+from tokentill.settings import PREFIX, Settings, SettingsError
 from tokentill.store.intents import FileIntents, read_all
 from tokentill.web import views
 from tokentill.web.views import CatalogView, JournalLine, JournalView, NewOperatorKey, OperationView
 
 if TYPE_CHECKING:
+    from tokentill.flows.shop import Shop
     from tokentill.web.app import Application
 
 __all__ = [
@@ -55,6 +56,9 @@ SECRET_VARIETY_MIN = 8
 """A secret with fewer different bytes than this is a placeholder that somebody forgot to replace."""
 
 MEMORY = ":memory:"
+
+PAYPAL_BASES = {True: "https://api-m.paypal.com", False: "https://api-m.sandbox.paypal.com"}
+"""Where PayPal is in production, and where it is not."""
 
 log = logging.getLogger(__name__)
 
@@ -220,6 +224,92 @@ def build(settings: Settings, ledger: Ledger) -> Application:
     from tokentill.web.app import build_app  # noqa: PLC0415 whoever does not serve need not load it
 
     return build_app(ledger, secret=secret_of(settings), clock=SystemClock(), ids=SystemIds())
+
+
+class Address:
+    """Where customers reach the till's own pages: as the settings say, else where it turns out to listen."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.url = (settings.public_url or "").rstrip("/")
+
+    def __call__(self) -> str:
+        """The address, without a slash at the end; empty while it is not known."""
+        return self.url
+
+    def listening(self, url: str) -> None:
+        """The till listens at `url`."""
+        self.url = self.url or url
+
+
+def make_shop(
+    settings: Settings,
+    ledger: Ledger,
+    address: Callable[[], str] | None = None,
+    *,
+    clock: Clock | None = None,
+    ids: Ids | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> Shop:
+    """The shop over an open ledger; its clerk is not started. Whoever asks for it closes it.
+
+    Raises `SettingsError` where a payment provider is set up by halves.
+    """
+    from tokentill.flows.means import Means  # noqa: PLC0415 whoever does not sell need not load it
+    from tokentill.flows.shop import open_shop  # noqa: PLC0415 see above
+
+    clock = clock or SystemClock()
+    address = address or Address(settings)
+    means = Means(
+        ledger=ledger,
+        rows=ledger.rows,
+        payments=payments_of(settings, ledger, clock, address),
+        clock=clock,
+        ids=ids or SystemIds(),
+        secret=secret_of(settings),
+        address=address,
+        prices={name: value for name, value in environment.items() if name.endswith("_PRICE_ID")},
+    )
+    return open_shop(means)
+
+
+def payments_of(
+    settings: Settings, ledger: Ledger, clock: Clock, address: Callable[[], str]
+) -> dict[str, Payments]:
+    """The payment providers that are set up, the one that is taken by default first."""
+    found: dict[str, Payments] = {}
+    production = settings.production == "yes"
+    if settings.stripe_key is not None:
+        _needs(settings, "stripe_key", "stripe_webhook_secret")
+        from tokentill.vendors.stripe import StripePayments  # noqa: PLC0415 its SDK is slow to load
+
+        secrets_ = [one.strip() for one in (settings.stripe_webhook_secret or "").split(",") if one.strip()]
+        found["stripe"] = StripePayments(settings.stripe_key, secrets_, clock, base=settings.stripe_api_base)
+    if settings.paypal_client_id is not None:
+        _needs(settings, "paypal_client_id", "paypal_secret", "paypal_webhook_id")
+        from tokentill.vendors.paypal.provider import PayPal  # noqa: PLC0415 as above
+
+        base = settings.paypal_api_base or PAYPAL_BASES[production]
+        client, secret = settings.paypal_client_id, settings.paypal_secret or ""
+        try:
+            found["paypal"] = PayPal(client, secret, settings.paypal_webhook_id or "", base, clock)
+        except ValueError as wrong:
+            raise SettingsError(str(wrong)) from wrong
+    if production and settings.embedded_payments == "yes":
+        raise SettingsError("In production there are no test payments. Leave out embedded_payments.")
+    if not production and settings.embedded_payments != "no":
+        from tokentill.vendors.embedded.provider import Embedded  # noqa: PLC0415 as above
+
+        found["embedded"] = Embedded(ledger.rows, secret_of(settings), clock, address)
+    return found
+
+
+def _needs(settings: Settings, given: str, *needed: str) -> None:
+    """Raise `SettingsError` where `given` is set and one it needs is not."""
+    for name in needed:
+        if getattr(settings, name) is None:
+            raise SettingsError(
+                f"{PREFIX}{given.upper()} is set, but {PREFIX}{name.upper()} is not: it is needed too."
+            )
 
 
 def recovery(settings: Settings, ledger: Ledger) -> Recovery:

@@ -49,7 +49,7 @@ class World:
         provider = provider or self.provider
         means = Means(
             ledger=ledger or self.ledger, rows=rows or self.ledger.rows, payments={provider.name: provider},
-            clock=self.clock, ids=self.ids, secret=SECRET, base_url="https://shop.test", patience=QUICK,
+            clock=self.clock, ids=self.ids, secret=SECRET, address=lambda: "https://shop.test", patience=QUICK,
         )  # fmt: skip
         return open_shop(means)
 

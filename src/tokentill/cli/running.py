@@ -17,7 +17,10 @@ from tokentill.cli.frame import DONE, FOUND, HERE, UNUSABLE, Work, command
 from tokentill.ports import Ledger
 from tokentill.settings import Settings
 
-SERVING = ("secret_file", "host", "port", "drain_seconds", "trusted_proxies", "log_level", "log_format")
+SERVING = (
+    "secret_file", "host", "port", "drain_seconds", "trusted_proxies", "production", "public_url",
+    "embedded_payments", "log_level", "log_format",
+)  # fmt: skip
 
 
 def add(app: typer.Typer) -> None:
@@ -54,16 +57,25 @@ async def _serve(settings: Settings) -> None:
     async with wiring.open_ledger(settings) as ledger:
         fresh = not await ledger.operator_keys()
         app = wiring.build(settings, ledger)
+        address = wiring.Address(settings)
+        shop = wiring.make_shop(settings, ledger, address)
         waiting = wiring.recovery(settings, ledger)
         waiting.wake()
+        shop.clerk.start()
+
+        def ready(url: str) -> None:
+            address.listening(url)
+            _announce(settings, ledger, url, fresh=fresh)
+
         await serve_app(
             app,
             settings.host,
             settings.port,
             drain_seconds=settings.drain_seconds,
             trusted_proxies=settings.trusted_proxies.replace(",", " ").split(),
-            ready=lambda url: _announce(settings, ledger, url, fresh=fresh),
+            ready=ready,
         )
+        await shop.close()
         await waiting.close()
 
 

@@ -44,8 +44,8 @@ class Means:
     clock: Clock
     ids: Ids
     secret: bytes
-    base_url: str = ""
-    """Where the till's own pages are, without a slash at the end; empty where nobody said."""
+    address: Callable[[], str] = str
+    """Where customers reach the till's own pages, without a slash at the end; empty where nobody said."""
     prices: Mapping[str, str] = field(default_factory=dict)
     """Price ids of payment providers, by the names that the environment gives them."""
     patience: Retry = PATIENCE

@@ -255,7 +255,7 @@ def order_for(
 
     def link(path: str) -> str:
         path = path.replace("{purchase}", purchase.id)
-        return f"{means.base_url}{path}" if path.startswith("/") else path
+        return f"{means.address()}{path}" if path.startswith("/") else path
 
     return Order(
         purchase=purchase,

@@ -141,6 +141,22 @@ class Embedded:
 
         await self._change(subscription.ref, end)
 
+    async def renew_as(self, subscription: Subscription, order: Order | None, key: str) -> None:
+        """From the next invoice on bill the order's plan; a cancellation to come is withdrawn."""
+        del key  # saying it twice is saying it
+        before = await self.payment(subscription.ref)
+        if before is None or before.ended:
+            raise VendorRefused("no_subscription", "This subscription has ended. Begin a new one.")
+
+        def renewed(row: EmbeddedPayment) -> EmbeddedPayment:
+            row = replace(row, ends_at=None)
+            if order is None:
+                return row
+            price = order.purchase.list_amount or order.purchase.amount
+            return replace(row, plan=order.purchase.item, recurring=price)
+
+        await self._change(before.id, renewed)
+
     async def event(self, inbound: Inbound, now: int) -> ProviderEvent:
         """The event, if it is ours, unaltered, and not old."""
         stamp, _, given = inbound.headers.get(SIGNATURE, "").partition(",")

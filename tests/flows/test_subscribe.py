@@ -1,0 +1,376 @@
+"""Plans by subscription: begun, renewed, failed, mended, changed and left, in every order of events (R-PLAN-4)."""
+
+import asyncio
+import itertools
+from typing import Any
+
+import pytest
+
+from tests.support.scripted import DOWN, HOUR, MONTH
+from tests.support.shops import World
+from tests.support.stores import ok
+from tokentill.flows.checkout import Ask
+from tokentill.ports import VendorRefused
+from tokentill.rules import commands as c
+from tokentill.rules import happenings as h
+from tokentill.rules.purchases import Purchase, next_step
+from tokentill.rules.receipts import Receipt
+from tokentill.rules.refusals import Code, Refusal
+from tokentill.rules.rows import Subscription
+
+PRO, ENTERPRISE = 14_900, 39_900
+
+
+async def subscribe(world: World, organization: str, plan: str = "pro") -> tuple[Purchase, str]:
+    """An organization on the free plan orders one and pays; the subscription's name at the provider."""
+    ordered = await world.shop.subscribing.start(Ask(organization=organization), plan)
+    assert isinstance(ordered, Purchase), ordered
+    assert ordered.url is not None
+    facts = world.provider.pay(ordered.checkout or "")
+    for fact in facts:
+        await world.tell(fact)
+    await world.settle()
+    return await world.purchase(ordered), list(world.provider.all("subscription"))[-1]
+
+
+async def started(world: World, organization: str = "acme", plan: str = "pro") -> str:
+    await world.begin(organization, plan="starter")
+    _, subscription = await subscribe(world, organization, plan)
+    return subscription
+
+
+async def row(world: World, organization: str = "acme") -> Subscription:
+    found = await world.shop.subscribing.current(organization)
+    assert found is not None
+    return found
+
+
+async def plan_of(world: World, organization: str = "acme") -> str | None:
+    return (await world.account(organization)).state.plan
+
+
+def use(world: World, goals: int, organization: str = "acme") -> Any:
+    return ok(world.ledger, organization, c.Charge(feature="generate_goal", quantity=goals))
+
+
+async def test_a_plan_begins_with_its_first_payment(shop_world: World) -> None:  # R-PLAN-4, R-PACK-2
+    world = shop_world
+    await world.begin("acme", plan="starter")
+    purchase, subscription = await subscribe(world, "acme")
+    assert (purchase.state, purchase.subscription, purchase.kind) == ("delivered", subscription, "plan")
+    assert (await plan_of(world), await world.balance("acme")) == ("pro", 200)
+    period = (await world.account("acme")).state.period
+    assert period is not None
+    assert period.end == world.clock.time + MONTH, "the provider's end wins"
+    standing = await row(world)
+    assert (standing.plan, standing.amount, standing.saved) == ("pro", PRO, "pm_a")
+    assert await world.events() == {"done": 3}
+    await world.clean()
+
+
+async def test_the_first_events_in_every_order(shop_world: World) -> None:  # R-PACK-3
+    """The checkout, the invoice, the standing, an early failure, each twice, with and without our own id."""
+    world = shop_world
+    ends = set()
+    for nth, (order, named) in enumerate(itertools.product(itertools.permutations(range(4)), (True, False))):
+        name = f"org_{nth}"
+        await world.begin(name, plan="starter")
+        world.provider.own_ids = True
+        ordered = await world.shop.subscribing.start(Ask(organization=name), "pro")
+        assert isinstance(ordered, Purchase)
+        paid, invoice, standing = world.provider.pay(ordered.checkout or "")
+        assert isinstance(invoice, h.InvoicePaid)
+        failed = world.provider.failed(invoice.invoice, at=1)
+        facts = [paid, invoice, standing, failed]
+        for place in (*order, *order):
+            fact = facts[place]
+            if not named and place != 0:
+                # Only the checkout says whose it is; the others are found by what it told.
+                fact = type(fact)(**{
+                    field: None if field in ("purchase", "organization") else getattr(fact, field)
+                    for field in fact.__struct_fields__
+                })  # fmt: skip
+            await world.tell(fact, name=f"{nth}-{place}")
+        await world.settle()
+        if not named:
+            # Nothing but its own id joins the checkout to its subscription, so the provider is asked.
+            await world.tell(standing, name=f"{nth}-again")
+            await world.settle()
+        await world.later(10_000)
+        found = await world.purchase(ordered)
+        assert next_step(found) is None
+        account = await world.account(name)
+        current = await row(world, name)
+        ends.add((
+            found.state, found.done, len(found.lots), account.free, account.state.plan, account.state.failed_at,
+            current.plan, current.amount, current.status, current.saved,
+        ))  # fmt: skip
+    assert ends == {("delivered", ("deliver",), 0, 200, "pro", None, "pro", PRO, "active", "pm_a")}
+    assert set(await world.events()) == {"done"}
+    await world.clean()
+
+
+async def test_an_invoice_renews_the_plan_once(shop_world: World) -> None:  # R-PLAN-4, R-PACK-3
+    world = shop_world
+    subscription = await started(world)
+    await use(world, 10)
+    assert await world.balance("acme") == 170
+    await world.later(MONTH)
+    invoice = world.provider.bill(subscription, "cycle")
+    fact = world.provider.fact_of_invoice(invoice)
+    await asyncio.gather(*(world.tell(fact, name=f"event_{nth % 3}") for nth in range(30)))
+    await world.settle()
+    assert await world.balance("acme") == 200
+    [renewal, _] = sorted(await world.purchases("acme"), key=lambda one: one.kind, reverse=True)
+    assert (renewal.kind, renewal.state, renewal.amount) == ("renewal", "delivered", PRO)
+    assert (await row(world)).period_end == world.clock.time + MONTH
+    await world.clean()
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+async def test_failed_then_paid_in_every_order(shop_world: World, order: tuple[int, ...]) -> None:
+    """R-LIC-1, R-LIC-3: it failed twice and was paid; whichever is told first, the end is the same."""
+    world = shop_world
+    subscription = await started(world)
+    await ok(world.ledger, "acme", c.Grant(tokens=500, origin="pack"))
+    await world.later(MONTH)
+    invoice = world.provider.bill(subscription, "cycle")
+    at = world.clock.time
+    facts = [
+        world.provider.failed(invoice, at),
+        world.provider.failed(invoice, at + 1),
+        world.provider.fact_of_invoice(invoice),
+    ]
+    await world.later(10)
+    for place in order:
+        await world.tell(facts[place])
+        await world.settle()
+    renewal = next(one for one in await world.purchases("acme") if one.kind == "renewal")
+    assert (renewal.state, renewal.failed_at is not None) == ("delivered", True)
+    account = await world.account("acme")
+    assert (account.state.failed_at, account.free) == (None, 700)
+    await world.clean()
+
+
+async def test_a_failed_invoice_sets_everything_aside_until_it_is_paid(shop_world: World) -> None:  # R-LIC-1
+    world = shop_world
+    subscription = await started(world)
+    await ok(world.ledger, "acme", c.Grant(tokens=500, origin="pack"))
+    await world.later(MONTH)
+    invoice = world.provider.bill(subscription, "cycle")
+    await world.tell(world.provider.failed(invoice))
+    await world.settle()
+    account = await world.account("acme")
+    assert account.state.failed_at == world.clock.time
+    refused = await world.shop.checkout.buy_pack(Ask(organization="acme"), "token_pack_500")
+    assert isinstance(refused, Refusal)
+    assert refused.code == Code.PAYMENT_FAILED
+    await world.later(3 * 24 * HOUR)
+    await world.tell(world.provider.fact_of_invoice(invoice))
+    await world.settle()
+    account = await world.account("acme")
+    assert (account.state.failed_at, account.free) == (None, 700)
+    await world.clean()
+
+
+@pytest.mark.parametrize("first", [0, 1])
+async def test_nothing_is_restored_while_another_invoice_is_owed(shop_world: World, first: int) -> None:
+    """R-LIC-3."""
+    world = shop_world
+    subscription = await started(world)
+    invoices = []
+    for _ in range(2):
+        await world.later(MONTH)
+        invoices.append(world.provider.bill(subscription, "cycle"))
+        await world.tell(world.provider.failed(invoices[-1]))
+        await world.settle()
+    failed_at = (await world.account("acme")).state.failed_at
+    await world.tell(world.provider.fact_of_invoice(invoices[first]))
+    await world.settle()
+    assert (await world.account("acme")).state.failed_at is not None, "the other is still owed"
+    assert failed_at is not None
+    other = invoices[1 - first]
+    await world.tell(h.InvoiceVoided(at=world.clock.time, subscription=subscription, invoice=other))
+    await world.settle()
+    assert (await world.account("acme")).state.failed_at is None
+    await world.clean()
+
+
+async def test_an_upgrade_takes_effect_at_once_less_the_unused_share(shop_world: World) -> None:  # R-PLAN-4
+    world = shop_world
+    subscription = await started(world)
+    await world.later(MONTH // 2)
+    upgraded = await world.shop.subscribing.start(Ask(organization="acme", key="up"), "enterprise")
+    assert isinstance(upgraded, Purchase)
+    assert (upgraded.state, upgraded.kind, upgraded.credit) == ("delivered", "upgrade", PRO // 2)
+    assert upgraded.amount == ENTERPRISE - PRO // 2
+    assert (await plan_of(world), await world.balance("acme")) == ("enterprise", 2000)
+    standing = await row(world)
+    assert (standing.plan, standing.amount) == ("enterprise", ENTERPRISE)
+    # The webhook of the same invoice, and the same order again, change nothing.
+    invoice = list(world.provider.all("invoice"))[-1]
+    await world.tell(world.provider.fact_of_invoice(invoice))
+    await world.settle()
+    again = await world.shop.subscribing.start(Ask(organization="acme", key="up"), "enterprise")
+    assert isinstance(again, Purchase)
+    assert again.id == upgraded.id
+    assert world.provider.log.count("change_subscription") == 1
+    await world.later(MONTH)
+    await world.tell(world.provider.fact_of_invoice(world.provider.bill(subscription, "cycle")))
+    await world.settle()
+    renewal = next(one for one in await world.purchases("acme") if one.kind == "renewal")
+    assert (renewal.item, renewal.amount, renewal.state) == ("enterprise", ENTERPRISE, "delivered")
+    await world.clean()
+
+
+@pytest.mark.parametrize("lost", ["change_subscription", "change_subscription.answer"])
+async def test_an_upgrade_without_an_answer_is_told_by_its_webhook_or_asked_again(
+    shop_world: World, lost: str
+) -> None:  # R-PACK-3
+    world = shop_world
+    await started(world)
+    world.provider.fail[lost] = [DOWN]
+    upgraded = await world.shop.subscribing.start(Ask(organization="acme"), "enterprise")
+    assert isinstance(upgraded, Purchase)
+    assert upgraded.state == "created"
+    if lost.endswith("answer"):
+        world.provider.own_ids = False
+        await world.tell(world.provider.fact_of_invoice(list(world.provider.all("invoice"))[-1]))
+        await world.settle()
+        assert (await world.purchase(upgraded)).state == "delivered"
+    await world.later(30_000)
+    assert (await world.purchase(upgraded)).state == "delivered"
+    assert (await plan_of(world), await world.balance("acme")) == ("enterprise", 2000)
+    await world.clean()
+
+
+async def test_an_upgrade_that_is_declined_changes_nothing(shop_world: World) -> None:  # R-PLAN-4, R-LIC-1
+    world = shop_world
+    await started(world)
+    world.provider.fail["change_subscription"] = [VendorRefused("card_declined", "The card was declined.")]
+    upgraded = await world.shop.subscribing.start(Ask(organization="acme"), "enterprise")
+    assert isinstance(upgraded, Purchase)
+    assert (upgraded.state, upgraded.problem) == ("failed", "The card was declined.")
+    assert (await plan_of(world), (await world.account("acme")).state.failed_at) == ("pro", None)
+
+
+async def test_a_downgrade_waits_for_the_period_end(shop_world: World) -> None:  # R-PLAN-4
+    world = shop_world
+    subscription = await started(world, plan="enterprise")
+    reply = await world.shop.subscribing.downgrade("acme", "pro")
+    assert isinstance(reply, Receipt), reply
+    assert (await plan_of(world), (await row(world)).next_plan) == ("enterprise", "pro")
+    await world.later(MONTH)
+    await world.tell(world.provider.fact_of_invoice(world.provider.bill(subscription, "cycle")))
+    await world.settle()
+    renewal = next(one for one in await world.purchases("acme") if one.kind == "renewal")
+    assert (renewal.item, renewal.amount, renewal.state) == ("pro", PRO, "delivered")
+    assert (await plan_of(world), await world.balance("acme")) == ("pro", 200)
+    standing = await row(world)
+    assert (standing.plan, standing.amount, standing.next_plan) == ("pro", PRO, None)
+    higher = await world.shop.subscribing.downgrade("acme", "enterprise")
+    assert isinstance(higher, Refusal)
+    assert higher.code == Code.NOT_POSSIBLE
+    await world.clean()
+
+
+async def test_leaving_ends_with_the_period_and_can_be_withdrawn(shop_world: World) -> None:  # R-PLAN-4
+    world = shop_world
+    subscription = await started(world)
+    assert isinstance(await world.shop.subscribing.cancel("acme"), Receipt)
+    assert (await row(world)).ends_at == world.clock.time + MONTH
+    assert (await world.account("acme")).state.scheduled
+    assert isinstance(await world.shop.subscribing.resume("acme"), Receipt)
+    assert (await row(world)).ends_at is None
+    assert not (await world.account("acme")).state.scheduled
+    assert world.provider.all("subscription")[subscription]["ends"] is False
+    nothing = await world.shop.subscribing.resume("acme")
+    assert isinstance(nothing, Refusal)
+    assert nothing.code == Code.NOT_POSSIBLE
+    assert isinstance(await world.shop.subscribing.cancel("acme"), Receipt)
+    await world.later(MONTH)
+    await world.tell(world.provider.standing(subscription, status="canceled", ended=True))
+    await world.settle()
+    await ok(world.ledger, "acme", c.Tick())
+    assert (await plan_of(world), await world.balance("acme")) == (None, 0)
+    assert await world.shop.subscribing.current("acme") is None
+    await world.clean()
+
+
+async def test_moving_to_a_free_plan_ends_the_subscription(shop_world: World) -> None:  # R-PLAN-4
+    world = shop_world
+    subscription = await started(world)
+    assert isinstance(await world.shop.subscribing.downgrade("acme", "starter"), Receipt)
+    assert world.provider.all("subscription")[subscription]["ends"] is True
+    # The provider tells of the end a moment before the account's own period is over.
+    await world.later(MONTH - 1_000)
+    await world.tell(world.provider.standing(subscription, status="canceled", ended=True))
+    await world.later(2_000)
+    await ok(world.ledger, "acme", c.Tick())
+    assert await plan_of(world) == "starter"
+    await world.clean()
+
+
+async def test_what_the_provider_did_by_itself_reaches_the_account(shop_world: World) -> None:  # R-PLAN-4
+    world = shop_world
+    subscription = await started(world)
+    ends = world.clock.time + MONTH
+    await world.later(10)
+    await world.tell(world.provider.standing(subscription, ends_at=ends))
+    await world.settle()
+    assert (await world.account("acme")).state.scheduled
+    await world.later(10)
+    await world.tell(world.provider.standing(subscription))
+    await world.settle()
+    assert not (await world.account("acme")).state.scheduled
+    # An invoice stays unpaid until the provider gives up: the debt is gone with the subscription.
+    await ok(world.ledger, "acme", c.Grant(tokens=500, origin="pack"))
+    await world.later(MONTH)
+    invoice = world.provider.bill(subscription, "cycle")
+    await world.tell(world.provider.failed(invoice))
+    await world.settle()
+    assert (await world.account("acme")).state.failed_at is not None
+    await world.later(10)
+    await world.tell(world.provider.standing(subscription, status="canceled", ended=True))
+    await world.settle()
+    account = await world.account("acme")
+    assert (account.state.plan, account.state.failed_at, account.free) == (None, None, 500)
+    await world.clean()
+
+
+@pytest.mark.parametrize("verb", ["cancel", "downgrade"])
+async def test_a_change_whose_provider_is_away_is_made_later(
+    shop_world: World, verb: str
+) -> None:  # R-PLAN-4
+    world = shop_world
+    await started(world, plan="enterprise")
+    call = "end_subscription" if verb == "cancel" else "renew_as"
+    world.provider.fail[call] = [DOWN]
+    subscribing = world.shop.subscribing
+    reply = await (subscribing.cancel("acme") if verb == "cancel" else subscribing.downgrade("acme", "pro"))
+    assert isinstance(reply, Refusal)
+    assert (reply.code, reply.detail) == (Code.CHECKOUT_FAILED, "provider_down")
+    busy = await subscribing.cancel("acme")
+    assert isinstance(busy, Refusal)
+    assert busy.code == Code.NOT_POSSIBLE
+    world.restart()
+    await world.later(10_000)
+    standing = await row(world)
+    assert standing.change is None
+    assert (standing.next_plan, standing.ends_at is None) == (
+        (None, False) if verb == "cancel" else ("pro", True)
+    )
+    assert (await world.account("acme")).state.scheduled
+
+
+async def test_a_plan_without_a_subscription_is_the_accounts_own(shop_world: World) -> None:  # R-PLAN-4
+    world = shop_world
+    await world.begin("acme", plan="enterprise")
+    assert isinstance(await world.shop.subscribing.downgrade("acme", "pro"), Receipt)
+    assert (await world.account("acme")).state.scheduled
+    assert isinstance(await world.shop.subscribing.resume("acme"), Receipt)
+    assert world.provider.log == []
+    for plan, code in (("nothing", Code.UNKNOWN_PLAN), ("enterprise", Code.NOT_POSSIBLE)):
+        reply = await world.shop.subscribing.downgrade("acme", plan)
+        assert isinstance(reply, Refusal)
+        assert reply.code == code
