@@ -15,7 +15,7 @@ from tokentill.rules.catalog import DAY_MS, Cycle
 from tokentill.rules.periods import period_at
 from tokentill.rules.rows import EmbeddedPayment
 
-RETRY_DAYS = (3, 5, 7)
+RETRY_DAYS = (3, 5, 7, 14, 21)
 """Days after the first failure on which an invoice is tried again."""
 
 

@@ -1,0 +1,76 @@
+"""The test clock: run an organization through a year of resets, invoices and failures in seconds.
+
+Only for an account that was opened on a simulated clock, and only where the embedded provider takes the money.
+Its time stands still until it is moved here, and is moved from one deadline to the next: to the next invoice of a
+subscription, which is then billed (or fails, and is tried again), or to where it shall stand. Everything due in
+between happens in the account itself, in order, at its own moment (design idea 4).
+
+Requirement ids: R-PLAN-4, R-LIC-1, R-LIC-3, R-PLAT-1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from msgspec import Struct
+
+from tokentill.ports import EmbeddedPayments, Ids, Inbound, Ledger
+from tokentill.rules import commands as c
+from tokentill.rules.catalog import DAY_MS
+from tokentill.rules.refusals import Refusal
+from tokentill.rules.rows import EmbeddedPayment
+
+Deliver = Callable[[str, Inbound], Awaitable[object]]
+
+STOPS_MAX = 2_000
+"""Invoices and tries in one move; enough for a century of months."""
+
+STEP_MS = 365 * DAY_MS
+"""An account's clock moves no further in one step."""
+
+
+class Moved(Struct, frozen=True):
+    """Where the clock stands now, and how many invoices were billed or tried on the way."""
+
+    time: int
+    invoices: int
+
+
+class TestClock:
+    """Moves simulated clocks; `deliver` takes an event in and returns when the account knows of it."""
+
+    __test__ = False  # it is no test, whatever its name begins with
+
+    def __init__(self, ledger: Ledger, provider: EmbeddedPayments, deliver: Deliver, ids: Ids) -> None:
+        self._ledger = ledger
+        self._provider = provider
+        self._deliver = deliver
+        self._ids = ids
+
+    async def advance(self, organization: str, to: int) -> Moved | Refusal:
+        """Move the clock to `to` (epoch ms). Refused for accounts on the real clock, and backwards."""
+        invoices = 0
+        for _ in range(STOPS_MAX):
+            account = await self._ledger.account(organization)
+            now = to if account is None else account.state.time
+            due = await self._next(organization, to)
+            stop = min(to, now + STEP_MS) if due is None else max(now, due[0])
+            stop = min(stop, now + STEP_MS)
+            moved = await self._ledger.submit(
+                c.Envelope(organization, c.Advance(to=stop), self._ids.operation())
+            )
+            if isinstance(moved, Refusal):
+                return moved
+            if due is not None and due[0] <= stop:
+                invoices += 1
+                for event in (await self._provider.renew(due[1], stop)).events:
+                    await self._deliver(self._provider.name, event)
+            elif stop >= to:
+                break
+        return Moved(to, invoices)
+
+    async def _next(self, organization: str, to: int) -> tuple[int, str] | None:
+        """When a subscription is billed next, up to `to`, and which."""
+        found = await self._ledger.rows.find(EmbeddedPayment, {"organization": organization}, limit=1_000)
+        due = [(row.next_at, row.id) for row in found if row.next_at is not None and not row.ended]
+        return min((one for one in due if one[0] <= to), default=None)

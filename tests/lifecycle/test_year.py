@@ -1,0 +1,227 @@
+"""A year of S1's example customers on a simulated clock, the figures worked out by hand (R-PLAN-4, R-PACK-1, R-LIC-1).
+
+Preset `analysis`: Starter $39.99 for 50 tokens every 30 days, packs 25/$25, 50/$45, 100/$80. A year is 12 periods.
+"""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.desk import preset, without_limits
+from tests.support.shops import World
+from tests.support.stores import SECRET, Store, ok
+from tokentill.flows.shop import Ask
+from tokentill.flows.testclock import Moved, TestClock
+from tokentill.ports import Inbound, Paying
+from tokentill.rules import commands as c
+from tokentill.rules.balance import Balance, balance
+from tokentill.rules.catalog import DAY_MS
+from tokentill.rules.purchases import Purchase
+from tokentill.rules.refusals import Code, Refusal
+from tokentill.vendors.embedded.provider import Embedded
+
+GOOD, ONCE, DECLINED = "4242424242424242", "4000000000000341", "4000000000000002"
+FEATURE = "suite_analyzer"
+PERIOD = 30 * DAY_MS
+
+
+class Year(World):
+    """One organization on a clock of its own."""
+
+    def __init__(self, store: Store, ledger: Any) -> None:
+        embedded: Any = Embedded(ledger.rows, SECRET, store.clock, lambda: "http://till.test")
+        super().__init__(store, ledger, embedded)
+        self.embedded: Embedded = embedded
+        self.clockwork = TestClock(ledger, embedded, self.take, self.ids)
+        self.start = store.clock.now()
+
+    async def take(self, provider: str, inbound: Inbound) -> None:
+        event = await self.shop.webhooks.receive(provider, inbound)
+        assert event is not None
+        await self.shop.webhooks.process(event)
+
+    async def deliver(self, paying: Paying) -> None:
+        for event in paying.events:
+            await self.take("embedded", event)
+
+    async def pay(self, purchase: Purchase | Refusal, card: str = GOOD) -> Purchase:
+        assert isinstance(purchase, Purchase), purchase
+        await self.deliver(await self.embedded.pay(purchase.checkout or "", card))
+        return await self.purchase(purchase)
+
+    async def subscribe(self, plan: str = "starter", card: str = GOOD) -> Purchase:
+        await ok(self.ledger, "acme", c.Open(plan=None, simulated=True))
+        return await self.pay(await self.shop.subscribing.start(Ask(organization="acme"), plan), card)
+
+    async def buy(self, pack: str) -> Purchase:
+        bought = await self.pay(await self.shop.checkout.buy_pack(Ask(organization="acme"), pack))
+        assert bought.state == "delivered"
+        return bought
+
+    async def use(self, tokens: int) -> int:
+        """Use so many analyses; how many were refused."""
+        refused = 0
+        for _ in range(tokens):
+            reply = await self.ledger.submit(
+                c.Envelope("acme", c.Charge(feature=FEATURE, user="u"), self.ids.operation())
+            )
+            refused += isinstance(reply, Refusal)
+        return refused
+
+    async def advance(self, days: int) -> Moved:
+        account = await self.account("acme")
+        moved = await self.clockwork.advance("acme", account.state.time + days * DAY_MS)
+        assert isinstance(moved, Moved), moved
+        await self.settle()
+        return moved
+
+    async def stand(self) -> Balance:
+        return balance(await self.account("acme"), self.ledger.catalog)
+
+    async def paid(self) -> int:
+        """Everything that was paid, in cents."""
+        return sum(row.amount for row in await self.purchases("acme") if row.paid_at is not None)
+
+    async def off(self) -> list[str]:
+        page = await self.ledger.journal("acme", None, 500)
+        assert page is not None
+        return [
+            getattr(row.entry, "standing", "")
+            for row in reversed(page.rows)
+            if hasattr(row.entry, "standing")
+        ]
+
+
+@pytest.fixture(params=["memory", "postgres"])
+async def year(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Year]:
+    url = request.getfixturevalue("postgres_url") if request.param == "postgres" else ":memory:"
+    store = Store(request.param, url)
+    made = Year(store, await store.open(catalog=without_limits(preset("analysis"))))
+    yield made
+    await made.clean()
+    await made.shop.close()
+    await store.close()
+
+
+async def test_steady_steve_buys_a_small_pack_twice(year: Year) -> None:  # R-PACK-1, R-PLAN-4
+    """50 a period, 55 in two of them: 12 x $39.99 + 2 x $25 = $529.88. Of 50 pack tokens 10 are used, 40 stay."""
+    await year.subscribe()
+    for period in range(12):
+        if period in (3, 8):
+            await year.buy("token_pack_25")
+            assert await year.use(55) == 0
+        else:
+            assert await year.use(50) == 0
+        if period < 11:
+            assert (await year.advance(30)).invoices == 1
+    stand = await year.stand()
+    assert (await year.paid(), stand.remaining, stand.monthly) == (12 * 3999 + 2 * 2500, 40, 50)
+
+
+async def test_seasonal_sam_buys_two_large_packs_in_november(year: Year) -> None:  # R-PACK-1, readings
+    """30 in 11 periods and 200 in one: 12 x $39.99 + 2 x $80 = $639.88, $560.00 less than 12 x $99.99."""
+    await year.subscribe()
+    for period in range(12):
+        if period == 10:
+            await year.buy("token_pack_100")
+            await year.buy("token_pack_100")
+            over = await year.shop.checkout.buy_pack(Ask(organization="acme"), "token_pack_25")
+            assert isinstance(over, Refusal)
+            assert over.code == Code.PACK_LIMIT  # two in 24 hours, on the account's own clock (R-PACK-4)
+        assert await year.use(200 if period == 10 else 30) == 0
+        if period < 11:
+            await year.advance(30)
+    assert await year.paid() == 12 * 3999 + 2 * 8000 == 12 * 9999 - 56_000
+    assert (await year.stand()).remaining == 20 + 50  # 50 - 30 of the plan, 200 - 150 of the packs
+
+
+async def test_project_based_paula_buys_the_pack_that_is_enough(year: Year) -> None:  # R-PACK-1, readings
+    """80 in one period: 30 beyond the plan, so the pack of 50 for $45: 12 x $39.99 + $45 = $524.88."""
+    await year.subscribe()
+    for period in range(12):
+        if period == 5:
+            assert await year.use(80) == 30
+            await year.buy("token_pack_50")
+            assert await year.use(30) == 0
+        if period < 11:
+            await year.advance(30)
+    assert (await year.paid(), (await year.stand()).remaining) == (12 * 3999 + 4500, 50 + 20)
+
+
+async def test_every_period_begins_where_the_last_ended(year: Year) -> None:  # R-PLAN-4
+    await year.subscribe()
+    first = await year.stand()
+    assert first.period_start is not None
+    for number in range(1, 13):
+        await year.advance(30)
+        stand = await year.stand()
+        assert (stand.period_start, stand.reset_at, stand.remaining, stand.renewal_due) == (
+            first.period_start + number * PERIOD, first.period_start + (number + 1) * PERIOD, 50, False,
+        )  # fmt: skip
+
+
+async def test_a_payment_that_fails_sets_aside_and_another_card_restores(year: Year) -> None:
+    """R-LIC-1, R-LIC-2, R-LIC-3: AI off at once, sync off on day 15, everything back when the money comes."""
+    first = await year.subscribe(card=ONCE)
+    await year.buy("token_pack_25")
+    await year.use(10)
+    await year.advance(30)
+    stand = await year.stand()
+    assert (stand.standing, stand.remaining, stand.set_aside) == ("past_due", 0, 25)
+    refused = await year.ledger.submit(
+        c.Envelope("acme", c.Charge(feature=FEATURE, user="u"), year.ids.operation())
+    )
+    assert isinstance(refused, Refusal)
+    assert (refused.code, refused.message) == (Code.LICENCE, "Update payment to restore AI")
+    await year.advance(1)
+    assert (await year.stand()).standing == "grace"
+    now = (await year.account("acme")).state.time
+    await year.deliver(await year.embedded.change_card(first.subscription or "", GOOD, now))
+    stand = await year.stand()
+    assert (stand.standing, stand.remaining, stand.set_aside) == ("active", 75, 0)
+    assert await year.paid() == 2 * 3999 + 2500
+
+
+async def test_a_debt_that_is_never_paid_ends_offline_with_the_packs_kept(
+    year: Year,
+) -> None:  # R-LIC-2, R-LIC-3
+    await year.subscribe(card=ONCE)
+    await year.buy("token_pack_25")
+    await year.advance(30 + 15)
+    stand = await year.stand()
+    assert (stand.standing, stand.remaining, stand.set_aside) == ("offline", 0, 25)
+    await year.advance(
+        7
+    )  # the last try failed on day 21: the subscription is over, and nothing is owed for it
+    stand = await year.stand()
+    assert (stand.standing, stand.plan, stand.remaining, stand.set_aside) == ("active", None, 25, 0)
+    assert await year.use(1) == 1  # packs need a plan in this catalog
+
+
+async def test_an_upgrade_pays_the_difference_and_starts_a_full_period(
+    year: Year,
+) -> None:  # R-PLAN-4, readings
+    """After 10 of 30 days: $99.99 less two thirds of $39.99 ($26.66) is $73.33, and 150 new tokens at once."""
+    await year.subscribe()
+    await year.use(50)
+    await year.advance(10)
+    upgraded = await year.shop.subscribing.start(Ask(organization="acme"), "professional")
+    assert isinstance(upgraded, Purchase), upgraded
+    await year.settle()
+    stand = await year.stand()
+    assert (upgraded.amount, stand.plan, stand.remaining) == (7333, "professional", 150)
+    await year.advance(30)
+    assert await year.paid() == 3999 + 7333 + 9999
+    assert (await year.stand()).remaining == 150
+
+
+async def test_a_clock_on_real_time_cannot_be_moved(year: Year) -> None:  # R-PLAN-4
+    await ok(year.ledger, "real", c.Open(plan=None))
+    refused = await year.clockwork.advance("real", year.start + DAY_MS)
+    assert isinstance(refused, Refusal)
+    assert refused.code == Code.NOT_POSSIBLE
+    unknown = await year.clockwork.advance("nobody", year.start + DAY_MS)
+    assert isinstance(unknown, Refusal)
+    assert unknown.code == Code.UNKNOWN_ORGANIZATION
