@@ -9,7 +9,17 @@ from msgspec.structs import replace
 
 from tests.support.desk import DAY, Desk, ms, preset, without_limits
 from tokentill.rules import commands as c
-from tokentill.rules.burn import Burn, Supply, burn_of, horizon, lacking, later_resets, resets, supply_of
+from tokentill.rules.burn import (
+    Burn,
+    Supply,
+    burn_of,
+    by_day,
+    horizon,
+    lacking,
+    later_resets,
+    resets,
+    supply_of,
+)
 from tokentill.rules.catalog_shop import Recommend
 
 ANALYSIS = without_limits(preset("analysis"))
@@ -36,6 +46,16 @@ def test_the_burn_rate_of_s1() -> None:
     )
     assert Burn(50, 14 * DAY).over(DAY) == Fraction(25, 7)
     assert burn_of(desk.account, (3, 0, 0), desk.now) == Burn(3, 3 * DAY)
+
+
+def test_the_history_is_of_whole_days() -> None:
+    # R-PACK-6: 24 hours each, counted back from now; the day that the account was opened on only if it is whole
+    now = 10 * DAY + 5
+    charges = [(0, 100), (5, 1), (DAY, 2), (9 * DAY + 4, 4), (9 * DAY + 5, 8), (10 * DAY, 16), (now, 32)]
+    assert by_day(charges, 0, now, 30) == (3, 0, 0, 0, 0, 0, 0, 0, 4, 24)
+    assert by_day(charges, 0, now, 2) == (4, 24)
+    assert by_day(charges, 9 * DAY, now, 30) == (24,)
+    assert by_day(charges, 10 * DAY, now, 30) == ()
 
 
 def test_without_a_period_and_without_history_nothing_is_known() -> None:

@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from tests.support.desk import HOUR, MINUTE, change_plan, ms, preset
+from tests.support.desk import HOUR, MINUTE, Desk, change_plan, ms, preset, without_limits
+from tokentill.rules import commands as c
 from tokentill.rules.catalog import Catalog, Exhaustion
 from tokentill.rules.catalog_shop import Checkout, Rollout
 from tokentill.rules.refusals import Code
-from tokentill.rules.selling import Shopper, limit_refusal, pack_refused, slot_free_at, slots_left
+from tokentill.rules.selling import Shopper, limit_refusal, open_ways, pack_refused, slot_free_at, slots_left
 
 GOALS = preset("goals")
 NOW = ms("2026-03-15T12:00")
@@ -106,6 +107,21 @@ def test_no_limit() -> None:
     free = replace(GOALS, checkout=Checkout(packs_max=None))
     many = shopper(slots=(NOW + 1,) * 50)
     assert (slots_left(free, many, NOW), slot_free_at(free, many, NOW)) == (None, None)
+
+
+# R-PACK-9, R-PLAN-7: what is switched off is not offered as a way out either; waiting always is
+def test_ways_out_that_are_open() -> None:
+    desk = Desk(without_limits(GOALS), "pro")
+    desk.charge("generate_goal", quantity=66)
+    refusal = desk.no(c.Charge(feature="generate_goal", user="ann"))
+
+    def kinds(**more: Any) -> list[str]:
+        return [way.kind for way in open_ways(GOALS, shopper(**more), refusal.ways_out, NOW)]
+
+    assert kinds() == ["pack", "pack", "upgrade", "wait"]
+    assert kinds(switched_off=frozenset({"packs"})) == ["upgrade", "wait"]
+    assert kinds(switched_off=frozenset({"plans", "pack:token_pack_500"})) == ["pack", "wait"]
+    assert kinds(slots=(NOW + 1, NOW + 1)) == ["upgrade", "wait"]
 
 
 def test_what_a_refusal_says() -> None:

@@ -93,6 +93,12 @@ def test_one_method_for_several_organizations() -> None:
     ]
 
 
+def test_an_alert_of_several_organizations_is_nobodys_own() -> None:
+    [shared] = alerts(ANALYSIS, bought(paid()), Seen(organizations=3), NOW)
+    [twice] = alerts(ANALYSIS, bought(paid(), paid("pi_2")), Seen(), NOW)
+    assert (shared.organization, twice.organization) == ("", "acme")
+
+
 def test_what_the_catalog_does_not_list_raises_nothing() -> None:
     quiet = replace(ANALYSIS, alerts=(AlertRule("dispute"),))
     row = bought(paid(), paid("pi_2"), h.Suspected(at=NOW, payment="pi_1", warning="w1"))

@@ -12,7 +12,7 @@ Requirement ids: R-PACK-5, R-PACK-6.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 
 from msgspec import Struct
@@ -44,6 +44,20 @@ class Supply(Struct, frozen=True):
     plan: int
     other: int
     allowance: int | None
+
+
+def by_day(charges: Iterable[tuple[int, int]], since: int, now: int, most: int) -> tuple[int, ...]:
+    """Tokens charged on each whole day of 24 hours before `now`, oldest first: at most `most` days, none before `since`.
+
+    `charges` are times and tokens; `since` is when the account was opened.
+    """
+    days = min(most, max(0, now - since) // DAY_MS)
+    sums = [0] * days
+    for at, tokens in charges:
+        ago = (now - at - 1) // DAY_MS if at < now else days
+        if ago < days:
+            sums[days - 1 - ago] += tokens
+    return tuple(sums)
 
 
 def burn_of(account: Account, charged: Sequence[int], now: int) -> Burn:

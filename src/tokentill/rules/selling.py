@@ -12,11 +12,13 @@ Requirement ids: R-PACK-1, R-PACK-4, R-PACK-9, R-LIC-1.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from msgspec import Struct
 
 from tokentill.rules.catalog import HOUR_MS, Catalog, Pack, Plan
 from tokentill.rules.exhaustion import next_plan_up, packs_for, upgrade_ways
-from tokentill.rules.refusals import Code, Refusal
+from tokentill.rules.refusals import Code, Refusal, WayOut
 from tokentill.rules.rollout import PLACES, offered
 
 
@@ -150,6 +152,22 @@ def pack_refused(catalog: Catalog, shopper: Shopper, pack: Pack, now: int) -> Re
         or over_limit(catalog, shopper, now)
         or payment_failed(shopper)
         or not_for_plan(catalog, shopper, pack)
+    )
+
+
+def open_ways(catalog: Catalog, shopper: Shopper, ways: Sequence[WayOut], now: int) -> tuple[WayOut, ...]:
+    """The ways out without those that are closed to the shopper now: packs it cannot buy, plans that are switched off.
+
+    A refusal of the account names every way that the catalog has; rollout, switches and the limit are known here.
+    """
+    packs = catalog.packs
+    return tuple(
+        way
+        for way in ways
+        if not (way.kind == "upgrade" and "plans" in shopper.switched_off)
+        and not (
+            way.kind == "pack" and way.id in packs and pack_refused(catalog, shopper, packs[way.id], now)
+        )
     )
 
 

@@ -58,7 +58,8 @@ def alerts(catalog: Catalog, purchase: Purchase, seen: Seen, now: int) -> tuple[
             found.append(
                 Alert(
                     id=f"{pattern}:{cause}",
-                    organization=purchase.organization,
+                    # What several organizations have part in is nobody's own, so that it is raised once.
+                    organization="" if pattern == "shared_method" else purchase.organization,
                     created_at=now,
                     code=pattern,
                     text=text,
