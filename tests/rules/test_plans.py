@@ -208,25 +208,6 @@ def test_overage_is_billed_at_period_end() -> None:
     assert desk.view().overage_amount == 0
 
 
-# R-LED-7: overage given back after it was billed is taken off the next bill, and never makes one negative
-def test_overage_given_back_after_its_bill() -> None:
-    desk = Desk(starter(exhaustion=Exhaustion(overage=Overage(price=150))), "starter")
-    operation = desk.ok(c.Charge(feature="suite_analyzer", user="ann", quantity=60)).operation
-    desk.until("2025-01-31")
-    told = desk.ok(c.Refund(operation=operation, tokens=10))
-    assert (told.amount, desk.view().overage_credit) == (1500, 1500)
-    for period_end, used, bill, left in [
-        ("2025-03-02", 54, (0, 600), 900),
-        ("2025-04-01", 60, (600, 900), 0),
-    ]:
-        desk.charge("suite_analyzer", quantity=used)
-        desk.until(period_end)
-        assert desk.view().overage_credit == left
-        bills = [(entry.amount, entry.credit) for entry in desk.journal if isinstance(entry, e.OverageBilled)]
-        assert bills[-1] == bill
-    assert desk.replayed().dump() == desk.account.dump()
-
-
 # R-LED-3 over a reset: overage of a hold counts where it is settled
 def test_a_held_overage_is_charged_to_the_period_it_ends_in() -> None:
     desk = Desk(starter(exhaustion=Exhaustion(overage=Overage(price=150))), "starter")

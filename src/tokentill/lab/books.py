@@ -26,6 +26,7 @@ class BookLot(Struct):
     revoked: int = 0
     lapsed: bool = False
     aside: bool = False
+    warn_at: int | None = None
 
     @property
     def available(self) -> int:

@@ -36,8 +36,8 @@ BOUGHT_PRIORITY = 10
 LOT_KEPT_MS = 400 * 86_400_000
 """A lot with nothing left in it is kept this long after it was granted, for refunds; then only its sums are."""
 
-RANK_HOLD, RANK_LOT, RANK_STAGE, RANK_PERIOD = range(4)
-"""Order of what is due in the same millisecond: holds give back before lots lapse before the reset."""
+RANK_HOLD, RANK_LOT, RANK_STAGE, RANK_PERIOD, RANK_WARN = range(5)
+"""Order of what is due in the same millisecond: holds give back before lots lapse before the reset; warnings last."""
 
 
 class Misfit(Exception):
@@ -161,6 +161,8 @@ class State(Struct, omit_defaults=True):
     """Tokens that roll over into the next period that is paid; what an unpaid one could not bring."""
     overage_credit: int = 0
     """Minor units of overage that was billed and then given back; the next bill is less by them."""
+    expiring: dict[int, int] = field(default_factory=dict)
+    """When it will be warned that a lot expires, by the lot's number, until that was done."""
     set_aside_at: int | None = None
     """Since when bought lots do not age, where that is later than `failed_at`: the failure was told late."""
 
@@ -240,6 +242,7 @@ class Account:
             for lot in state.lots.values()
             if lot.expires_at is not None and not lot.lapsed and lot.priority != PLAN_PRIORITY
         ]
+        timers += [(at, RANK_WARN, number) for number, at in state.expiring.items()]
         if state.stage_at is not None:
             timers.append((state.stage_at, RANK_STAGE, 0))
         if (due := self.period_due()) is not None:
@@ -285,6 +288,10 @@ class Account:
             return lot is not None and not lot.lapsed and lot.expires_at == time and state.failed_at is None
         if rank == RANK_STAGE:
             return state.stage_at == time
+        if rank == RANK_WARN:
+            lot = state.lots.get(ident)  # type: ignore[arg-type]  # the rank says it is an int
+            pending = lot is not None and state.expiring.get(lot.id) == time and state.failed_at is None
+            return pending and lot is not None and lot.available > 0
         return self.period_due() == time
 
     def period_due(self) -> int | None:
@@ -349,3 +356,4 @@ class Account:
                 state.dropped = [a + b for a, b in zip(state.dropped, sums, strict=True)]
             del state.lots[lot.id]
             state.aside.pop(lot.id, None)
+            state.expiring.pop(lot.id, None)

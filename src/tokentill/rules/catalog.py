@@ -214,10 +214,14 @@ class Costs(Struct, frozen=True):
 
 
 class LowBalance(Struct, frozen=True):
-    """When the customer is warned (R-PLAN-8). None switches a threshold off."""
+    """When the customer is warned (R-PLAN-8). None switches a threshold off.
+
+    `expiring_days`: so many days before what is left of a bought lot expires.
+    """
 
     percent: int | None = 20
     tokens: int | None = 10
+    expiring_days: int | None = 7
 
 
 class Texts(Struct, frozen=True):

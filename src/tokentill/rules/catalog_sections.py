@@ -164,7 +164,11 @@ def _per_million(table: Table, key: str, times: int, code: str) -> int:
 
 def low_balance(table: Table) -> LowBalance:
     """When the customer is warned (R-PLAN-8)."""
-    low = LowBalance(table.limit("percent", 20, 1, 100), table.limit("tokens", 10, 1, TOKENS_MAX))
+    low = LowBalance(
+        table.limit("percent", 20, 1, 100),
+        table.limit("tokens", 10, 1, TOKENS_MAX),
+        table.limit("expiring_days", 7, 1, DAYS_MAX),
+    )
     table.end()
     return low
 

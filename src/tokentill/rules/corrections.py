@@ -18,7 +18,7 @@ from tokentill.rules.catalog import TOKENS_MAX
 from tokentill.rules.receipts import Receipt, receipt
 from tokentill.rules.refusals import Code, Refusal
 from tokentill.rules.turn import Turn, bad_amount
-from tokentill.rules.warnings import warn
+from tokentill.rules.warnings import expiry_warning, warn
 
 Reply = Receipt | Refusal
 
@@ -105,17 +105,20 @@ def grant(turn: Turn, command: c.Grant) -> Reply:
 def add_lot(turn: Turn, command: c.Grant, fields: dict[str, object]) -> e.Granted:
     """Emit the grant of a lot as `command` describes it; `fields` are the entry's own."""
     token = command.unit == "token"
+    of_plan = command.origin in ("plan", "rollover")
+    warn_at = None if of_plan or not token else expiry_warning(turn, command.expires_at)
     entry = e.Granted(
         **{**fields, "balance": turn.account.free + (command.tokens if token else 0)},  # type: ignore[arg-type]  # a stamp
         tokens=command.tokens,
         lot=turn.state.lot_next,
         origin=command.origin,
-        priority=PLAN_PRIORITY if command.origin in ("plan", "rollover") else BOUGHT_PRIORITY,
+        priority=PLAN_PRIORITY if of_plan else BOUGHT_PRIORITY,
         expires_at=command.expires_at,
         unit=command.unit,
         reference=command.reference,
         reason=command.reason,
         actor=command.actor,
+        warn_at=warn_at,
     )
     turn.emit(entry)
     return entry

@@ -144,8 +144,7 @@ class Released(Base, frozen=True, kw_only=True, tag="release"):
 class Refunded(Base, frozen=True, kw_only=True, tag="refund"):
     """`tokens` of the charge `key` given back (R-LED-7): `returned` to their lots, `lapsed` lots that had expired.
 
-    `beyond` tokens and their `amount` are taken off the period's overage; `credited` minor units of it were
-    billed already, so that the next bill is less by them.
+    `beyond` tokens and their `amount` are taken off the period's overage.
     """
 
     returned: Moves = ()
@@ -153,7 +152,6 @@ class Refunded(Base, frozen=True, kw_only=True, tag="refund"):
     beyond: int = 0
     beyond_kind: Beyond | None = None
     amount: int = 0
-    credited: int = 0
 
 
 class Revoked(Base, frozen=True, kw_only=True, tag="revoke"):
@@ -217,16 +215,12 @@ class PeriodStarted(Base, frozen=True, kw_only=True, tag="reset"):
 
 
 class OverageBilled(Base, frozen=True, kw_only=True, tag="overage"):
-    """The closed period's overage: `tokens` for `amount` minor units, due with the next invoice (Option B).
-
-    `credit`: what was given back of earlier bills, taken off already.
-    """
+    """The closed period's overage: `tokens` for `amount` minor units, due with the next invoice (Option B)."""
 
     amount: int
     currency: str
     start: int
     end: int
-    credit: int = 0
 
 
 class PlanChanged(Base, frozen=True, kw_only=True, tag="plan"):

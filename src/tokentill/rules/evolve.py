@@ -18,6 +18,7 @@ from tokentill.rules.account import (
     PLAN_PRIORITY,
     RANK_HOLD,
     RANK_LOT,
+    RANK_WARN,
     Account,
     Hold,
     Lot,
@@ -78,6 +79,9 @@ def _return(account: Account, lot: Lot, tokens: int) -> None:
         raise Misfit(f"{tokens} tokens returned to lot {lot.id}, which has lapsed")
     if lot.available == 0:
         account.list_lot(lot)
+        warn_at = account.state.expiring.get(lot.id)
+        if warn_at is not None:
+            account.push(warn_at, RANK_WARN, lot.id)
     lot.available += tokens
     if lot.id in account.state.aside:
         account.aside += tokens
@@ -143,6 +147,9 @@ def _granted(account: Account, entry: e.Granted) -> None:
         state.unpaid = False
     if entry.expires_at is not None and entry.priority != PLAN_PRIORITY:
         account.push(entry.expires_at, RANK_LOT, entry.lot)
+        if entry.warn_at is not None:
+            state.expiring[entry.lot] = entry.warn_at
+            account.push(entry.warn_at, RANK_WARN, entry.lot)
 
 
 def _plan_lot_lives(state: State) -> bool:
@@ -275,12 +282,16 @@ def _expired(account: Account, entry: e.Expired) -> None:
         _draw(account, number, tokens).expired += tokens
     for number in entry.lots:
         _lot(account.state, number).lapsed = True
+        account.state.expiring.pop(number, None)
     if entry.carried:
         account.state.carried = entry.carried
 
 
 def _warned(account: Account, entry: e.Warned) -> None:
-    account.state.warned[entry.code] = entry.threshold
+    if entry.lot is None:
+        account.state.warned[entry.code] = entry.threshold
+    elif account.state.expiring.pop(entry.lot, None) is None:
+        raise Misfit(f"lot {entry.lot} is not waiting to be warned of")
 
 
 def _noted(account: Account, entry: e.Advanced | e.Late | e.Reviewed) -> None:

@@ -287,7 +287,7 @@ def _carry(plan: Plan | None, unspent: int) -> int:
 
 
 def bill_overage(turn: Turn) -> None:
-    """Put the running period's overage on the bill, if there is any (Option B), less what was given back since the last."""
+    """Put the running period's overage on the bill (Option B), less what was given back since the last."""
     state = turn.state
     if state.overage_tokens == 0 or state.period is None:
         return

@@ -8,7 +8,7 @@ Requirement ids: R-PLAN-4, R-PLAN-5, R-PLAN-6, R-LIC-1, R-LIC-2, R-LIC-3.
 from __future__ import annotations
 
 from tokentill.rules import entries as e
-from tokentill.rules.account import RANK_LOT, RANK_STAGE, Account, Misfit, Period
+from tokentill.rules.account import RANK_LOT, RANK_STAGE, RANK_WARN, Account, Misfit, Period
 
 
 def period_started(account: Account, entry: e.PeriodStarted) -> None:
@@ -103,6 +103,9 @@ def restored(account: Account, entry: e.Restored) -> None:
         listed = lot.available > 0 and lot.unit == "token"
         if listed:
             account.unlist_lot(lot)
+        if number in state.expiring:
+            state.expiring[number] += expires_at - (lot.expires_at or 0)
+            account.push(state.expiring[number], RANK_WARN, number)
         lot.expires_at = expires_at
         if listed:
             account.list_lot(lot)

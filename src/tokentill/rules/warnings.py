@@ -6,6 +6,9 @@ Thresholds: a share of the plan's allowance (of the newest lot without a plan), 
 nothing left. A crossing warns once; rising above the threshold arms it again, and so does a change of plan
 (`evolve`). An unlimited plan never runs low; a plan that brings no tokens is measured like none.
 
+Bought tokens that end are warned of some days before, once for each lot; like bought lots themselves the warning
+waits while payment is failed.
+
 Requirement ids: R-PLAN-8.
 """
 
@@ -17,7 +20,7 @@ from msgspec import Struct
 
 from tokentill.rules import entries as e
 from tokentill.rules.account import Account, State
-from tokentill.rules.catalog import Catalog, Pack
+from tokentill.rules.catalog import DAY_MS, Catalog, Pack
 from tokentill.rules.exhaustion import pack_way, packs_for
 from tokentill.rules.periods import days_left
 from tokentill.rules.refusals import WayOut
@@ -38,6 +41,29 @@ def thresholds(turn: Turn) -> tuple[tuple[Literal["percent", "tokens", "exhauste
         found.append(("tokens", low.tokens))
     found.append(("exhausted", 0))
     return tuple(found)
+
+
+def expiry_warning(turn: Turn, expires_at: int | None) -> int | None:
+    """When it is to be warned that a lot expires; None where it does not, or is too short for a warning."""
+    days = turn.catalog.low_balance.expiring_days
+    if expires_at is None or days is None or expires_at - days * DAY_MS <= turn.now:
+        return None
+    return expires_at - days * DAY_MS
+
+
+def warn_expiring(turn: Turn, number: int) -> None:
+    """Put on the record that what is left of a bought lot expires soon; once for each lot."""
+    lot = turn.state.lots[number]
+    turn.emit(
+        e.Warned(
+            **turn.stamp(),
+            tokens=lot.available,
+            code="expiring",
+            threshold=0,
+            lot=number,
+            expires_at=lot.expires_at,
+        )
+    )
 
 
 def warn(turn: Turn) -> None:

@@ -7,7 +7,7 @@ from tokentill.lab.naive.notebook import Answer, LotNote, Notebook, UseNote
 from tokentill.rules.catalog import TOKENS_MAX, Plan
 
 LOT_KEPT_MS = 400 * DAY_MS
-HOLD, LOT, LADDER, PERIOD = range(4)
+HOLD, LOT, LADDER, PERIOD, WARN = range(5)
 
 
 def catch_up(book: Notebook, now: int) -> None:
@@ -24,6 +24,9 @@ def catch_up(book: Notebook, now: int) -> None:
             for lot in book.lots:
                 if lot.number == number:
                     lot.lapsed = True
+        elif what == WARN:
+            book.lots[number - 1].warn_at = None
+            book.warnings.append(("expiring", 0, number))
         elif what == LADDER:
             book.standing = standing(book, time)
         else:
@@ -48,7 +51,7 @@ def warn(book: Notebook) -> None:
     for code, threshold in thresholds.items():
         if threshold is not None and left <= threshold and code not in book.warned:
             book.warned[code] = threshold
-            book.warnings.append((code, threshold))
+            book.warnings.append((code, threshold, None))
 
 
 def rearm(book: Notebook) -> None:
@@ -64,6 +67,11 @@ def _coming(book: Notebook) -> list[tuple[int, int, int, str]]:
             (lot.expires_at, LOT, lot.number, "")
             for lot in book.lots
             if lot.expires_at is not None and not lot.of_plan and not lot.lapsed
+        ]
+        coming += [
+            (lot.warn_at, WARN, lot.number, "")
+            for lot in book.lots
+            if lot.warn_at is not None and book.left_in(lot) > 0
         ]
     else:
         rungs = ["past_due", "grace", "offline"]
@@ -279,6 +287,10 @@ def add_lot(book: Notebook, tokens: int, origin: str, expires_at: int | None, un
         tokens=tokens,
         of_plan=origin in ("plan", "rollover"),
     )
+    days = book.catalog.low_balance.expiring_days
+    if expires_at is not None and days is not None and unit == "token" and not lot.of_plan:
+        early = expires_at - days * DAY_MS
+        lot.warn_at = early if early > book.now else None
     of_a_plan = any(each.origin == "plan" and not each.lapsed for each in book.lots)
     if origin == "plan" or not (of_a_plan or unit == "money" or origin in ("refund", "rollover")):
         book.measure = tokens

@@ -48,6 +48,8 @@ class LotNote(Struct):
     """Empty and given so long ago that only its sums are kept."""
     spent_before: int = 0
     reference: str | None = None
+    warn_at: int | None = None
+    """When the customer is told that it will expire, until that was done."""
     aside: bool = False
     """A refund or a dispute about it is in progress."""
 
@@ -131,8 +133,8 @@ class Notebook:
         self.measure = 0
         """What a low balance is a share of: the plan's allowance, else what the newest bought lot brought."""
         self.warned: dict[str, int] = {}
-        self.warnings: list[tuple[str, int]] = []
-        """Low-balance warnings: code and threshold."""
+        self.warnings: list[tuple[str, int, int | None]] = []
+        """Low-balance warnings: code, threshold, and the lot that expires."""
         self.bills: list[tuple[int, int, int]] = []
         """Overage billed at a period's end: tokens, minor units, the period's start."""
         self.alerts: list[tuple[str, int, int]] = []
