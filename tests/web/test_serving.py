@@ -8,7 +8,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import pytest
@@ -18,6 +18,7 @@ from tokentill.flows.keys import create_operator_key
 from tokentill.ports import Ledger
 from tokentill.settings import Settings
 from tokentill.web.app import Application, build_app
+from tokentill.web.asgi import EXCHANGE, Receive, Scope, Send
 from tokentill.web.protocol import HEAD_BYTES_MAX
 from tokentill.web.serving import listen, new_event_loop, serving, url_of
 from tokentill.wiring import open_ledger
@@ -287,3 +288,61 @@ def test_the_loop_to_serve_under_is_a_loop() -> None:
     loop = new_event_loop()
     assert loop.run_until_complete(asyncio.sleep(0, 7)) == 7
     loop.close()
+
+
+class WithoutExchange:
+    """The application as a server that is not ours would call it: through the events of ASGI alone."""
+
+    def __init__(self, app: Application) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":  # the application has one already
+            for step in ("startup", "shutdown"):
+                await receive()
+                await send({"type": f"lifespan.{step}.complete"})
+            return
+        scope.pop(EXCHANGE)
+        await self.app(scope, receive, send)
+
+    async def drain(self, seconds: float) -> bool:
+        """As the application does."""
+        return await self.app.drain(seconds)
+
+
+PIECES = {
+    "a read": ["GET {org}/balance HTTP/1.1\r\n{auth}\r\n"],
+    "only its head": ["HEAD {org}/balance HTTP/1.1\r\n{auth}\r\n"],
+    "the last": ["GET {org}/balance HTTP/1.1\r\nconnection: close\r\n{auth}\r\n"],
+    "of old": ["GET {org}/balance HTTP/1.0\r\n{auth}\r\n"],
+    "a problem": ["GET /v1/organizations/nobody/balance HTTP/1.1\r\n{auth}\r\n"],
+    "no key": ["GET {org}/balance HTTP/1.1\r\nhost: x\r\n\r\n"],
+    "a body": ["POST {org}/grants HTTP/1.1\r\n{auth}content-length: 8\r\n\r\n", '{{"c":12}}'],
+    "a body in pieces": ["POST {org}/grants HTTP/1.1\r\n{auth}content-length: 8\r\n\r\n", '{{"c"', ":12}}"],
+    "a body in chunks": [
+        'POST {org}/grants HTTP/1.1\r\n{auth}transfer-encoding: chunked\r\n\r\n4\r\n{{"c"\r\n',
+        "4\r\n:12}}\r\n0\r\n\r\n",
+    ],
+    "a body when asked": [
+        "POST {org}/grants HTTP/1.1\r\n{auth}expect: 100-continue\r\ncontent-length: 2\r\n\r\n", "{{}}",
+    ],
+    "two at once": ["GET {org}/balance HTTP/1.1\r\n{auth}\r\n" * 2],
+}  # fmt: skip
+END = "GET /the/end HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+
+
+@pytest.mark.parametrize("pieces", PIECES.values(), ids=PIECES)
+async def test_the_short_way_answers_as_the_events_do(pieces: list[str], till: Till) -> None:
+    auth = f"host: x\r\nauthorization: Bearer {till.key}\r\ncontent-type: application/json\r\n"
+    answers = []
+    async with serving(cast("Application", WithoutExchange(till.app))) as other:
+        for url in (till.url, other):
+            reader, writer = await connect(url)
+            for piece in (*pieces, END):
+                writer.write(piece.format(org=ORG, auth=auth).encode())
+                await asyncio.sleep(0.02)
+            answer = (await reader.read()).decode()
+            writer.close()
+            answers.append(sorted(line for line in answer.splitlines() if not line.startswith("date")))
+    assert answers[0] == answers[1]
+    assert len(answers[0]) > 5

@@ -22,7 +22,7 @@ import structlog
 from tokentill.ports import Clock, Ids, Ledger, StoreDown
 from tokentill.rules import commands as c
 from tokentill.web import names, problems
-from tokentill.web.asgi import Answer, Asgi, Message, Receive, Scope, Send
+from tokentill.web.asgi import EXCHANGE, Answer, Asgi, Exchange, Message, Receive, Scope, Send
 from tokentill.web.call import Call, Head, idempotency_key, is_json, read_body
 from tokentill.web.gate import Gate
 from tokentill.web.limiter import Limiter
@@ -74,7 +74,9 @@ class Application:
                 status = await self._page(scope, receive, send)
             else:
                 answer = await self._answer(node, segments, scope, receive)
-                await answer.send(send)
+                exchange: Exchange | None = scope.get(EXCHANGE)
+                if exchange is None or not exchange.send(answer):
+                    await answer.send(send)
                 status = answer.status
             telemetry.answered(place, status, self._timer() - started)
         finally:
@@ -127,7 +129,7 @@ class Application:
             raise problems.invalid("A header that names one thing stands twice.")
         body = b""
         if bound.has_body:
-            body = await read_body(receive, head.length)
+            body = await read_body(scope.get(EXCHANGE), receive, head.length)
             if body and not is_json(head.content_type):
                 raise _unsupported()
         call = Call(bound.params(segments), operator)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from typing_extensions import override
@@ -15,8 +15,8 @@ else:
 
 
 __all__ = [
-    "CLOSE", "JSON", "NO_STORE", "PROBLEM_JSON", "Answer", "Asgi", "Headers", "Message", "Receive", "Scope",
-    "Send", "override",
+    "CLOSE", "EXCHANGE", "JSON", "NO_STORE", "PROBLEM_JSON", "Answer", "Asgi", "Exchange", "Headers", "Message",
+    "Receive", "Scope", "Send", "override",
 ]  # fmt: skip
 
 Scope = MutableMapping[str, Any]
@@ -30,6 +30,9 @@ JSON = (b"content-type", b"application/json")
 PROBLEM_JSON = (b"content-type", b"application/problem+json")
 NO_STORE = (b"cache-control", b"no-store")
 CLOSE = (b"connection", b"close")
+
+EXCHANGE = "tokentill.exchange"
+"""Where the scope has an `Exchange`, if the server is ours."""
 
 
 class Answer:
@@ -57,3 +60,15 @@ class Answer:
         headers = [self.content_type, length, NO_STORE, *self.headers]
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": self.body})
+
+
+class Exchange(Protocol):
+    """The short way between our own server and the application. Whatever it cannot do goes through ASGI's events."""
+
+    def body(self) -> bytes | None:
+        """The request's body if all of it is there, as it mostly is."""
+        ...
+
+    def send(self, answer: Answer) -> bool:
+        """Send the answer whole; False if it has to go the ordinary way."""
+        ...

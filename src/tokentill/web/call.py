@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from tokentill.ports import OperatorKey
 from tokentill.web import names, problems
-from tokentill.web.asgi import Message, Receive
+from tokentill.web.asgi import Exchange, Message, Receive
 from tokentill.web.problems import Halt
 
 BODY_BYTES_MAX = 64 * 1024
@@ -70,17 +70,16 @@ class Head:
         )
 
 
-async def read_body(receive: Receive, declared: bytes | None) -> bytes:
+async def read_body(exchange: Exchange | None, receive: Receive, declared: bytes | None) -> bytes:
     """The whole body, at most 64 KiB; `declared` is the content-length header.
 
     How long it may take is the server's to say (`tokentill.web.protocol`).
     """
     if declared is not None and (not declared.isdigit() or int(declared[:20]) > BODY_BYTES_MAX):
         raise _too_large()
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if message.get("more_body") or message["type"] == "http.disconnect":
-        body = await _read_on(receive, message)
+    body = None if exchange is None else exchange.body()
+    if body is None:
+        body = await _read_on(receive, await receive())
     if len(body) > BODY_BYTES_MAX:
         raise _too_large()
     return body
@@ -123,6 +122,7 @@ def _once(pairs: list[tuple[str, Any]]) -> None:
 
 
 _scan = json.JSONDecoder(object_pairs_hook=_once).decode
+_loosely = msgspec.json.Decoder().decode
 
 
 def decode(decoder: msgspec.json.Decoder[Body], body: bytes) -> Body:
@@ -134,8 +134,10 @@ def decode(decoder: msgspec.json.Decoder[Body], body: bytes) -> Body:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         detail = "The body is not JSON in UTF-8. Nothing was changed. Correct it and send it again."
         raise Halt(problems.plain(400, "malformed_json", detail)) from None
-    if body.count(b":") > 1:
-        # msgspec lets the last of two equal names win; what a body says twice is not what it means.
+    colons = body.count(b":")
+    # msgspec lets the last of two equal names win; what a body says twice is not what it means. As many colons as
+    # names: no name stands twice, and none is further inside. Only otherwise is it worth a look at each.
+    if colons > 1 and colons != len(_loosely(body)):
         _scan(body.decode())
     return value
 

@@ -8,12 +8,16 @@ refused, and so are "." and "..", which clients and proxies resolve away in a pa
 from __future__ import annotations
 
 import unicodedata
+from functools import lru_cache
 
 NAME_CHARS_MAX = 128
 KEY_CHARS_MAX = 255
 TEXT_CHARS_MAX = 200
+_REMEMBERED = 4_096
+"""So many names are not looked at again; most requests name somebody who was named a moment ago."""
 
 
+@lru_cache(_REMEMBERED)
 def fault(name: str) -> str | None:
     """What is wrong with a name, None if nothing is."""
     if not name or len(name) > NAME_CHARS_MAX:

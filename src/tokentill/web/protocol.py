@@ -3,20 +3,61 @@
 httptools bounds neither the size of a request's head nor the time a request takes to arrive. Here both are:
 a head that grows beyond `HEAD_BYTES_MAX` gets 431, a request that is not whole `REQUEST_SECONDS_MAX` after
 it began (or after the connection did) gets 408, and what is not HTTP at all gets 400, each as a problem.
+
+What is there whole need not go through the events of ASGI, which cost a tenth of a request: an `Exchange` in the
+scope gives the body and takes the answer at once.
 """
 
 from __future__ import annotations
 
 import asyncio
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from tokentill.web import problems
-from tokentill.web.asgi import Answer, override
+from tokentill.web.asgi import EXCHANGE, NO_STORE, Answer, override
 
 REQUEST_SECONDS_MAX = 15.0
 HEAD_BYTES_MAX = 32 * 1024
 """Request line and headers together."""
+
+
+class Exchange:
+    """The short way between the server and the application, for one request; see `tokentill.web.asgi.Exchange`."""
+
+    __slots__ = ("_cycle",)
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+
+    def body(self) -> bytes | None:
+        """The request's body, as `receive` would give it, if all of it is there."""
+        cycle = self._cycle
+        if cycle.more_body or cycle.disconnected or cycle.response_complete or cycle.waiting_for_100_continue:
+            return None
+        body = bytes(cycle.body)
+        cycle.body = bytearray()
+        cycle.message_event.clear()
+        return body
+
+    def send(self, answer: Answer) -> bool:
+        """Send an answer of our usual headers, as two calls of `send` would; False if it has to go that way."""
+        cycle = self._cycle
+        if cycle.response_started or cycle.disconnected or cycle.flow.write_paused or not cycle.keep_alive:
+            return False
+        if answer.headers or cycle.scope["method"] == "HEAD":
+            return False
+        cycle.response_started = cycle.response_complete = True
+        cycle.waiting_for_100_continue = False
+        usual = b"".join([b"%b: %b\r\n" % field for field in cycle.default_headers])
+        head = b"%b%b%b: %b\r\n%b: %b\r\ncontent-length: %d\r\n\r\n"
+        body = answer.body
+        cycle.transport.write(
+            head % (STATUS_LINE[answer.status], usual, *answer.content_type, *NO_STORE, len(body)) + body
+        )
+        cycle.message_event.set()
+        cycle.on_response()
+        return True
 
 
 class Protocol(HttpToolsProtocol):
@@ -73,6 +114,7 @@ class Protocol(HttpToolsProtocol):
         """The head is whole."""
         self._in_head = False
         super().on_headers_complete()
+        self.scope[EXCHANGE] = Exchange(self.cycle)  # type: ignore[literal-required]  # ASGI leaves room
 
     @override
     def on_message_complete(self) -> None:
