@@ -287,3 +287,18 @@ def test_nothing_is_said_that_is_not_so(
 
 
 DEPLETED = s1()
+
+
+def test_while_the_next_invoice_is_waited_for_nothing_is_reckoned() -> None:
+    # R-PLAN-4: the period goes on after its end, and nobody knows until when
+    desk = s1()
+    period = desk.account.state.period
+    assert period is not None
+    shopper = Shopper(organization="acme", plan="starter")
+    found = pack_offers(ANALYSIS, desk.account, shopper, period.end + 5, charged=BY_DAY)
+    assert (found.need, found.days, found.until) == (0, 0, period.end + 5)
+    assert found.reason == "You used 50 tokens in 14 days, 3.6 a day."
+    asked = pack_offers(ANALYSIS, desk.account, shopper, period.end + 5, charged=BY_DAY, missing=10)
+    assert asked.recommended == "token_pack_25"
+    assert asked.upgrade is not None
+    assert asked.upgrade.comparison.upgrade.now == 9999

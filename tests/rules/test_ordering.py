@@ -112,7 +112,7 @@ def test_why_a_pack_cannot_be_ordered() -> None:
     nowhere = replace(ORDER, provider="cash")
     steps = [
         no(order_pack(CODES, worst, nowhere, "gone", "nonsense")),
-        no(order_pack(CODES, worst, nowhere, "token_pack_25")),
+        no(order_pack(CODES, worst, nowhere, "token_pack_25", "nonsense")),
         no(order_pack(CODES, worst, ORDER, "token_pack_25", "nonsense")),
         no(order_pack(CODES, worst, ORDER, "token_pack_25")),
         no(order_pack(CODES, replace(worst, switched_off=frozenset()), ORDER, "token_pack_25")),

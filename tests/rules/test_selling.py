@@ -97,7 +97,7 @@ def test_the_limit_says_when_there_is_room() -> None:
     assert refusal.layer == "abuse"
     assert refusal.message == (
         "An organization can buy 2 packs in 24 hours, and an open checkout counts. The next can be bought in "
-        "1 hour and 30 minutes, or at once when an open checkout is paid or left and its time has passed."
+        "1 hour and 30 minutes, or as soon as an open checkout is cancelled."
     )
     one = replace(GOALS, checkout=Checkout(packs_max=1, packs_window_ms=90 * MINUTE))
     assert limit_refusal(one, 1).message.startswith("An organization can buy 1 pack in 90 minutes")

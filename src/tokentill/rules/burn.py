@@ -85,7 +85,7 @@ def horizon(account: Account, catalog: Catalog, now: int) -> int:
     look = catalog.recommend
     period = account.state.period
     if look.horizon_days is None and period is not None:
-        return period.end
+        return max(now, period.end)  # the end has passed where the next invoice is waited for
     return now + (look.horizon_days or look.history_days) * DAY_MS
 
 

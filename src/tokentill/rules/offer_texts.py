@@ -30,11 +30,8 @@ def recommendation_text(
     else:
         rate = "There is no use yet to reckon from."
     if not view.need:
-        return (
-            f"{rate} At this rate what you have, {there:,} {many}, lasts {span}."
-            if view.burn.tokens
-            else rate
-        )
+        lasts = f" At this rate what you have, {there:,} {many}, lasts {span}."
+        return rate + (lasts if view.burn.tokens and days else "")
     if missing and view.need == missing:
         rate = f"What you want to do needs {missing:,} {many} more than you have."
         lack = ""
@@ -107,7 +104,7 @@ def _ways(catalog: Catalog, up: Plan, found: Comparison, days: int) -> list[str]
 
 def _until(way: Way, code: str, days: int) -> str:
     """What the way costs until the horizon, where that is another amount."""
-    if way.horizon == way.now:
+    if way.horizon == way.now or not days:
         return ""
     amount = format_amount(abs(way.horizon), code)
     if way.horizon < 0:

@@ -69,13 +69,11 @@ def order_pack(
     if pack is None or not shown(catalog, shopper, pack):
         return unknown_pack(catalog, shopper, pack_id)
     deal = terms(catalog, pack, order.now, code, uses, shopper.bought)
-    free = isinstance(deal, Refusal) or deal.price <= 0
-    refused = None if free else _unknown_provider(order)
-    if refused is None and isinstance(deal, Refusal):
-        refused = deal
+    if isinstance(deal, Refusal):
+        return _unknown_provider(order) or deal
+    refused = _unknown_provider(order) if deal.price > 0 else None
     refused = refused or pack_refused(catalog, shopper, pack, order.now)
-    if refused is not None or isinstance(deal, Refusal):
-        assert refused is not None
+    if refused is not None:
         return refused
     return _purchase(
         catalog,

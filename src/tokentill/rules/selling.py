@@ -112,7 +112,7 @@ def limit_refusal(catalog: Catalog, wait_ms: int) -> Refusal:
     return Refusal(
         Code.PACK_LIMIT,
         f"An organization can buy {packs} in {window}, and an open checkout counts. The next can be bought in "
-        f"{_span(wait_ms)}, or at once when an open checkout is paid or left and its time has passed.",
+        f"{_span(wait_ms)}, or as soon as an open checkout is cancelled.",
         retry_after_ms=max(1, wait_ms),
     )
 
