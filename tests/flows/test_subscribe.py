@@ -5,6 +5,7 @@ import itertools
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tests.support.scripted import DOWN, HOUR, MONTH
 from tests.support.shops import World
@@ -81,15 +82,12 @@ async def test_the_first_events_in_every_order(shop_world: World) -> None:  # R-
         paid, invoice, standing = world.provider.pay(ordered.checkout or "")
         assert isinstance(invoice, h.InvoicePaid)
         failed = world.provider.failed(invoice.invoice, at=1)
-        facts = [paid, invoice, standing, failed]
+        facts: list[h.AnyHappening] = [paid, invoice, standing, failed]
         for place in (*order, *order):
             fact = facts[place]
             if not named and place != 0:
                 # Only the checkout says whose it is; the others are found by what it told.
-                fact = type(fact)(**{
-                    field: None if field in ("purchase", "organization") else getattr(fact, field)
-                    for field in fact.__struct_fields__
-                })  # fmt: skip
+                fact = replace(fact, purchase=None, organization=None)
             await world.tell(fact, name=f"{nth}-{place}")
         await world.settle()
         if not named:
@@ -136,7 +134,7 @@ async def test_failed_then_paid_in_every_order(shop_world: World, order: tuple[i
     await world.later(MONTH)
     invoice = world.provider.bill(subscription, "cycle")
     at = world.clock.time
-    facts = [
+    facts: list[h.AnyHappening] = [
         world.provider.failed(invoice, at),
         world.provider.failed(invoice, at + 1),
         world.provider.fact_of_invoice(invoice),
