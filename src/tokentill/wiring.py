@@ -219,11 +219,11 @@ async def make_ledger(settings: Settings, *, clock: Clock | None = None, ids: Id
     return await SqliteLedger.open(settings.database, catalog, secret, clock, ids)
 
 
-def build(settings: Settings, ledger: Ledger) -> Application:
-    """The HTTP application over an open ledger, to be served by `tokentill.web.serving`."""
+def build(settings: Settings, ledger: Ledger, shop: Shop | None = None) -> Application:
+    """The HTTP application over an open ledger and its shop, to be served by `tokentill.web.serving`."""
     from tokentill.web.app import build_app  # noqa: PLC0415 whoever does not serve need not load it
 
-    return build_app(ledger, secret=secret_of(settings), clock=SystemClock(), ids=SystemIds())
+    return build_app(ledger, secret=secret_of(settings), clock=SystemClock(), ids=SystemIds(), shop=shop)
 
 
 class Address:

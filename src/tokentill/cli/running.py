@@ -56,9 +56,9 @@ async def _serve(settings: Settings) -> None:
 
     async with wiring.open_ledger(settings) as ledger:
         fresh = not await ledger.operator_keys()
-        app = wiring.build(settings, ledger)
         address = wiring.Address(settings)
         shop = wiring.make_shop(settings, ledger, address)
+        app = wiring.build(settings, ledger, shop)
         waiting = wiring.recovery(settings, ledger)
         waiting.wake()
         shop.clerk.start()

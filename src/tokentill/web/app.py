@@ -19,6 +19,7 @@ from collections.abc import Callable
 import msgspec
 import structlog
 
+from tokentill.flows.shop import Shop
 from tokentill.ports import Clock, Ids, Ledger, StoreDown
 from tokentill.rules import commands as c
 from tokentill.web import names, problems
@@ -33,6 +34,9 @@ from tokentill.web.routes import ROUTES
 from tokentill.web.routing import Bound, Node, Router
 from tokentill.web.site import Site
 from tokentill.web.telemetry import Telemetry
+
+RAW_BYTES_MAX = 1024 * 1024
+"""Largest event of a payment provider; theirs are far smaller."""
 
 OTHER = "other"
 """The route label of whatever is not in the table of routes."""
@@ -128,6 +132,13 @@ class Application:
         if head.doubled:
             raise problems.invalid("A header that names one thing stands twice.")
         body = b""
+        if route.raw:
+            call = Call(bound.params(segments), None)
+            call.body = await read_body(scope.get(EXCHANGE), receive, head.length, RAW_BYTES_MAX)
+            call.headers = {
+                name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
+            }
+            return await route.run(site, call)
         if bound.has_body:
             body = await read_body(scope.get(EXCHANGE), receive, head.length)
             if body and not is_json(head.content_type):
@@ -197,7 +208,7 @@ def _unsupported() -> Halt:
     return Halt(problems.plain(415, "unsupported_media_type", detail))
 
 
-def build_app(
+def build_app(  # noqa: PLR0913 the parts of an application, each with its default
     ledger: Ledger,
     *,
     secret: bytes,
@@ -207,15 +218,17 @@ def build_app(
     wrong_keys_burst: int = 20,
     wrong_key_interval_ms: int = 3_000,
     timer: Callable[[], float] = time.perf_counter,
+    shop: Shop | None = None,
 ) -> Application:
     """The HTTP API and the pages over an open ledger, to be given to `tokentill.web.serving.serve`.
 
     `secret`: the 32 bytes that also seal the journal; an idempotency key becomes an operation's id under it,
     so every process and every way in must use the same. `in_flight_max`: requests answered at once, more get
     503. `wrong_keys_burst`, `wrong_key_interval_ms`: how many wrong operator keys an address may present,
-    and how soon it gets back one try. `timer`: seconds for the latency metric. The caller closes the ledger.
+    and how soon it gets back one try. `timer`: seconds for the latency metric. `shop`: what is sold; None =
+    nothing is, and its routes answer 404. The caller closes the ledger and the shop.
     """
     telemetry = Telemetry(ledger)
     gate = Gate(ledger, clock, Limiter(wrong_keys_burst, wrong_key_interval_ms))
-    site = Site(ledger, secret, clock, ids, gate, telemetry, document(ROUTES))
+    site = Site(ledger, secret, clock, ids, gate, telemetry, document(ROUTES), shop)
     return Application(site, build_pages(site), in_flight_max, timer)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
@@ -33,7 +33,7 @@ Query = TypeVar("Query", bound=Struct)
 class Call:
     """A request of an operator: `params` are the path's names in order, `key` the caller's idempotency key."""
 
-    __slots__ = ("body", "key", "operator", "params", "query")
+    __slots__ = ("body", "headers", "key", "operator", "params", "query")
 
     def __init__(self, params: list[str], operator: OperatorKey | None) -> None:
         self.params = params
@@ -41,6 +41,7 @@ class Call:
         self.key: str | None = None
         self.body: Any = None
         self.query: Any = None
+        self.headers: Mapping[str, str] = {}
 
     @property
     def organization(self) -> str:
@@ -70,28 +71,30 @@ class Head:
         )
 
 
-async def read_body(exchange: Exchange | None, receive: Receive, declared: bytes | None) -> bytes:
-    """The whole body, at most 64 KiB; `declared` is the content-length header.
+async def read_body(
+    exchange: Exchange | None, receive: Receive, declared: bytes | None, most: int = BODY_BYTES_MAX
+) -> bytes:
+    """The whole body, at most `most` bytes; `declared` is the content-length header.
 
     How long it may take is the server's to say (`tokentill.web.protocol`).
     """
-    if declared is not None and (not declared.isdigit() or int(declared[:20]) > BODY_BYTES_MAX):
-        raise _too_large()
+    if declared is not None and (not declared.isdigit() or int(declared[:20]) > most):
+        raise _too_large(most)
     body = None if exchange is None else exchange.body()
     if body is None:
-        body = await _read_on(receive, await receive())
-    if len(body) > BODY_BYTES_MAX:
-        raise _too_large()
+        body = await _read_on(receive, await receive(), most)
+    if len(body) > most:
+        raise _too_large(most)
     return body
 
 
-async def _read_on(receive: Receive, message: Message) -> bytes:
+async def _read_on(receive: Receive, message: Message, most: int) -> bytes:
     parts: list[bytes] = []
     size = 0
     while message["type"] == "http.request":
         parts.append(message.get("body", b""))
         size += len(parts[-1])
-        if size > BODY_BYTES_MAX or not message.get("more_body"):
+        if size > most or not message.get("more_body"):
             return b"".join(parts)
         message = await receive()
     # Nobody is there to read this; what was sent of the body is not what was meant.
@@ -100,8 +103,8 @@ async def _read_on(receive: Receive, message: Message) -> bytes:
     )
 
 
-def _too_large() -> Halt:
-    detail = f"A request body may have at most {BODY_BYTES_MAX} bytes. Nothing was changed."
+def _too_large(most: int) -> Halt:
+    detail = f"A request body may have at most {most} bytes here. Nothing was changed."
     # The connection stays: closing it on a client that is still sending would lose the answer.
     return Halt(problems.plain(413, "body_too_large", detail))
 

@@ -44,6 +44,7 @@ _PARAMS = {
     "hold": ("The hold's id, or the idempotency key it was reserved with.", names.KEY_CHARS_MAX),
     "operation": ("The operation's id, or the idempotency key it was asked with.", names.KEY_CHARS_MAX),
     "key": ("The operator key's id.", names.KEY_CHARS_MAX),
+    "provider": ("The payment provider: stripe, paypal or embedded.", names.KEY_CHARS_MAX),
 }
 
 _KEY_HEADER = {
@@ -159,6 +160,9 @@ def _operation(route: Route) -> dict[str, Any]:
             content["example"] = examples.REQUESTS[route.name]
         required = any(field.required for field in msgspec.structs.fields(route.body))
         found["requestBody"] = {"required": required, "content": {"application/json": content}}
+    if route.raw:
+        schema = {"type": "object", "description": "As the provider sends it, signed in its headers."}
+        found["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
     return found
 
 
@@ -220,6 +224,12 @@ def _codes(route: Route) -> Iterator[tuple[int, str]]:
         yield 408, "request_too_slow"
         yield 413, "body_too_large"
         yield 415, "unsupported_media_type"
+    if route.raw:
+        yield 400, "bad_signature"
+        yield 404, "unknown_provider"
+        yield 408, "request_too_slow"
+        yield 413, "body_too_large"
+        yield 503, "provider_unavailable"
     if route.name == "createOperatorKey":
         yield 409, "operator_key_exists"
     if route.name == "revokeOperatorKey":

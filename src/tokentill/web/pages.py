@@ -10,10 +10,11 @@ from typing import Any, cast
 
 from litestar import Litestar, MediaType, Request, Response, get
 from litestar.exceptions import HTTPException
+from litestar.handlers import HTTPRouteHandler
 
 from tokentill import __version__
-from tokentill.ports import StoreDown
-from tokentill.web import problems
+from tokentill.ports import EmbeddedPayments, StoreDown
+from tokentill.web import checkout, problems
 from tokentill.web.asgi import Answer, Asgi
 from tokentill.web.site import Site
 
@@ -75,8 +76,13 @@ def build_pages(site: Site) -> Asgi:
     def fail(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
         return _response(site.incident(f"page {request.method[:20]}", error))
 
+    handlers: list[HTTPRouteHandler] = [home, checkout.asset]
+    if site.shop is not None:
+        embedded = site.shop.means.payments.get("embedded")
+        if isinstance(embedded, EmbeddedPayments):
+            handlers += checkout.routes(checkout.Page(embedded, site.shop.take_in, site.clock))
     app = Litestar(
-        [home],
+        handlers,
         openapi_config=None,
         logging_config=None,
         exception_handlers={HTTPException: refuse, Exception: fail},

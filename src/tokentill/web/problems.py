@@ -65,6 +65,8 @@ STATUS: dict[Code, int] = {
 """402: paying helps. 429: waiting helps. 403: this organization may not. 409: too late, or done already."""
 
 TITLES: dict[str, str] = {
+    "bad_signature": "The event is not signed as it must be",
+    "provider_unavailable": "The payment provider cannot be reached",
     Code.INVALID: "The request is not valid",
     Code.UNKNOWN_ORGANIZATION: "Unknown organization",
     Code.ORGANIZATION_EXISTS: "The organization exists already",

@@ -15,7 +15,7 @@ from tokentill.ports import Health, OperatorKey
 from tokentill.rules.balance import Balance
 from tokentill.rules.receipts import Receipt
 from tokentill.rules.refusals import Code
-from tokentill.web import bodies, operators, orders, public, reads, views
+from tokentill.web import bodies, operators, orders, public, reads, views, webhooks
 from tokentill.web.site import Run
 
 _ADMIT = (
@@ -45,6 +45,8 @@ class Route(Struct, frozen=True, kw_only=True):
     open: bool = False
     attempts: bool = False
     mutates: bool = False
+    raw: bool = False
+    """The handler gets the body as bytes, and the headers: what it holds is signed as it is."""
 
 
 ORG = "/v1/organizations/{org}"
@@ -190,6 +192,16 @@ OPERATORS = (
 
 PUBLIC = (
     _read("/v1/health", "getHealth", "Whether the till can charge", public.health, Health, open=True),
+    Route(
+        method="POST",
+        path="/v1/webhooks/{provider}",
+        name="receiveEvent",
+        summary="Where a payment provider sends its signed events",
+        run=webhooks.receive,
+        reply=webhooks.Received,
+        open=True,
+        raw=True,
+    ),
     _read("/metrics", "getMetrics", "Counters for Prometheus", reads.metrics, None),
     _read(
         "/openapi.json", "getOpenApi", "This API as an OpenAPI 3.1 document", public.openapi, None, open=True

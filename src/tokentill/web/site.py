@@ -9,12 +9,14 @@ from pathlib import PurePath
 
 import structlog
 
+from tokentill.flows.shop import Shop
 from tokentill.ports import Clock, Health, Ids, Ledger
 from tokentill.rules import chain
 from tokentill.web import problems
 from tokentill.web.asgi import Answer
 from tokentill.web.call import Call
 from tokentill.web.gate import Gate
+from tokentill.web.problems import Halt
 from tokentill.web.telemetry import Telemetry
 
 HEALTH_FRESH_MS = 1000
@@ -27,7 +29,18 @@ _is_id = re.compile(r"[0-9a-f]{32}").fullmatch
 class Site:
     """The ledger, where time and ids come from, the gate and the metrics."""
 
-    __slots__ = ("_health", "_health_at", "_secret", "clock", "gate", "ids", "ledger", "openapi", "telemetry")
+    __slots__ = (
+        "_health",
+        "_health_at",
+        "_secret",
+        "clock",
+        "gate",
+        "ids",
+        "ledger",
+        "openapi",
+        "shop",
+        "telemetry",
+    )
 
     def __init__(
         self,
@@ -38,6 +51,7 @@ class Site:
         gate: Gate,
         telemetry: Telemetry,
         openapi: bytes,
+        shop: Shop | None = None,
     ) -> None:
         self.ledger = ledger
         self.clock = clock
@@ -45,9 +59,19 @@ class Site:
         self.gate = gate
         self.telemetry = telemetry
         self.openapi = openapi
+        self.shop = shop
         self._health: Health | None = None
         self._health_at = 0
         self._secret = secret
+
+    @property
+    def selling(self) -> Shop:
+        """The shop; a till that sells nothing has no such routes."""
+        if self.shop is None:
+            raise Halt(
+                problems.plain(404, "not_found", "This till sells nothing: it was built without a shop.")
+            )
+        return self.shop
 
     def operation_id(self, text: str) -> str:
         """The operation that an id, a UUID or a caller's own key names."""
