@@ -249,6 +249,16 @@ def test_a_catalog_file_is_checked(shell: Shell) -> None:
     assert "The catalog cannot be used" in unusable.err
 
 
+def test_dubious_selling_is_warned_of(shell: Shell) -> None:
+    """R-PACK-8, R-PACK-9."""
+    file = shell.folder / "mine.toml"
+    nobody = re.sub(r"^percent = 100", "percent = 0", preset_text("analysis"), flags=re.MULTILINE)
+    file.write_text(nobody + "\n[promos.FREE]\npercent_off = 100\n")
+    found = shell.done("catalog", "check", str(file))
+    for what in ("rollout: no organization is offered a pack", "promos.FREE: the code holds for ever"):
+        assert what in found
+
+
 def test_settings_in_force(shell: Shell) -> None:
     """No secret is ever printed."""
     ran = shell("settings", TOKENTILL_SECRET="0123456789abcdef" * 4, TOKENTILL_PORT="9000")

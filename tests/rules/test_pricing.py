@@ -4,6 +4,7 @@ from math import ceil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tokentill.catalogs import preset_text
 from tokentill.rules.catalog import TOKENS_MAX, Costs, Feature, Pack, Plan
@@ -201,3 +202,12 @@ def test_card_fee_rounds_half_up(price: int, fee: int) -> None:
 def test_a_margin_adds_up(price: int, tokens: int, per_million: int) -> None:
     margin = pack_margin(Pack("p", "P", tokens, price), Costs(per_million))
     assert margin.revenue == margin.net + margin.fee + margin.cost
+
+
+def test_what_comes_on_top_costs_too() -> None:
+    # R-FIN-1, R-PACK-8: 1,000 tokens cost a cent
+    pack = replace(SHOP.packs["gpt_4_team"], bonus_tokens=50_000)
+    assert pack_margin(pack, SHOP.costs).cost == 300
+    yearly = plan_margin(SHOP.plans["developer_yearly"], SHOP.costs)
+    assert yearly is not None
+    assert yearly.cost == (12 * 1_000_000 + 500_000) // 1_000

@@ -360,7 +360,9 @@ def _most_in_a_period(plan: Plan) -> int:
 
 def _tokens(item: Plan | Pack) -> int:
     """The tokens that one payment brings."""
-    return item.tokens * (item.periods_per_payment if isinstance(item, Plan) else 1)
+    if isinstance(item, Plan):
+        return item.tokens * item.periods_per_payment + item.bundled_tokens
+    return item.tokens + item.bonus_tokens
 
 
 def _rate(item: Plan | Pack) -> Fraction:

@@ -87,18 +87,19 @@ def card_fee(price: int, costs: Costs) -> int:
 
 
 def plan_margin(plan: Plan, costs: Costs, tokens_used: int | None = None) -> Margin | None:
-    """What one payment for a plan leaves, on the tokens granted for it or on `tokens_used` in that time.
+    """What one payment for a plan leaves, on all the tokens it brings or on `tokens_used` in that time.
 
     None when the price is custom, or when nothing bounds the tokens and none are stated.
     """
     granted = plan.fair_use if plan.unlimited else plan.tokens
     if plan.price is None or (tokens_used is None and granted is None):
         return None
-    tokens = tokens_used if tokens_used is not None else (granted or 0) * plan.periods_per_payment
+    brought = (granted or 0) * plan.periods_per_payment + plan.bundled_tokens
+    tokens = brought if tokens_used is None else tokens_used
     return Margin(plan.price, token_cost(tokens, costs), card_fee(plan.price, costs))
 
 
 def pack_margin(pack: Pack, costs: Costs, tokens_used: int | None = None) -> Margin:
-    """What the sale of a pack leaves, on all its tokens or on `tokens_used` of them."""
-    tokens = pack.tokens if tokens_used is None else tokens_used
+    """What the sale of a pack at its usual price leaves, on all it brings or on `tokens_used` of that."""
+    tokens = pack.tokens + pack.bonus_tokens if tokens_used is None else tokens_used
     return Margin(pack.price, token_cost(tokens, costs), card_fee(pack.price, costs))
