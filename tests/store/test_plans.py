@@ -177,6 +177,7 @@ async def fill_postgres(store: Store, entries: int) -> None:
 def fill_sqlite(path: str, entries: int) -> None:
     database = apsw.Connection(path)
     database.pragma("synchronous", "off")
+    database.pragma("cache_size", -1_000_000)  # the keys are random: without room they are written many times
     database.execute(f"""
         begin;
         with recursive n (n) as (select 1000 union all select n + 1 from n where n < 1000 + {entries} / 100)
