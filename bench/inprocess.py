@@ -1,7 +1,7 @@
 """In one process on SQLite, synchronous=FULL: reserve and settle against bare inserts of the very same rows.
 
 The engine's run is recorded: which rows it stored in which batch. "Bare" then stores these rows again, from
-ready tuples, in the same batches, with the same statements, into the same schema with its index and triggers,
+ready tuples, in the same batches, with the same statements, into the same schema with its index, triggers off,
 each batch one durable transaction: all that is left out is deciding, hashing, callers and replies. "Append
 only" stores the entries into a table that has no index at all.
 """
