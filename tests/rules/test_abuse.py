@@ -63,6 +63,20 @@ def test_rate() -> None:
 
 
 # R-ABU-2: refused requests do not push the next chance away
+def test_a_refusal_of_a_feature_without_limits_delays_nobody() -> None:
+    free = structs.replace(GOALS.features["generate_goal"], id="free", tokens=1)
+    limits = {**GOALS.plans["pro"].abuse, "free": AbuseLimits()}
+    catalog = structs.replace(GOALS, features={**GOALS.features, "free": free})
+    desk = Desk(change_plan(catalog, "pro", abuse=limits), "pro")
+    refused = c.Charge(feature="free", user="ann")
+    assert desk.no(refused, key="not in the plan").code == Code.NOT_IN_PLAN
+    desk.charge("generate_goal")
+    desk.wait(seconds=3)
+    assert desk.no(c.Charge(feature="free", user="ann"), key="nor now").code == Code.NOT_IN_PLAN
+    desk.charge("generate_goal")
+
+
+# R-ABU-2
 def test_hammering_does_not_lengthen_the_wait() -> None:
     at = desk(requests_per_minute_max=1)
     assert ask(at) is None

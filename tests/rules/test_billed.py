@@ -169,6 +169,20 @@ def test_overage_while_waiting() -> None:
     assert desk.view().overage_amount == 0
 
 
+# R-PLAN-4, R-PLAN-8: what is over has no unused share, and nobody is told to wait for it
+@pytest.mark.parametrize("measure", ["time", "tokens"])
+def test_what_is_over_is_over(measure: str) -> None:
+    desk = billed(structs.replace(GOALS, upgrade_credit=measure))
+    desk.charge("generate_goal", 60)
+    desk.until("2025-02-02")
+    notice = desk.view().notice
+    assert notice is not None
+    assert (notice.days, "days" in notice.text) == (None, False)
+    refusal = desk.no(c.Charge(feature="generate_goal", user="ann", quantity=9))
+    assert "wait" not in [way.kind for way in refusal.ways_out]
+    assert desk.ok(c.ChangePlan(plan="enterprise")).credit == 0
+
+
 # a change that waits: with its invoice if that is billed too, by itself if it is not
 @pytest.mark.parametrize(
     ("to", "with_invoice", "at_the_end", "paid"),

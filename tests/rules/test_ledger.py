@@ -8,8 +8,9 @@ from tokentill.rules import commands as c
 from tokentill.rules import entries as e
 from tokentill.rules.account import Account
 from tokentill.rules.catalog import TOKENS_MAX, Exhaustion, Overage
+from tokentill.rules.decide import execute, lookup_key
 from tokentill.rules.evolve import Misfit, evolve
-from tokentill.rules.refusals import Code
+from tokentill.rules.refusals import Code, Refusal
 
 GOALS = without_limits(preset("goals"))
 ANALYSIS = without_limits(preset("analysis"))
@@ -315,6 +316,50 @@ def test_a_late_duplicate_never_turns_a_refusal_into_a_charge() -> None:
 
 
 # R-LED-9: settle and release are keyed by their hold
+def test_who_asks_by_hand_does_not_make_it_another_request() -> None:
+    desk = Desk(GOALS, "pro")
+    first = desk.ok(c.Adjust(tokens=5, reason="sorry", actor="kim"), key="ticket 1")
+    again = desk.ok(c.Adjust(tokens=5, reason="sorry", actor="lee"), key="ticket 1")
+    assert (again.replayed, again.entry) == (True, first.entry)
+    assert desk.no(c.Adjust(tokens=6, reason="sorry", actor="kim"), key="ticket 1").code == Code.KEY_REUSED
+
+
+# R-LED-9: an extension that is sent again does not extend once more
+def test_an_extension_is_done_once() -> None:
+    desk = Desk(GOALS, "pro")
+    hold = desk.hold("generate_goal")
+    first = desk.ok(c.Extend(hold=hold, timeout_ms=60_000), key="more time")
+    desk.wait(seconds=30)
+    again = desk.ok(c.Extend(hold=hold, timeout_ms=60_000), key="more time")
+    assert (again.replayed, again.deadline, desk.kinds()) == (True, first.deadline, [])
+    assert desk.no(c.Extend(hold=hold, timeout_ms=1), key="more time").code == Code.KEY_REUSED
+    desk.ok(c.Settle(hold=hold))
+    assert desk.ok(c.Extend(hold=hold, timeout_ms=60_000), key="more time").deadline == first.deadline
+
+
+# R-LED-9: an operation's id is of 32 hex digits in small letters; nothing else reaches a database
+@pytest.mark.parametrize("ident", ["", "order 7", "g" * 32, "A" * 32, "a" * 31, "a" * 33, "ä" * 32])
+def test_what_is_no_operations_id(ident: str) -> None:
+    desk = Desk(GOALS, "pro")
+    charge = c.Charge(feature="generate_goal", user="ann")
+    for keyed in (False, True):
+        reply = execute(desk.account, c.Envelope("acme", charge, ident, keyed), GOALS, desk.now).reply
+        assert isinstance(reply, Refusal)
+        assert (reply.code, reply.detail) == (Code.INVALID, "key")
+    for command in (c.Settle(hold=ident), c.Refund(operation=ident), c.Extend(hold=ident, timeout_ms=1)):
+        assert lookup_key(desk.account, c.Envelope("acme", command)) is None
+        assert desk.no(command).code in (Code.UNKNOWN_HOLD, Code.UNKNOWN_OPERATION)
+
+
+# R-ABU-7
+def test_refusals_of_an_unknown_code_are_not_counted() -> None:
+    desk = Desk(GOALS, "pro")
+    told = c.CountRefusals(refusals=((None, "rate_limited", 1, 2), (None, "no such code", 1, 2)))
+    assert desk.no(told).code == Code.INVALID
+    assert desk.kinds() == []
+
+
+# R-LED-9
 def test_a_hold_ends_once() -> None:
     desk = pro()
     hold = desk.hold("generate_goal")

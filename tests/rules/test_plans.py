@@ -115,6 +115,24 @@ def test_the_unused_share(measure: str, credit: int) -> None:
     assert desk.ok(c.ChangePlan(plan="professional")).credit == credit
 
 
+# R-PLAN-4: what a running operation holds is not used yet
+def test_what_is_held_counts_as_unused() -> None:
+    desk = Desk(structs.replace(ANALYSIS, upgrade_credit="tokens"), "starter")
+    desk.charge("suite_analyzer", 30)
+    desk.hold("suite_analyzer", quantity=10)
+    assert desk.ok(c.ChangePlan(plan="professional")).credit == 1600
+
+
+# R-PLAN-4
+def test_without_a_plan_there_is_nothing_to_cancel() -> None:
+    desk = Desk(GOALS)
+    refusal = desk.no(c.ChangePlan(plan=None))
+    assert (refusal.code, refusal.message) == (
+        Code.NOT_POSSIBLE,
+        "The organization has no plan, so there is nothing to cancel.",
+    )
+
+
 # R-PLAN-4: annual plans bring their tokens monthly; unused months count as unused
 def test_an_annual_plan_grants_monthly() -> None:
     catalog = change_plan(GOALS, "pro", periods_per_payment=12, price=148_800)
@@ -208,6 +226,25 @@ def test_overage_is_billed_at_period_end() -> None:
     assert desk.view().overage_amount == 0
 
 
+# R-LED-7: overage given back after it was billed is taken off the next bill, and never makes one negative
+def test_overage_given_back_after_its_bill() -> None:
+    desk = Desk(starter(exhaustion=Exhaustion(overage=Overage(price=150))), "starter")
+    operation = desk.ok(c.Charge(feature="suite_analyzer", user="ann", quantity=60)).operation
+    desk.until("2025-01-31")
+    told = desk.ok(c.Refund(operation=operation, tokens=10))
+    assert (told.amount, desk.view().overage_credit) == (1500, 1500)
+    for period_end, used, bill, left in [
+        ("2025-03-02", 54, (0, 600), 900),
+        ("2025-04-01", 60, (600, 900), 0),
+    ]:
+        desk.charge("suite_analyzer", quantity=used)
+        desk.until(period_end)
+        assert desk.view().overage_credit == left
+        bills = [(entry.amount, entry.credit) for entry in desk.journal if isinstance(entry, e.OverageBilled)]
+        assert bills[-1] == bill
+    assert desk.replayed().dump() == desk.account.dump()
+
+
 # R-LED-3 over a reset: overage of a hold counts where it is settled
 def test_a_held_overage_is_charged_to_the_period_it_ends_in() -> None:
     desk = Desk(starter(exhaustion=Exhaustion(overage=Overage(price=150))), "starter")
@@ -230,6 +267,68 @@ def test_low_balance_warns_once_for_each_crossing() -> None:
     desk.ok(c.Grant(tokens=100, origin="pack"))
     desk.charge("generate_goal", quantity=25)
     assert [entry.code for entry in desk.last if isinstance(entry, e.Warned)] == ["percent"]
+
+
+# R-PLAN-8: bought tokens that end are warned of a week before, once, if something is left of them
+@pytest.mark.parametrize(
+    ("days", "valid_days", "left", "warned"),
+    [
+        (7, 30, 500, [("2025-01-24", 500)]),
+        (7, 30, 2, [("2025-01-24", 2)]),
+        (7, 30, 0, []),
+        (1, 30, 500, [("2025-01-30", 500)]),
+        (7, 7, 500, []),
+        (None, 30, 500, []),
+        (7, None, 500, []),
+    ],
+)
+def test_expiring_tokens_are_warned_of(
+    days: int | None, valid_days: int | None, left: int, warned: list[tuple[str, int]]
+) -> None:
+    desk = Desk(structs.replace(GOALS, low_balance=LowBalance(None, None, days)))
+    expires = None if valid_days is None else desk.now + valid_days * 86_400_000
+    lot = desk.ok(c.Grant(tokens=500, origin="pack", expires_at=expires)).lot
+    if left < 500:
+        desk.ok(c.Revoke(lot=lot, tokens=500 - left))
+    for day in range(2, 32):
+        desk.until(f"2025-01-{day:02}")
+        desk.view()
+    found = [entry for entry in desk.journal if isinstance(entry, e.Warned) and entry.code == "expiring"]
+    assert [(entry.time, entry.tokens) for entry in found] == [(ms(day), n) for day, n in warned]
+    assert all((entry.lot, entry.expires_at) == (lot, expires) for entry in found)
+    assert desk.replayed().dump() == desk.account.dump()
+
+
+# R-PLAN-8, R-LIC-1: while payment is failed bought tokens do not age, and their warning waits with them
+def test_the_warning_of_expiring_tokens_waits_with_them() -> None:
+    desk = Desk(GOALS, "pro")
+    desk.ok(c.Grant(tokens=500, origin="pack", expires_at=ms("2025-01-21")))
+    desk.until("2025-01-10")
+    desk.ok(c.Freeze())
+    desk.until("2025-01-30")
+    desk.ok(c.Restore())
+    desk.until("2025-02-02")
+    desk.view()
+    assert not [entry for entry in desk.journal if isinstance(entry, e.Warned)]
+    desk.until("2025-02-03")
+    desk.view()
+    assert [entry.expires_at for entry in desk.journal if isinstance(entry, e.Warned)] == [ms("2025-02-10")]
+
+
+# R-PLAN-8: tokens that come back to a lot that was empty are warned of then
+def test_tokens_that_come_back_are_warned_of() -> None:
+    desk = Desk(structs.replace(GOALS, low_balance=LowBalance(None, None)), "pro")
+    desk.charge("generate_goal", quantity=66)
+    desk.ok(c.Grant(tokens=4, origin="pack", expires_at=ms("2025-01-21")))
+    hold = desk.hold("generate_goal", quantity=2, timeout_ms=86_400_000)
+    desk.until("2025-01-14")
+    desk.view()
+    desk.wait(days=1)
+    desk.view()
+    assert hold not in desk.account.state.holds
+    assert [(entry.code, entry.tokens) for entry in desk.journal if isinstance(entry, e.Warned)] == [
+        ("expiring", 4)
+    ]
 
 
 # R-PLAN-8: what is held is not spent; coming and going warns nobody

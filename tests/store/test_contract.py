@@ -105,6 +105,27 @@ async def test_a_replay_gets_the_first_answer(store: Store) -> None:
     assert account.free == 194
 
 
+@pytest.mark.parametrize("ident", ["order 7", "A" * 32, ""])
+async def test_what_is_no_operations_id_is_refused(store: Store, ident: str) -> None:
+    # R-LED-9
+    ledger = await store.open()
+    await begin(ledger, "acme")
+    charge_it = c.Charge(feature="generate_goal")
+    replies = await asyncio.gather(
+        ledger.submit(c.Envelope("acme", charge_it, ident)),
+        ledger.submit(c.Envelope("acme", charge_it, ident, keyed=True)),
+        ledger.submit(c.Envelope("acme", c.Settle(hold=ident))),
+        ledger.submit(c.Envelope("acme", c.Release(hold=ident), retry=True)),
+        ledger.submit(c.Envelope("acme", c.Refund(operation=ident))),
+        ledger.submit(c.Envelope("acme", c.Extend(hold=ident, timeout_ms=1), ident, keyed=True)),
+    )
+    assert [reply.code for reply in replies if isinstance(reply, Refusal)] == [
+        Code.INVALID, Code.INVALID, Code.UNKNOWN_HOLD, Code.UNKNOWN_HOLD, Code.UNKNOWN_OPERATION, Code.INVALID,
+    ]  # fmt: skip
+    assert not await ledger.operation("acme", ident)
+    await clean(ledger)
+
+
 async def test_the_same_key_in_another_organization_is_another_operation(store: Store) -> None:
     # R-LED-9
     ledger = await store.open()

@@ -174,12 +174,33 @@ def charge_again_on_replay() -> Execute:
     return execute
 
 
+def _spend_aside(account: a.Account, command: c.Command) -> dict[int, str]:
+    """What is set aside lot by lot can be spent like any other."""
+    aside = dict(account.state.aside) if isinstance(command, c.Reserve | c.Charge) else {}
+    if aside:
+        account.state.aside.clear()
+        _derived(account)
+    return aside
+
+
+def _aside_again(account: a.Account, aside: dict[int, str]) -> None:
+    if aside:
+        account.state.aside.update(aside)
+        _derived(account)
+
+
+def _derived(account: a.Account) -> None:
+    fresh = a.Account(account.state)
+    account.free, account.aside, account.order = fresh.free, fresh.aside, fresh.order
+
+
 FAULTS: dict[str, Callable[[], Execute]] = {
     "check then deduct": check_then_deduct,
     "settle twice": settle_twice,
     "missing burn order": _around(_youngest_first, _in_order),
     "released tokens of an expired lot come back": _around(_revive, _lapse),
     "hold expiry ignored": _around(_no_deadlines, _deadlines_again),
+    "tokens set aside are spent": _around(_spend_aside, _aside_again),
     "overspend by one": _around(_one_more, _nothing),
     "replay charges again": charge_again_on_replay,
 }

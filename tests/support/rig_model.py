@@ -70,11 +70,11 @@ class Memory:
         return self.operations.get(operation, ())
 
     def submit(self, envelope: c.Envelope, now: int) -> tuple[Reply, list[e.Entry]]:
-        asked = decide.lookup_key(self.now_account, envelope)
+        asked = (decide.lookup_key(self.now_account, envelope), decide.lookup_also(envelope))
 
         def find(operation: str) -> Sequence[e.Entry]:
             # As the lane does it: only what was asked for beforehand is there.
-            return self.find(operation) if operation == asked else ()
+            return self.find(operation) if operation in asked else ()
 
         outcome = self.execute(self.now_account, envelope, self.catalog, now, find)
         for entry in outcome.entries:
@@ -159,7 +159,7 @@ class Trio:
         alerts = [
             (x.user, x.observed, x.limit) for x in entries if isinstance(x, e.Alerted) and x.code == "burn"
         ]
-        warnings = [(x.code, x.threshold) for x in entries if isinstance(x, e.Warned)]
+        warnings = [(x.code, x.threshold, x.lot) for x in entries if isinstance(x, e.Warned)]
         book = self.naive.book
         said, expected = (bills, alerts, warnings), (book.bills, book.alerts, book.warnings)
         if said != expected:

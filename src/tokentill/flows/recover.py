@@ -19,7 +19,7 @@ from tokentill.flows.send import Books
 from tokentill.ports import Clock, Intent, IntentOutcome, Intents, StoreDown
 from tokentill.rules.commands import Envelope, Review
 from tokentill.rules.receipts import Receipt
-from tokentill.rules.refusals import Refusal
+from tokentill.rules.refusals import Code, Refusal
 
 DELAY_SECONDS_MIN = 1.0
 DELAY_SECONDS_MAX = 60.0
@@ -55,7 +55,9 @@ class Recovery:
         if isinstance(answer, Refusal):
             outcome = "reviewed"
             reason = f"hold {intent.settle.hold}: {answer.message}"
-            review = Review(hold=intent.settle.hold, tokens=intent.tokens, reason=reason)
+            # A settle that came too late put the loss on record already; it is counted once.
+            lost = 0 if answer.code == Code.HOLD_EXPIRED else intent.tokens
+            review = Review(hold=intent.settle.hold, tokens=lost, reason=reason)
             key = blake2b(f"review {intent.settle.hold}".encode(), digest_size=16).hexdigest()
             await self._books.submit(Envelope(intent.organization, review, key=key, keyed=True, retry=True))
             log.error("operation %s succeeded but was charged 0: %s", intent.settle.hold, answer.message)

@@ -111,6 +111,7 @@ class Auditor:
             self.expect("I12", grant not in self.grants, f"second grant of plan and period {grant}")
             self.grants.add(grant)
         lot = BookLot(entry.lot, entry.priority, entry.unit, entry.expires_at, entry.tokens)
+        lot.warn_at = entry.warn_at
         self.lots[entry.lot] = lot
         if entry.unit == "token":
             self.living[entry.lot] = lot
@@ -262,9 +263,19 @@ class Auditor:
         for number, expires_at in entry.extended:
             before = self.lots[number].expires_at
             self.expect("I5", before is not None and expires_at >= before, f"lot {number} lost time")
+            warn_at = self.lots[number].warn_at
+            if warn_at is not None:
+                self.lots[number].warn_at = warn_at + expires_at - (before or 0)
             self.lots[number].expires_at = expires_at
 
     def _warned(self, entry: e.Warned) -> None:
+        if entry.lot is not None:
+            lot = self.lots[entry.lot]
+            due = not lot.lapsed and lot.warn_at is not None and lot.warn_at <= self.time
+            fair = due and not self.frozen and 0 < entry.tokens == lot.available
+            self.expect("R-PLAN-8", fair, f"warned of lot {lot}")
+            lot.warn_at = None
+            return
         self.expect(
             "R-PLAN-8", self.left <= entry.threshold, f"warned of {entry.threshold}, {self.left} left"
         )
@@ -324,6 +335,7 @@ class Auditor:
         if not self.frozen:
             aging = [lot for lot in kept.values() if lot.priority != PLAN_PRIORITY and not lot.lapsed]
             deadlines += [lot.expires_at for lot in aging if lot.expires_at is not None]
+            deadlines += [lot.warn_at for lot in aging if lot.warn_at is not None and lot.available]
         due, soonest = account.next_due(), min(deadlines, default=None)
         self.expect("I3", (None if due is None else due[0]) == soonest, f"next due {due}, books {soonest}")
 
@@ -348,12 +360,12 @@ class Auditor:
         self.expect("I6", not (reply.replayed and acts), f"replayed but wrote {acts}")
         if envelope.key is None or not envelope.keyed or isinstance(envelope.command, _KEYED_OTHERWISE):
             return
-        answer = (c.encode(envelope.command), structs.replace(reply, replayed=False))
+        answer = (c.body(envelope.command), structs.replace(reply, replayed=False))
         before = self.answers.setdefault(envelope.key, answer)
         self.expect("I6", before == answer, f"key {envelope.key} answered {answer} after {before}")
 
 
-_KEYED_OTHERWISE = (c.Settle, c.Release, c.Extend, c.Refund, c.Tick, c.CountRefusals)
+_KEYED_OTHERWISE = (c.Settle, c.Release, c.Refund, c.Tick, c.CountRefusals)
 """Commands keyed by the operation they are about, or that leave nothing of their own to answer with."""
 
 _ACTS = (

@@ -174,12 +174,17 @@ def record(turn: Turn, refusal: Refusal, command: c.Command, user: str | None) -
             tokens=refusal.needed or 0,
             refusal=refusal if remembered else None,
             attempt=attempt,
-            rated=remembered,
+            rated=remembered and is_rated(limits),
         )
     )
     if attempt:
         _block(turn, user, limits)
     return refusal
+
+
+def is_rated(limits: AbuseLimits) -> bool:
+    """Whether requests are counted under these limits (R-ABU-2, R-ABU-3)."""
+    return limits.requests_per_minute_max is not None or limits.spacing_ms_min is not None
 
 
 def _floods(counters: User, limits: AbuseLimits, now: int) -> bool:

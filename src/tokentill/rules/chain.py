@@ -56,6 +56,11 @@ def operation_id(key: bytes, text: str) -> str:
     return blake2b(text.encode(), digest_size=16, key=key, person=b"tokentill key").hexdigest()
 
 
+def is_operation(text: str) -> bool:
+    """Whether `text` is an operation's id: 32 hex digits in small letters."""
+    return len(text) == 32 and not text.strip("0123456789abcdef")
+
+
 def fingerprint(body: bytes) -> str:
     """Sixteen hex digits of a command's canonical bytes, to notice a key reused with another body (R-LED-9)."""
     return blake2b(body, digest_size=8).hexdigest()

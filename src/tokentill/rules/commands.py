@@ -222,7 +222,10 @@ class CountRefusals(Base, frozen=True, kw_only=True, tag="count_refusals"):
 
 
 class Review(Base, frozen=True, kw_only=True, tag="review"):
-    """List a settle that could not be stored in time for a person to look at (R-LED-4)."""
+    """List a settle that could not be stored in time for a person to look at (R-LED-4).
+
+    `tokens` were lost; 0 where the loss is on record already, because the settle came after the hold's deadline.
+    """
 
     hold: str
     tokens: int
@@ -276,4 +279,10 @@ class Envelope(Struct, frozen=True, gc=False):
 
 
 encode = msgspec.json.Encoder().encode
-"""Canonical bytes of a command, the body of its fingerprint."""
+"""Canonical bytes of a command."""
+
+
+def body(command: Command) -> bytes:
+    """What a command asks for, the body of its fingerprint: who asks by hand does not make it another command."""
+    actor = getattr(command, "actor", None)
+    return encode(command if actor is None else msgspec.structs.replace(command, actor=""))

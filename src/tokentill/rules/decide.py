@@ -26,6 +26,10 @@ from tokentill.rules.refusals import Code, Refusal, Status
 from tokentill.rules.turn import Find, Turn
 
 _HOLD_COMMANDS = (c.Settle, c.Release, c.Extend)
+_KEYED_BY_ANOTHER = (c.Settle, c.Release, c.Refund)
+
+
+_CODES = frozenset(Code)
 
 
 class Outcome(Struct, frozen=True, gc=False):
@@ -40,14 +44,23 @@ def lookup_key(account: Account, envelope: c.Envelope) -> str | None:
     """The operation whose entries `execute` will ask `find` for, None if it will not.
 
     Looked up: what a caller keyed itself, what may have been stored by an earlier try, holds that are not
-    open any more, and charges to be refunded.
+    open any more, and charges to be refunded. What is no operation's id is never looked up.
     """
     command = envelope.command
+    key = envelope.key if envelope.keyed or envelope.retry else None
     if isinstance(command, _HOLD_COMMANDS):
-        return None if command.hold in account.state.holds else command.hold
-    if type(command) is c.Refund:
-        return command.operation
-    return envelope.key if envelope.keyed or envelope.retry else None
+        key = None if command.hold in account.state.holds else command.hold
+    elif type(command) is c.Refund:
+        key = command.operation
+    return key if key is not None and chain.is_operation(key) else None
+
+
+def lookup_also(envelope: c.Envelope) -> str | None:
+    """A second operation that `execute` will ask for: an extension, by its own key beside its hold."""
+    key = envelope.key
+    if type(envelope.command) is not c.Extend or not (envelope.keyed or envelope.retry) or key is None:
+        return None
+    return key if chain.is_operation(key) else None
 
 
 def none_found(_operation: str) -> tuple[e.Entry, ...]:
@@ -70,7 +83,9 @@ def execute(
         return Outcome([], Refusal(Code.UNKNOWN_ORGANIZATION, "There is no organization of this id."))
     if now < state.time or state.simulated:
         now = state.time
-    body = chain.fingerprint(c.encode(command)) if envelope.keyed else None
+    if envelope.key is not None and not chain.is_operation(envelope.key):
+        return Outcome([], Refusal(Code.INVALID, "An operation's id is of 32 hex digits.", detail="key"))
+    body = chain.fingerprint(c.body(command)) if envelope.keyed else None
     turn = Turn(account, state, catalog, now, find, envelope.key, envelope.keyed, body)
     timers = account.timers
     if timers and timers[0][0] <= now:
@@ -83,7 +98,7 @@ def execute(
 
 def _first_answer(turn: Turn, envelope: c.Envelope) -> Receipt | Refusal | None:
     """The answer a duplicate gets (R-LED-9), None if this command is the first under its key."""
-    if envelope.key is None or isinstance(envelope.command, (*_HOLD_COMMANDS, c.Refund)):
+    if envelope.key is None or isinstance(envelope.command, _KEYED_BY_ANOTHER):
         return None
     first = next((entry for entry in turn.find(envelope.key) if entry.part == 0), None)
     if first is None:
@@ -115,6 +130,9 @@ def _unblock(turn: Turn, command: c.Unblock) -> Receipt | Refusal:
 
 def _count_refusals(turn: Turn, command: c.CountRefusals) -> Receipt | Refusal:
     """The refusals of a minute that were counted in memory, one entry for each user and code (R-ABU-7)."""
+    unknown = next((code for _, code, _, _ in command.refusals if code not in _CODES), None)
+    if unknown is not None:
+        return Refusal(Code.INVALID, "There is no refusal of this code.", detail=str(unknown)[:128])
     for user, code, minute, count in command.refusals:
         status: Status = "fraud_flagged" if code == Code.BLOCKED else "prevented"
         fields = turn.stamp()

@@ -78,7 +78,10 @@ class Advanced(Base, frozen=True, kw_only=True, tag="advance"):
 
 
 class Granted(Base, frozen=True, kw_only=True, tag="grant"):
-    """A new lot of `tokens`. Burn order: `priority`, then `expires_at` (None last), then `lot`."""
+    """A new lot of `tokens`. Burn order: `priority`, then `expires_at` (None last), then `lot`.
+
+    `warn_at`: when it will be warned that what is left of it expires.
+    """
 
     lot: int
     origin: Origin
@@ -86,6 +89,7 @@ class Granted(Base, frozen=True, kw_only=True, tag="grant"):
     expires_at: int | None = None
     unit: LotUnit = "token"
     reference: str | None = None
+    warn_at: int | None = None
 
 
 class Held(Base, frozen=True, kw_only=True, tag="hold"):
@@ -106,7 +110,7 @@ class Held(Base, frozen=True, kw_only=True, tag="hold"):
 
 
 class Extended(Base, frozen=True, kw_only=True, tag="extend"):
-    """The hold `key` now lasts until `deadline`. `part` counts from 16 up and the key column stays empty."""
+    """The hold `hold` now lasts until `deadline`; `key` is that of the extension itself, if it has one."""
 
     hold: str
     deadline: int
@@ -144,7 +148,8 @@ class Released(Base, frozen=True, kw_only=True, tag="release"):
 class Refunded(Base, frozen=True, kw_only=True, tag="refund"):
     """`tokens` of the charge `key` given back (R-LED-7): `returned` to their lots, `lapsed` lots that had expired.
 
-    `beyond` tokens and their `amount` are taken off the period's overage.
+    `beyond` tokens and their `amount` are taken off the period's overage; `credited` minor units of it were
+    billed already, so that the next bill is less by them.
     """
 
     returned: Moves = ()
@@ -152,6 +157,7 @@ class Refunded(Base, frozen=True, kw_only=True, tag="refund"):
     beyond: int = 0
     beyond_kind: Beyond | None = None
     amount: int = 0
+    credited: int = 0
 
 
 class Revoked(Base, frozen=True, kw_only=True, tag="revoke"):
@@ -215,12 +221,16 @@ class PeriodStarted(Base, frozen=True, kw_only=True, tag="reset"):
 
 
 class OverageBilled(Base, frozen=True, kw_only=True, tag="overage"):
-    """The closed period's overage: `tokens` for `amount` minor units, due with the next invoice (Option B)."""
+    """The closed period's overage: `tokens` for `amount` minor units, due with the next invoice (Option B).
+
+    `credit`: what was given back of earlier bills, taken off already.
+    """
 
     amount: int
     currency: str
     start: int
     end: int
+    credit: int = 0
 
 
 class PlanChanged(Base, frozen=True, kw_only=True, tag="plan"):
@@ -301,7 +311,7 @@ class Refused(Base, frozen=True, kw_only=True, tag="refused"):
     attempt: bool = False
     """It counts toward the block (R-ABU-6)."""
     rated: bool = False
-    """It counts as a request of the user, because it is remembered under a key."""
+    """It counts as a request of the user: it is remembered under a key, and the feature's requests are limited."""
 
 
 class Blocked(Base, frozen=True, kw_only=True, tag="block"):
@@ -324,10 +334,15 @@ class Alerted(Base, frozen=True, kw_only=True, tag="alert"):
 
 
 class Warned(Base, frozen=True, kw_only=True, tag="warning"):
-    """The balance crossed `threshold` tokens downward (R-PLAN-8); `code` says which threshold."""
+    """The balance crossed `threshold` tokens downward (R-PLAN-8); `code` says which threshold.
 
-    code: Literal["percent", "tokens", "exhausted"]
+    Expiring: `tokens` are left in the bought `lot`, which ends at `expires_at`; there is no threshold.
+    """
+
+    code: Literal["percent", "tokens", "exhausted", "expiring"]
     threshold: int
+    lot: int | None = None
+    expires_at: int | None = None
 
 
 class Late(Base, frozen=True, kw_only=True, tag="late"):

@@ -63,7 +63,7 @@ def reserve(turn: Turn, command: c.Reserve) -> Reply:
         moves=cover.moves,
         deadline=turn.now + timeout + turn.catalog.hold_margin_ms,
         output_tokens_max=limits.output_tokens_max,
-        rated=_is_rated(limits),
+        rated=abuse.is_rated(limits),
         burned=_is_burned(limits),
     )
     if cover.beyond_kind is not None:
@@ -91,7 +91,7 @@ def charge(turn: Turn, command: c.Charge) -> Reply:
         key=turn.key,
         body=turn.body,
         moves=cover.moves,
-        rated=_is_rated(limits),
+        rated=abuse.is_rated(limits),
         burned=_is_burned(limits),
     )
     if cover.beyond_kind is not None:
@@ -106,10 +106,6 @@ def charge(turn: Turn, command: c.Charge) -> Reply:
     abuse.after_charge(turn, command.user, limits)
     warn(turn)
     return receipt(entry)
-
-
-def _is_rated(limits: AbuseLimits) -> bool:
-    return limits.requests_per_minute_max is not None or limits.spacing_ms_min is not None
 
 
 def _is_burned(limits: AbuseLimits) -> bool:
@@ -366,7 +362,7 @@ def extend(turn: Turn, command: c.Extend) -> Reply:
         code = Code.HOLD_EXPIRED if ended.reason == "timeout" else Code.HOLD_ENDED
         return Refusal(code, "This hold has ended already, so it cannot last longer.")
     deadline = max(hold.deadline, turn.now + command.timeout_ms + turn.catalog.hold_margin_ms)
-    fields = turn.stamp()
+    fields = turn.signed()
     entry = e.Extended(**fields, tokens=hold.tokens, user=hold.user, hold=command.hold, deadline=deadline)
     turn.emit(entry)
     return receipt(entry)

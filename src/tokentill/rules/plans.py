@@ -17,7 +17,7 @@ from msgspec import UNSET
 from tokentill.rules import commands as c
 from tokentill.rules import entries as e
 from tokentill.rules import licence
-from tokentill.rules.account import RANK_HOLD, RANK_LOT, RANK_STAGE, Account
+from tokentill.rules.account import RANK_HOLD, RANK_LOT, RANK_STAGE, RANK_WARN, Account
 from tokentill.rules.catalog import DAY_MS, TOKENS_MAX, Catalog, Plan
 from tokentill.rules.ledger import end_hold
 from tokentill.rules.money import half_up
@@ -36,7 +36,7 @@ from tokentill.rules.resets import (
     plan_lots,
 )
 from tokentill.rules.turn import Turn
-from tokentill.rules.warnings import warn
+from tokentill.rules.warnings import warn, warn_expiring
 
 ADVANCE_MAX_MS = 400 * DAY_MS
 """A simulated clock moves so far in one step; so many entries at most go into one transaction."""
@@ -111,6 +111,9 @@ def apply_due(turn: Turn) -> None:
             )
         elif rank == RANK_STAGE:
             _next_stage(turn, time)
+        elif rank == RANK_WARN:
+            assert isinstance(ident, int)
+            warn_expiring(turn, ident)
         else:
             end_period(turn, time)
         warn(turn)
@@ -135,7 +138,10 @@ def change_plan(turn: Turn, command: c.ChangePlan) -> Reply:
         return unknown_plan(catalog, command.plan)
     if command.plan == state.plan:
         if not state.scheduled:
-            return Refusal(Code.NOT_POSSIBLE, "The organization is on this plan already.")
+            message = "The organization is on this plan already."
+            if plan is None:
+                message = "The organization has no plan, so there is nothing to cancel."
+            return Refusal(Code.NOT_POSSIBLE, message)
         entry: e.Entry = e.PlanScheduled(**turn.signed(), plan=command.plan, cancelled=True)
         turn.emit(entry)
         return receipt(entry)
@@ -179,18 +185,19 @@ def unused_credit(turn: Turn) -> int:
     """Minor units of the current plan's price that its unused share is worth, rounded half up (readings).
 
     The price is the one the period was begun with, whatever the catalog says today. By time: the part of the
-    period still to come; by tokens: the unspent part of the allowance. A payment that covers several periods
-    counts whole periods still to come as unused.
+    period still to come; by tokens: the unspent part of the allowance, held tokens included. A payment that
+    covers several periods counts whole periods still to come as unused; while the next is waited for, none is.
     """
     state = turn.state
     period, price, periods = state.period, state.paid_price, state.paid_periods
     if period is None or price is None or state.unpaid:
         return 0
-    if turn.catalog.upgrade_credit == "none":
+    over = state.paid_until is not None and state.paid_until <= turn.now
+    if over or turn.catalog.upgrade_credit == "none":
         return 0
     if turn.catalog.upgrade_credit == "tokens":
         lots = [lot for lot in plan_lots(turn) if lot.origin == "plan"]
-        part, whole = sum(lot.available for lot in lots), sum(lot.granted for lot in lots)
+        part, whole = sum(lot.available + lot.held for lot in lots), sum(lot.granted for lot in lots)
     else:
         part, whole = max(0, period.end - turn.now), period.end - period.start
     ahead = max(0, state.paid_first + periods - 1 - period.number)

@@ -1,8 +1,9 @@
 """Refusals: why a command changed nothing, in one closed list ordered by precedence.
 
-A refusal is a value, never an exception. Where several reasons hold at once, the one that stands first
-in `Code` is given: what the caller got wrong before who the caller is, then abuse → licence → plan →
-balance (R-ABU-8), so that nobody is sold tokens that an unpaid licence or a block would not let them use.
+A refusal is a value, never an exception. First it is said that there is no such organization, and that a key
+was used for another command. Where several other reasons hold at once, the one that stands first in `Code` is
+given: what the caller got wrong, then abuse → licence → plan → balance (R-ABU-8), so that nobody is sold tokens
+that an unpaid licence or a block would not let them use.
 
 Each refusal carries what a caller needs to go on (R-PLAN-7, R-ABU-7): the layer that refused, when a
 retry can succeed, what it means, what to do, and every way out with its price.

@@ -108,7 +108,8 @@ def notice(account: Account, catalog: Catalog, now: int) -> Notice | None:
     elif "tokens" in state.warned:
         code = "tokens"
     left = account.left
-    days = None if state.period is None else days_left(now, state.period.end)
+    waits = state.period is not None and state.period.end > now
+    days = days_left(now, state.period.end) if waits and state.period is not None else None
     texts = catalog.texts
     text = texts.low_balance_no_reset if days is None else texts.low_balance.format(days=days)
     packs = packs_for(catalog, None if state.plan is None else catalog.plans.get(state.plan))

@@ -25,7 +25,7 @@ from tokentill.rules import commands as c
 from tokentill.rules import entries as e
 from tokentill.rules.account import Account
 from tokentill.rules.catalog import Catalog
-from tokentill.rules.decide import execute, lookup_key
+from tokentill.rules.decide import execute, lookup_also, lookup_key
 from tokentill.rules.evolve import evolve
 from tokentill.rules.receipts import Receipt
 from tokentill.rules.refusals import Code, Refusal
@@ -204,11 +204,14 @@ class Book:
                 continue
             key = lookup_key(cached.account, job.envelope)
             hold = getattr(job.envelope.command, "hold", None)
-            if hold is not None:
+            if hold is not None and chain.is_operation(hold):
                 # Open now, but an earlier job of this very batch may end it.
                 if key is None and hold in ending:
                     key = hold
                 ending.add(hold)
+            if key is not None:
+                found.append((cached.number, key))
+            key = lookup_also(job.envelope)
             if key is not None:
                 found.append((cached.number, key))
         return found

@@ -14,6 +14,7 @@ import asyncpg
 
 from tokentill.ports import Heads, JournalRow, OperatorKey, Page, StoreDown, Stretch, Verdict
 from tokentill.rules import entries as e
+from tokentill.rules.chain import is_operation
 from tokentill.store.lane import Book, Cached
 from tokentill.store.postgres_connection import Connection, connect, describe
 from tokentill.store.statements import statements
@@ -68,6 +69,8 @@ async def operation(connection: Connection, name: str, key: str) -> Sequence[Jou
     number = await number_of(connection, name)
     if number is None:
         return None
+    if not is_operation(key):
+        return []
     rows = await connection.fetch(SQL["operation"], bytes.fromhex(key), number)
     return [JournalRow(row, name, e.decode(body), user, link.hex()) for row, body, link, user in rows]
 

@@ -10,6 +10,7 @@ import apsw
 
 from tokentill.ports import Heads, JournalRow, OperatorKey, Page, Stretch, Verdict
 from tokentill.rules import entries as e
+from tokentill.rules.chain import is_operation
 from tokentill.store.lane import CATCH_UP_MAX, Book, Cached
 from tokentill.store.statements import for_rows, statements
 from tokentill.store.verify import Verification
@@ -66,7 +67,9 @@ def operations(
 
 
 def operation(connection: apsw.Connection, number: int, key: str) -> list[tuple[int, e.Entry, bytes]]:
-    """The entries of an operation as (row, entry, link), oldest first."""
+    """The entries of an operation as (row, entry, link), oldest first; none of what is no operation's id."""
+    if not is_operation(key):
+        return []
     rows = connection.execute(SQL["operation"], (bytes.fromhex(key), number))
     return [(row, e.decode(body), link) for row, body, link in rows]
 

@@ -98,7 +98,8 @@ def refuse(
         attempt(book, command.user, command.limits or limits)
     waits = (Code.BLOCKED, Code.RATE, Code.SPACING, Code.HOLDS_MAX, Code.HELD)
     remembered = envelope.keyed and isinstance(command, c.Charge) and code not in waits and not flood
-    if remembered:  # on the record under its key, so it counts as a request
+    counted = said.requests_per_minute_max is not None or said.spacing_ms_min is not None
+    if remembered and counted:  # on the record under its key, so it counts as a request
         book.user(command.user).admitted.append(book.now)
     return Answer(code, reasons[code], remembered=remembered)
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from msgspec import UNSET
+from msgspec import UNSET, structs
 
 from tokentill.lab.naive import admission, clockwork, lots, plans, uses
+from tokentill.lab.naive.admission import PRECEDENCE
 from tokentill.lab.naive.calendar import DAY_MS, period_start
 from tokentill.lab.naive.notebook import Answer, Notebook, done
 from tokentill.rules import commands as c
 from tokentill.rules.catalog import TOKENS_MAX, Catalog
 from tokentill.rules.refusals import Code
 
-_KEYED_BY_ANOTHER = (c.Settle, c.Release, c.Extend, c.Refund)
+_KEYED_BY_ANOTHER = (c.Settle, c.Release, c.Refund)
 
 
 class Naive:
@@ -34,7 +35,7 @@ class Naive:
         else:
             book.now = now
         by_key = not isinstance(command, _KEYED_BY_ANOTHER)
-        body = c.encode(command) if envelope.keyed else None
+        body = c.encode(_whoever(command)) if envelope.keyed else None
         if by_key and (envelope.keyed or envelope.retry) and key in book.answers:
             before, answer = book.answers[key]
             if envelope.keyed and before != body:
@@ -62,6 +63,11 @@ class Naive:
     def balance(self) -> dict[str, Any]:
         """The balance as R-LED-1 lists it."""
         return self.book.balance()
+
+
+def _whoever(command: c.Base) -> c.Base:
+    """The command as anybody would send it."""
+    return structs.replace(command, actor="") if isinstance(command, c.Adjust | c.Unblock) else command
 
 
 def _says_nothing(command: c.Base) -> bool:
@@ -123,8 +129,9 @@ def _unblock(book: Notebook, command: c.Unblock) -> Answer:
     return done("unblock")
 
 
-def _count_refusals(_book: Notebook, _command: c.CountRefusals) -> Answer:
-    return done("tick")
+def _count_refusals(_book: Notebook, command: c.CountRefusals) -> Answer:
+    known = all(code in PRECEDENCE for _, code, _, _ in command.refusals)
+    return done("tick") if known else Answer(Code.INVALID)
 
 
 def _review(_book: Notebook, _command: c.Review) -> Answer:

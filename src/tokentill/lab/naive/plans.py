@@ -39,7 +39,9 @@ def mend(book: Notebook) -> None:
     """Payment is not failed any more: bought lots get their time back, a missing invoice is waited for anew."""
     for lot in book.lots:
         if lot.expires_at is not None and not lot.of_plan and not lot.lapsed:
-            lot.expires_at += book.now - max(book.aside_since, lot.given_at)
+            more = book.now - max(book.aside_since, lot.given_at)
+            lot.expires_at += more
+            lot.warn_at = None if lot.warn_at is None else lot.warn_at + more
     book.failed_at, book.standing = None, "active"
     if book.paid_until is not None and book.paid_until <= book.now:
         book.wait_until = book.now + book.catalog.licence.renewal_wait_days * DAY_MS
@@ -90,12 +92,17 @@ def unused_credit(book: Notebook) -> int:
     mode, (price, paid, first) = book.catalog.upgrade_credit, book.paid
     if price is None or mode == "none" or book.unpaid or book.end is None:
         return 0
+    if book.paid_until is not None and book.now >= book.paid_until:
+        return 0
     assert book.start is not None
     if mode == "time":
         unused, whole = max(0, book.end - max(book.start, book.now)), book.end - book.start
     else:
         lots = [lot for lot in book.lots if lot.origin == "plan" and not lot.lapsed]
-        unused, whole = sum(book.left_in(lot) for lot in lots), sum(lot.tokens for lot in lots)
+        unused, whole = (
+            sum(book.left_in(lot) + book.held_in(lot) for lot in lots),
+            sum(lot.tokens for lot in lots),
+        )
         if not whole:
             return 0
     later = max(0, first + paid - 1 - book.number)

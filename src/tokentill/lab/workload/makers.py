@@ -207,9 +207,8 @@ def unblock(m: Memory) -> c.Unblock:
 def count_refusals(m: Memory) -> c.CountRefusals:
     """Refusals that were counted in memory."""
     count = 1 + m.dice.randrange(9)
-    return c.CountRefusals(
-        refusals=tuple((user, "rate_limited", m.now // 60_000, count) for user in ("ann", None))
-    )
+    code = "no such code" if m.chance(10) else "rate_limited"
+    return c.CountRefusals(refusals=tuple((user, code, m.now // 60_000, count) for user in ("ann", None)))
 
 
 def review(m: Memory) -> c.Review:

@@ -32,7 +32,7 @@ OUTCOMES: dict[type[c.Base], frozenset[Code]] = {
     c.Charge: _USE,
     c.Settle: _HOLD | {Code.INVALID, Code.HOLD_EXPIRED, Code.EXCEEDS_HOLD},
     c.Release: _HOLD,
-    c.Extend: _HOLD | {Code.INVALID, Code.HOLD_EXPIRED},
+    c.Extend: _HOLD | {Code.KEY_REUSED, Code.INVALID, Code.HOLD_EXPIRED},
     c.Refund: frozenset(
         {
             Code.INVALID,
@@ -55,17 +55,17 @@ OUTCOMES: dict[type[c.Base], frozenset[Code]] = {
     c.SetCap: _KEYED | {Code.INVALID},
     c.Attempt: _KEYED | {Code.INVALID},
     c.Unblock: _KEYED | {Code.INVALID, Code.NOT_POSSIBLE},
-    c.CountRefusals: _KEYED,
+    c.CountRefusals: _KEYED | {Code.INVALID},
     c.Review: _KEYED,
     c.Tick: _KEYED,
 }
 """The refusals each operation can meet. What is not listed cannot happen, and a rig fails when it does.
 
 Why the others cannot: codes of uses (`unknown_feature`, and all from `blocked` to `exhausted`) belong to
-Reserve and Charge alone, and only a hold can be one too many. Settle, Release, Extend and Refund are keyed by
+Reserve and Charge alone, and only a hold can be one too many. Settle, Release and Refund are keyed by
 the operation they are about, so no key of theirs is ever reused, and they never learn of another's hold or
 charge. Release of a hold that timed out gives the answer of that end: nothing is charged either way. Restore,
-Review, CountRefusals and Tick name no amount that could be invalid; a review is taken whatever it
+Review and Tick name no amount that could be invalid; a review is taken whatever it
 says. Freeze and Restore concern the whole account, so no lot or hold of theirs can be unknown.
 """
 

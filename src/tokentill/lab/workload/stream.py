@@ -56,6 +56,9 @@ class Workload:
         """An old envelope once more: as it was, as a retry, or its key under another command."""
         m = self.memory
         envelope = m.pick(m.sent[-40:])
+        if isinstance(envelope.command, c.Adjust | c.Unblock) and m.chance(30):
+            other = structs.replace(envelope.command, actor="another op")
+            return structs.replace(envelope, command=other, retry=True)
         if envelope.keyed and m.chance(30):
             return structs.replace(envelope, command=m.pick(MENU)(m))
         return envelope if envelope.keyed else structs.replace(envelope, retry=True)
