@@ -25,6 +25,7 @@ _REPOSITORY = Path(__file__).parents[2]
 _IMPORTED = (
     "tests.support.rig_crowd",
     "tests.support.rig_served",
+    "tests.support.rig_shop",
     "tests.support.rig_sim",
     "tests.support.rig_workers",
 )

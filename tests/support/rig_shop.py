@@ -1,0 +1,59 @@
+"""What a process of the shop's crash rig does: sell one pack from order to tokens, and die on the way."""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+from tests.support.rig_processes import Channel
+from tests.support.shops import World, make_world
+from tests.support.stores import Engine, Store
+from tests.support.tripwire import Wire
+from tokentill.flows.checkout import Ask
+from tokentill.flows.shop import Shop
+from tokentill.rules.purchases import Purchase
+from tokentill.store import faults
+
+PACK = "token_pack_500"
+
+
+async def story(world: World, shop: Shop, organization: str, payer: str | None) -> None:
+    """A customer orders a pack under a key and pays it, and the provider tells of it."""
+    ordered = await shop.checkout.buy_pack(Ask(organization=organization, key="the order", payer=payer), PACK)
+    assert isinstance(ordered, Purchase), ordered
+    if payer is not None:
+        return
+    paid: tuple[Any, ...] = world.provider.pay(ordered.checkout or "")
+    if not paid:  # an earlier process came so far
+        payments = world.provider.all("payment").items()
+        ident = next(name for name, one in payments if one["purchase"] == ordered.id)
+        paid = tuple(world.provider.facts_of_payment(ident))
+    await shop.take_in(world.provider.name, world.provider.told(*paid))
+
+
+def sell(
+    channel: Channel, *, engine: Engine, url: str, folder: str, organization: str, payer: str | None, at: int
+) -> None:
+    """Tell the story; at the `at`-th crossing of anything, inside the store or at its ports, be killed."""
+
+    def die() -> None:
+        channel.write({"place": wire.places[-1]})
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    wire = Wire(at, die)
+
+    async def run() -> None:
+        world = await make_world(Store(engine, url), Path(folder))
+        faults.install(wire.cross)
+        shop = world.open(
+            rows=wire.across(world.rows, "rows"),
+            ledger=wire.across(world.ledger, "ledger"),
+            provider=wire.across(world.provider, "provider"),
+        )
+        await story(world, shop, organization, payer)
+        faults.install(None)
+        await world.store.close()
+
+    asyncio.run(run())
+    channel.write({"crossed": wire.crossed})
