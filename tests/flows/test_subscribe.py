@@ -2,14 +2,16 @@
 
 import asyncio
 import itertools
+from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
+from tests.support.desk import change_plan
 from tests.support.scripted import DOWN, HOUR, MONTH
-from tests.support.shops import World
-from tests.support.stores import ok
+from tests.support.shops import World, make_world, selling
+from tests.support.stores import Store, ok, sqlite_url
 from tokentill.flows.checkout import Ask
 from tokentill.ports import VendorRefused
 from tokentill.rules import commands as c
@@ -372,3 +374,59 @@ async def test_a_plan_without_a_subscription_is_the_accounts_own(shop_world: Wor
         reply = await world.shop.subscribing.downgrade("acme", plan)
         assert isinstance(reply, Refusal)
         assert reply.code == code
+
+
+async def test_one_checkout_for_a_plan_at_a_time(shop_world: World) -> None:  # R-PLAN-4
+    """Each that is paid becomes a subscription that is billed, so two must not be open."""
+    world = shop_world
+    await world.begin("acme", plan="starter")
+    shops = [world.shop, world.open()]
+    found = await asyncio.gather(
+        *(shops[nth % 2].subscribing.start(Ask(organization="acme"), "pro") for nth in range(20))
+    )
+    assert len({one.id for one in found if isinstance(one, Purchase)}) == 1
+    assert {one.code for one in found if isinstance(one, Refusal)} <= {Code.NOT_POSSIBLE}
+    first = next(one for one in found if isinstance(one, Purchase))
+    again = await world.shop.subscribing.start(Ask(organization="acme"), "pro")
+    assert isinstance(again, Purchase)
+    assert again.id == first.id
+    other = await world.shop.subscribing.start(Ask(organization="acme"), "enterprise")
+    assert isinstance(other, Purchase)
+    assert other.item == "enterprise"
+    assert (await world.purchase(first)).state == "abandoned"
+    # Paid in the very moment in which another plan is ordered.
+    for fact in world.provider.pay(other.checkout or ""):
+        await world.tell(fact)
+    late = await world.shop.subscribing.start(Ask(organization="acme"), "pro")
+    assert isinstance(late, Purchase | Refusal)
+    await world.settle()
+    assert len(world.provider.all("subscription")) == 1
+    assert await plan_of(world) == "enterprise"
+
+
+async def test_a_trial_begins_without_a_payment_and_once(tmp_path: Path) -> None:  # R-PLAN-4
+    store = Store("sqlite", sqlite_url(tmp_path))
+    world = await make_world(store, tmp_path, catalog=change_plan(selling(), "pro", trial_days=14))
+    await world.begin("acme", plan="starter")
+    ordered = await world.shop.subscribing.start(Ask(organization="acme"), "pro")
+    assert isinstance(ordered, Purchase)
+    assert (ordered.amount, ordered.list_amount, ordered.state) == (0, PRO, "pending")
+    for fact in world.provider.pay(ordered.checkout or ""):
+        await world.tell(fact)
+    await world.settle()
+    assert (await plan_of(world), await world.balance("acme")) == ("pro", 200)
+    subscription = list(world.provider.all("subscription"))[-1]
+    assert (await row(world)).amount == PRO
+    await world.later(MONTH)
+    await world.tell(world.provider.fact_of_invoice(world.provider.bill(subscription, "cycle")))
+    await world.settle()
+    renewal = next(one for one in await world.purchases("acme") if one.kind == "renewal")
+    assert (renewal.amount, renewal.state) == (PRO, "delivered")
+    await world.tell(world.provider.standing(subscription, status="canceled", ended=True))
+    await world.settle()
+    again = await world.shop.subscribing.start(Ask(organization="acme"), "pro")
+    assert isinstance(again, Purchase)
+    assert again.amount == PRO, "a trial is given once"
+    await world.clean()
+    await world.shop.close()
+    await store.close()

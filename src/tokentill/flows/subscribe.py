@@ -21,7 +21,7 @@ from tokentill.flows.means import Means, deed_key, later, log
 from tokentill.flows.pay import order_for, provider_refused
 from tokentill.flows.shopper import Reader
 from tokentill.ports import Order as PaymentOrder
-from tokentill.ports import VendorDown, VendorRefused
+from tokentill.ports import Room, VendorDown, VendorRefused
 from tokentill.rules import commands as c
 from tokentill.rules.account import Account
 from tokentill.rules.catalog import Plan
@@ -80,7 +80,35 @@ class Subscribing:
         ordered = order_plan(catalog, shopper, order, plan, trial=trial)
         if isinstance(ordered, Refusal):
             return ordered
-        return await self._checkout.place(ordered, (), ask.terms)
+        known = await self._open_already(ordered)
+        if known is not None:
+            return known
+        # One at a time, because each that is paid becomes a subscription that is billed.
+        own = (("organization", ask.organization), ("kind", "plan"))
+        placed = await self._checkout.place(ordered, (Room(1, own, ("slot_until", order.now)),), ask.terms)
+        if isinstance(placed, Refusal) and placed.code == Code.PACK_LIMIT:
+            message = "A checkout for a plan is just being opened. Try again in a moment."
+            return Refusal(Code.NOT_POSSIBLE, message, retry_after_ms=1_000)
+        return placed
+
+    async def _open_already(self, ordered: Purchase) -> Purchase | Refusal | None:
+        """The open checkout of the very plan; one of another plan, or one that cannot be paid any more, is left."""
+        equal = {"organization": ordered.organization, "kind": "plan"}
+        now = self._means.clock.now()
+        for row in await self._means.rows.find(Purchase, equal, limit=PLANS_MAX):
+            if row.state not in ("created", "pending"):
+                continue
+            can_be_paid = row.url is not None and now < (row.expires_at or 0)
+            if can_be_paid and (row.item, row.amount, row.provider) == (
+                ordered.item,
+                ordered.amount,
+                ordered.provider,
+            ):
+                return row
+            left = await self._checkout.cancel(row.organization, row.id)
+            if isinstance(left, Refusal) or left.paid_at is not None:
+                return left  # it cannot be left now, or was paid in this moment
+        return None
 
     def credit(self, account: Account) -> int:
         """Minor units of the present price that its unused share is worth now; `account` is a copy of its own."""
