@@ -95,20 +95,20 @@ class Reader:
         if outer == "ExpandableField":
             return {"anyOf": [PLAIN["str"], {"type": "object"}]}
         found = [self.type(part, within) for part in inner]
-        if outer == "Optional":
-            return {"anyOf": [*found, PLAIN["None"]]}
-        if outer == "Union":
-            return {"anyOf": found}
-        if outer in ("List", "Sequence"):
-            return {"type": "array", "items": found[0]}
-        if outer in ("Dict", "UntypedStripeObject"):
-            return {"type": "object"}
-        if outer == "ListObject":
-            data = {"type": "array", "items": found[0]}
-            return {"type": "object", "properties": {"data": data}, "required": ["data", "has_more", "url"]}
-        if outer == "NotRequired":
-            return found[0]
-        raise AssertionError(outer)
+        built = {
+            "Optional": {"anyOf": [*found, PLAIN["None"]]},
+            "Union": {"anyOf": found},
+            "List": {"type": "array", "items": found[0]},
+            "Dict": {"type": "object"},
+            "UntypedStripeObject": {"type": "object"},
+            "ListObject": {
+                "type": "object",
+                "properties": {"data": {"type": "array", "items": found[0]}},
+                "required": ["data", "has_more", "url"],
+            },
+            "NotRequired": found[0],
+        }
+        return built[outer]
 
     def named(self, name: str, within: str) -> Schema:
         """The schema of a name: plain, nested in the class or around it, or another object of the SDK."""

@@ -40,6 +40,8 @@ class Answer(Struct):
     body: Object
     headers: dict[str, str] = {}
     broken: bool = False
+    instead: Answer | None = None
+    """What is sent in its place this once, as when something between fails after all was done."""
 
 
 class Kept(Struct, frozen=True):
@@ -102,7 +104,8 @@ class Api:
         key = headers.get("idempotency-key", "")
         request = f"{method} {target} {body.decode(errors='replace')}"
         if method != "POST" or not key:
-            return await self._held(method, target, headers, body, ident)
+            found = await self._held(method, target, headers, body, ident)
+            return found.instead or found
         kept = self._kept.get(key)
         if kept is not None and kept.at + KEYS_KEPT_SECONDS < self.world.now:
             kept = None
@@ -131,7 +134,7 @@ class Api:
         if found.status < 300 or found.status in (402, 500):
             whole = Answer(found.status, copy.deepcopy(found.body))
             self._kept[key] = Kept(request, whole, self.world.now)
-        return found
+        return found.instead or found
 
     async def _held(
         self, method: str, target: str, headers: dict[str, str], body: bytes, ident: str
@@ -145,7 +148,7 @@ class Api:
             raise Refused("Too many requests.", status=429, code="rate_limit")
         found = self._do(method, target, headers, body, ident)
         if fault == "done_then_error":
-            return Answer(503, Refused("An unknown error occurred.", kind="api_error").body())
+            found.instead = Answer(503, Refused("An unknown error occurred.", kind="api_error").body())
         found.broken = fault == "done_then_silence"
         return found
 

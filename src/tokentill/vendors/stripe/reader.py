@@ -118,13 +118,13 @@ class Reader:
         return [] if payment is None else await self.refunds(payment, at)
 
     async def _invoice(self, found: Mapping[str, Any], at: int) -> list[h.AnyHappening]:
-        if reading.subscription_of(found) is None:
+        if reading.foreign(found):
             return []
         return await self.invoice(found["id"], at)
 
     async def _invoice_failed(self, found: Mapping[str, Any], at: int) -> list[h.AnyHappening]:
         subscription = reading.subscription_of(found)
-        if subscription is None:
+        if subscription is None or reading.foreign(found):
             return []
         amount, code = reading.money(found, "amount_due")
         why = reading.reason(found)
@@ -143,7 +143,7 @@ class Reader:
 
     async def _invoice_voided(self, found: Mapping[str, Any], at: int) -> list[h.AnyHappening]:
         subscription = reading.subscription_of(found)
-        if subscription is None:
+        if subscription is None or reading.foreign(found):
             return []
         owner = reading.invoice_owner(found)
         return [h.InvoiceVoided(at=at, subscription=subscription, invoice=found["id"], **owner)]
@@ -184,7 +184,7 @@ class Reader:
         params = {"expand": ["payments"]}
         found = await ask(self._gateway.v1.invoices.retrieve_async(invoice, params=params))
         subscription = reading.subscription_of(found)
-        if subscription is None:
+        if subscription is None or reading.foreign(found):
             return []
         if found["status"] == "void":
             return await self._invoice_voided(found, at)

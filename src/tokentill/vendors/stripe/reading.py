@@ -133,7 +133,7 @@ def declined(found: Found, at: int) -> list[h.AnyHappening]:
     That the customer must confirm is no decline: a checkout takes over (R-SALE-3).
     """
     error = found.get("last_payment_error")
-    if not error or error.get("code") == "authentication_required":
+    if not ours(found) or not error or error.get("code") == "authentication_required":
         return []
     method = error.get("payment_method")
     return [
@@ -280,6 +280,11 @@ def invoice_owner(invoice: Found) -> dict[str, str | None]:
     marks = (parent.get("subscription_details") or older).get("metadata") or {}
     first = reason(invoice) in ("create", "update")
     return {"purchase": marks.get(PURCHASE) if first else None, "organization": marks.get(ORGANIZATION)}
+
+
+def foreign(invoice: Found) -> bool:
+    """Whether an invoice is of something that is not sold here."""
+    return subscription_of(invoice) is None or invoice_owner(invoice)["organization"] is None
 
 
 def marks_of(invoice: Found) -> Mapping[str, str]:
