@@ -14,6 +14,7 @@ from tokentill.flows.codes import Batch, Codes
 from tokentill.flows.deliver import Delivery
 from tokentill.flows.learn import Learning
 from tokentill.flows.means import Means
+from tokentill.flows.offer import Offers
 from tokentill.flows.overage import Overages
 from tokentill.flows.pay import Paying, Terms
 from tokentill.flows.shopper import Reader
@@ -37,6 +38,7 @@ class Shop:
     means: Means
     clerk: Clerk
     reader: Reader
+    offers: Offers
     checkout: Checkout
     subscribing: Subscribing
     topups: TopUps
@@ -95,6 +97,7 @@ def open_shop(means: Means) -> Shop:
         means=means,
         clerk=clerk,
         reader=reader,
+        offers=Offers(means, reader),
         checkout=checkout,
         subscribing=subscribing,
         topups=topups,
