@@ -95,7 +95,7 @@ class Reader:
         if outer == "ExpandableField":
             return {"anyOf": [PLAIN["str"], {"type": "object"}]}
         found = [self.type(part, within) for part in inner]
-        built = {
+        built: dict[str, Schema] = {
             "Optional": {"anyOf": [*found, PLAIN["None"]]},
             "Union": {"anyOf": found},
             "List": {"type": "array", "items": found[0]},

@@ -74,7 +74,7 @@ async def act(desk: Desk, session: str, number: int, deed: str, what: str = "") 
                 lab.decide(disputes[0]["id"], deed)
         case "warn":
             lab.warn(payment)
-        case "wait":
+        case _:
             lab.advance(3600)
 
 
