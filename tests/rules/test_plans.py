@@ -226,6 +226,21 @@ def test_overage_is_billed_at_period_end() -> None:
     assert desk.view().overage_amount == 0
 
 
+# R-PLAN-6: what is settled after the plan was cancelled is on a bill of its own
+def test_overage_without_a_period_is_billed_at_once() -> None:
+    desk = Desk(starter(exhaustion=Exhaustion(overage=Overage(price=150))), "starter")
+    desk.charge("suite_analyzer", 50)
+    hold = desk.hold("suite_analyzer", quantity=4)
+    desk.ok(c.ChangePlan(plan=None, when="now"))
+    desk.ok(c.Settle(hold=hold, tokens=3))
+    bill = desk.last[1]
+    assert isinstance(bill, e.OverageBilled)
+    assert (bill.tokens, bill.amount, bill.start, bill.end) == (3, 450, bill.time, bill.time)
+    assert desk.view().overage_amount == 0
+    desk.ok(c.Refund(operation=hold))
+    assert desk.view().overage_credit == 450
+
+
 # R-LED-7: overage given back after it was billed is taken off the next bill, and never makes one negative
 def test_overage_given_back_after_its_bill() -> None:
     desk = Desk(starter(exhaustion=Exhaustion(overage=Overage(price=150))), "starter")

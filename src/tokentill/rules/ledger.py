@@ -31,6 +31,7 @@ from tokentill.rules.catalog import TOKENS_MAX, AbuseLimits, Feature, Plan
 from tokentill.rules.exhaustion import Cover
 from tokentill.rules.receipts import Receipt, receipt
 from tokentill.rules.refusals import Code, Refusal
+from tokentill.rules.resets import bill_overage
 from tokentill.rules.turn import Turn, bad_amount
 from tokentill.rules.warnings import warn
 
@@ -314,6 +315,8 @@ def _after_settle(turn: Turn, command: c.Settle, hold: Hold) -> None:
         )
     if hold.burned and hold.user is not None and hold.feature is not None:
         abuse.after_charge(turn, hold.user, abuse.limits_of(turn.catalog, turn.state.plan, hold.feature))
+    if turn.state.period is None:
+        bill_overage(turn)  # the plan was cancelled meanwhile, so no end of a period will
     warn(turn)
 
 

@@ -289,16 +289,19 @@ def _carry(plan: Plan | None, unspent: int) -> int:
 def bill_overage(turn: Turn) -> None:
     """Put the running period's overage on the bill (Option B), less what was given back since the last."""
     state = turn.state
-    if state.overage_tokens == 0 or state.period is None:
+    if state.overage_tokens == 0:
         return
+    start, end = turn.now, turn.now
+    if state.period is not None:
+        start, end = state.period.start, min(state.period.end, turn.now)
     credit = min(state.overage_credit, state.overage_amount)
     entry = e.OverageBilled(
         **turn.stamp(),
         tokens=state.overage_tokens,
         amount=state.overage_amount - credit,
         currency=turn.catalog.currency,
-        start=state.period.start,
-        end=min(state.period.end, turn.now),
+        start=start,
+        end=end,
         credit=credit,
     )
     turn.emit(entry)

@@ -198,15 +198,22 @@ def plan_tokens(book: Notebook) -> int:
 
 def close_period(book: Notebook) -> int:
     """Close the period: its overage is billed, its plan tokens lapse, all but those that may go on (R-PLAN-5)."""
-    tokens, amount = book.overage_now()
-    if tokens and book.start is not None:
-        off = min(amount, book.overage_credit)
-        book.overage_credit -= off
-        book.bills.append((tokens, amount - off, book.start))
+    if book.start is not None:
+        bill(book, book.start)
     unspent = plan_tokens(book)
     for lot in book.lots:
         lot.lapsed = lot.lapsed or lot.of_plan
     return may_carry(book.plan, unspent)
+
+
+def bill(book: Notebook, start: int) -> None:
+    """Overage goes on the bill, less what was given back of earlier ones."""
+    tokens, amount = book.overage_now()
+    if tokens:
+        off = min(amount, book.overage_credit)
+        book.overage_credit -= off
+        book.bills.append((tokens, amount - off, start))
+        book.overage = []
 
 
 def may_carry(plan: Plan | None, unspent: int) -> int:

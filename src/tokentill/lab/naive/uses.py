@@ -32,6 +32,8 @@ def settle(book: Notebook, command: c.Settle) -> Answer:
     if tokens > note.tokens:
         return Answer(Code.EXCEEDS_HOLD)
     charge(book, note, tokens, book.limits(note.feature))
+    if book.start is None:
+        clockwork.bill(book, book.now)
     figures = {
         "kind": "charge",
         "tokens": tokens,
