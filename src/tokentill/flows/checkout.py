@@ -20,7 +20,7 @@ from tokentill.flows.deliver import Delivery
 from tokentill.flows.means import Means, later
 from tokentill.flows.pay import Paying, Terms, no_provider, unknown_purchase
 from tokentill.flows.shopper import Reader
-from tokentill.ports import Room
+from tokentill.ports import Room, VendorDown, VendorRefused
 from tokentill.rules.ordering import Order, limits, order_pack
 from tokentill.rules.promos import Uses, normal
 from tokentill.rules.purchases import Purchase, Source, begin, derive, purchase_id
@@ -159,6 +159,18 @@ class Checkout:
     async def cancel(self, organization: str, number: str) -> Purchase | Refusal:
         """Leave an open checkout, so that it can be paid no more and its slot is free."""
         return await self._paying.cancel(organization, number)
+
+    async def refresh(self, organization: str, number: str) -> Purchase | Refusal:
+        """Ask the provider how an open purchase stands, for a customer who comes back from paying."""
+        purchase = await self._means.rows.get(Purchase, number, organization)
+        if purchase is None:
+            return unknown_purchase()
+        if purchase.state not in ("created", "pending"):
+            return purchase
+        try:
+            return await self._paying.look(purchase)
+        except (VendorDown, VendorRefused):
+            return purchase  # it is looked at again by itself
 
     async def purchase(self, organization: str, number: str) -> Purchase | None:
         """One purchase of the organization."""

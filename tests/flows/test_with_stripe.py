@@ -1,0 +1,242 @@
+"""The whole way with Stripe: the official SDK over a real socket to the lab, webhooks in and tokens out (R-PLAT-1)."""
+
+import random
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.shops import QUICK, selling
+from tests.support.stores import SECRET, Store, ok, sqlite_url
+from tests.support.stripe import ASKS_ALWAYS, DECLINED, T0, VISA
+from tokentill.flows.checkout import Ask
+from tokentill.flows.means import Means
+from tokentill.flows.pay import Terms
+from tokentill.flows.shop import Shop, open_shop
+from tokentill.lab.stripe import StripeLab, serving
+from tokentill.ports import Inbound
+from tokentill.rules import commands as c
+from tokentill.rules.purchases import Purchase
+from tokentill.rules.receipts import Receipt
+from tokentill.rules.rows import Alert, ProviderEvent
+from tokentill.vendors.stripe import StripePayments
+from tokentill.wiring import SystemIds
+
+DAY = 86_400
+PACK = "token_pack_500"
+PRO, ENTERPRISE = 14_900, 39_900
+
+
+class World:
+    """A shop that is paid through Stripe's lab, and whoever buys there."""
+
+    def __init__(self, store: Store, ledger: Any, lab: StripeLab, shop: Shop, seed: int) -> None:
+        self.clock, self.ledger, self.lab, self.shop = store.clock, ledger, lab, shop
+        self._dice = random.Random(seed)
+
+    async def begin(self, plan: str = "pro", organization: str = "acme") -> None:
+        await ok(self.ledger, organization, c.Open(plan=plan))
+
+    async def buy(self, **ask: Any) -> Purchase:
+        bought = await self.shop.checkout.buy_pack(Ask(organization="acme", **ask), PACK)
+        assert isinstance(bought, Purchase), bought
+        return bought
+
+    async def subscribe(self, plan: str = "pro") -> Purchase:
+        ordered = await self.shop.subscribing.start(Ask(organization="acme"), plan)
+        assert isinstance(ordered, Purchase), ordered
+        return ordered
+
+    async def hear(self) -> None:
+        """Every webhook that waits, shuffled, each twice."""
+        waiting = self.lab.webhooks() * 2
+        self._dice.shuffle(waiting)
+        now = self.clock.time
+        for one in waiting:
+            # Each came when it was sent, however far the clock has been moved since.
+            sent = re.search(r"t=(\d+)", one.headers["stripe-signature"])
+            assert sent is not None
+            self.clock.time = int(sent[1]) * 1000
+            await self.shop.receive("stripe", Inbound(one.body, one.headers))
+        self.clock.time = now
+        for _ in range(8):
+            await self.shop.clerk.once()
+            self.clock.time += 250
+
+    async def days(self, count: int) -> None:
+        self.clock.time += count * DAY * 1000
+        self.lab.catch_up()
+        await self.hear()
+
+    async def of(self, purchase: Purchase) -> Purchase:
+        found = await self.shop.checkout.purchase("acme", purchase.id)
+        assert found is not None
+        return found
+
+    async def kinds(self) -> list[tuple[str, str, str]]:
+        """The purchases, oldest first, as (kind, item, state)."""
+        rows = sorted(await self.shop.checkout.history("acme"), key=lambda row: row.created_at)
+        return [(row.kind, row.item, row.state) for row in rows]
+
+    async def stand(self) -> tuple[str | None, int, bool]:
+        """Plan, free tokens, and whether payment is failed."""
+        account = await self.ledger.account("acme")
+        assert account is not None
+        return account.state.plan, account.free, account.state.failed_at is not None
+
+    async def clean(self) -> None:
+        assert (await self.ledger.verify()).findings == ()
+        states = {row.state for row in await self.ledger.rows.find(ProviderEvent, {}, limit=1000)}
+        assert states <= {"done", "ignored"}, states
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def world(request: pytest.FixtureRequest, tmp_path: Path, run_seed: int) -> AsyncIterator[World]:
+    url = request.getfixturevalue("postgres_url") if request.param == "postgres" else sqlite_url(tmp_path)
+    store = Store(request.param, url)
+    store.clock.time = T0
+    lab = StripeLab(store.clock)
+    endpoint: Any = lab.listen("http://127.0.0.1:9/stripe")
+    async with serving(lab) as base:
+        payments = StripePayments(lab.key, [endpoint["secret"]], store.clock, base=base, retries_max=0)
+        ledger = await store.open(catalog=selling())
+        means = Means(
+            ledger=ledger, rows=ledger.rows, payments={"stripe": payments}, clock=store.clock, ids=SystemIds(),
+            secret=SECRET, address=lambda: "https://shop.test", patience=QUICK,
+        )  # fmt: skip
+        shop = open_shop(means)
+        yield World(store, ledger, lab, shop, run_seed)
+        await shop.close()
+        await store.close()
+
+
+async def test_a_pack_and_then_another_in_one_click(world: World) -> None:  # R-PACK-2, R-PACK-3, R-SALE-3
+    await world.begin()
+    ordered = await world.buy(terms=Terms(email="ada@example.com", save_method=True))
+    world.lab.pay(ordered.checkout or "", DECLINED)
+    await world.hear()
+    assert (await world.of(ordered)).state == "pending"
+    world.lab.pay(ordered.checkout or "", VISA)
+    await world.hear()
+    assert ((await world.of(ordered)).state, await world.stand()) == ("delivered", ("pro", 700, False))
+    [payer] = await world.shop.reader.payers("acme")
+    assert (payer.label, payer.saved is not None) == ("visa •••• 4242", True)
+    again = await world.buy(payer=payer.id)
+    assert (again.state, await world.stand()) == ("delivered", ("pro", 1200, False))
+    await world.hear()
+    assert await world.stand() == ("pro", 1200, False)
+    await world.clean()
+
+
+async def test_a_card_whose_bank_asks_each_time(world: World) -> None:  # R-SALE-3
+    await world.begin()
+    ordered = await world.buy(terms=Terms(save_method=True))
+    world.lab.pay(ordered.checkout or "", ASKS_ALWAYS)
+    await world.hear()
+    payer = await world.shop.reader.saved_payer("acme")
+    assert payer is not None
+    again = await world.buy(payer=payer.id)
+    assert (again.state, again.url is not None) == ("pending", True)
+    await world.clean()
+
+
+async def test_a_dispute_and_an_early_warning(world: World) -> None:  # R-PACK-4, R-REF-6
+    await world.begin()
+    ordered = await world.buy()
+    world.lab.pay(ordered.checkout or "", VISA)
+    await world.hear()
+    payment = (await world.of(ordered)).payment or ""
+    world.lab.warn(payment)
+    dispute: Any = world.lab.dispute(payment)
+    await world.hear()
+    assert ((await world.of(ordered)).state, await world.stand()) == ("disputed", ("pro", 200, False))
+    world.lab.decide(dispute["id"], "lost")
+    await world.hear()
+    assert ((await world.of(ordered)).state, await world.stand()) == ("charged_back", ("pro", 200, False))
+    codes = {row.code for row in await world.ledger.rows.find(Alert, {})}
+    assert codes == {"dispute", "fraud_warning"}
+    await world.clean()
+
+
+async def test_a_checkout_that_expires_or_is_cancelled(world: World) -> None:  # R-PACK-2, R-PACK-4
+    await world.begin()
+    first, second = await world.buy(), await world.buy()
+    cancelled = await world.shop.checkout.cancel("acme", first.id)
+    assert isinstance(cancelled, Purchase)
+    assert cancelled.state == "abandoned"
+    await world.days(1)
+    assert (await world.of(second)).state == "abandoned"
+    await world.clean()
+
+
+async def test_a_year_of_a_plan_with_a_failure(world: World) -> None:  # R-PLAN-4, R-LIC-1, R-LIC-3
+    await world.begin("starter")
+    ordered = await world.subscribe()
+    world.lab.pay(ordered.checkout or "", VISA)
+    await world.hear()
+    assert ((await world.of(ordered)).state, await world.stand()) == ("delivered", ("pro", 200, False))
+    await ok(world.ledger, "acme", c.Charge(feature="generate_goal", quantity=3))
+    await world.days(32)
+    assert await world.stand() == ("pro", 200, False)
+    subscription = await world.shop.subscribing.current("acme")
+    assert subscription is not None
+    world.lab.change_card(subscription.ref, DECLINED)
+    await world.days(31)
+    assert await world.stand() == ("pro", 0, True)
+    failed = [row for row in await world.shop.checkout.history("acme") if row.state == "failed"]
+    assert len(failed) == 1
+    world.lab.pay_invoice(failed[0].invoice or "", VISA)
+    await world.hear()
+    assert await world.stand() == ("pro", 200, False)
+    assert await world.kinds() == [
+        ("plan", "pro", "delivered"), ("renewal", "pro", "delivered"), ("renewal", "pro", "delivered"),
+    ]  # fmt: skip
+    await world.clean()
+
+
+async def test_an_upgrade_a_downgrade_and_the_end(world: World) -> None:  # R-PLAN-4
+    await world.begin("starter")
+    ordered = await world.subscribe()
+    world.lab.pay(ordered.checkout or "", VISA)
+    await world.hear()
+    await world.days(10)
+    upgraded = await world.subscribe("enterprise")
+    await world.hear()
+    upgraded = await world.of(upgraded)
+    assert (upgraded.state, upgraded.amount) == ("delivered", ENTERPRISE - upgraded.credit)
+    assert 0 < upgraded.credit < PRO
+    assert await world.stand() == ("enterprise", 2000, False)
+    assert isinstance(await world.shop.subscribing.downgrade("acme", "pro"), Receipt)
+    await world.hear()
+    assert await world.stand() == ("enterprise", 2000, False)
+    await world.days(32)
+    assert await world.stand() == ("pro", 200, False)
+    assert isinstance(await world.shop.subscribing.cancel("acme"), Receipt)
+    await world.hear()
+    assert isinstance(await world.shop.subscribing.resume("acme"), Receipt)
+    await world.hear()
+    await world.days(32)
+    assert await world.stand() == ("pro", 200, False)
+    assert isinstance(await world.shop.subscribing.cancel("acme"), Receipt)
+    await world.days(33)
+    await ok(world.ledger, "acme", c.Tick())
+    assert await world.stand() == (None, 0, False)
+    assert await world.shop.subscribing.current("acme") is None
+    await world.clean()
+
+
+async def test_a_plan_that_is_never_paid_again_ends(world: World) -> None:  # R-LIC-1, R-LIC-2
+    await world.begin("starter")
+    ordered = await world.subscribe()
+    world.lab.pay(ordered.checkout or "", VISA)
+    await world.hear()
+    subscription = await world.shop.subscribing.current("acme")
+    assert subscription is not None
+    world.lab.change_card(subscription.ref, DECLINED)
+    await world.days(32)
+    assert await world.stand() == ("pro", 0, True)
+    await world.days(30)
+    assert await world.stand() == (None, 0, False)
+    await world.clean()
