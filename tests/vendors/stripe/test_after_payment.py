@@ -198,7 +198,7 @@ async def test_a_dispute(desk: Desk, end: str, state: str) -> None:  # R-REF-6
     assert bought.state == state
 
 
-async def test_a_bank_that_only_asks_is_a_suspicion(desk: Desk) -> None:  # R-PACK-5, R-REF-6
+async def test_a_bank_that_only_asks_is_a_suspicion(desk: Desk) -> None:  # R-PACK-4, R-REF-6
     bought = await paid(desk, card="4000000000001976")
     assert (bought.state, len(bought.suspicions)) == ("paid", 1)
     inquiry = bought.suspicions[0]
@@ -209,7 +209,7 @@ async def test_a_bank_that_only_asks_is_a_suspicion(desk: Desk) -> None:  # R-PA
     assert isinstance(fact, h.Disputed)
 
 
-async def test_an_early_fraud_warning(desk: Desk) -> None:  # R-PACK-5
+async def test_an_early_fraud_warning(desk: Desk) -> None:  # R-PACK-4
     bought = await paid(desk, card="4000000000005423")
     assert (bought.state, len(bought.suspicions)) == ("paid", 1)
 

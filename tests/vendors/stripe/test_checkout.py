@@ -75,7 +75,7 @@ async def test_without_agreement_nothing_is_saved(desk: Desk) -> None:
     assert [fact for fact in await desk.hear() if isinstance(fact, h.Paid) and fact.saved] == []
 
 
-async def test_the_same_card_has_one_fingerprint_wherever_it_is_used(desk: Desk) -> None:  # R-PACK-5
+async def test_the_same_card_has_one_fingerprint_wherever_it_is_used(desk: Desk) -> None:  # R-PACK-4
     for number in (1, 2):
         started = await desk.payments.checkout(order(purchase(number)), key(number))
         desk.lab.pay(started.checkout, VISA)
@@ -83,7 +83,7 @@ async def test_the_same_card_has_one_fingerprint_wherever_it_is_used(desk: Desk)
     assert len(methods) == 1
 
 
-async def test_declined_tries_are_told_and_the_next_card_pays(desk: Desk) -> None:  # R-PACK-3, R-PACK-5
+async def test_declined_tries_are_told_and_the_next_card_pays(desk: Desk) -> None:  # R-PACK-3, R-PACK-4
     started = await desk.payments.checkout(order(), key(1))
     assert desk.lab.pay(started.checkout, DECLINED)["error"]["decline_code"] == "generic_decline"
     assert desk.lab.pay(started.checkout, NO_MONEY)["error"]["decline_code"] == "insufficient_funds"

@@ -1,4 +1,4 @@
-"""When Stripe is down, slow, busy or refuses: told apart, repeatable, and without a secret in any message."""
+"""When Stripe is down, slow, busy or refuses: told apart, repeatable, and without a secret in any message (R-PLAT-1)."""
 
 from __future__ import annotations
 

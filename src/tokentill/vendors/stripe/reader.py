@@ -5,7 +5,7 @@ Payments, charges, disputes and warnings are facts as their events tell them. Wh
 old. The fingerprint of the card comes with `charge.succeeded` without asking, so that the purchase of a pack
 needs no call to Stripe between the webhook and the tokens.
 
-Requirement ids: R-PACK-3, R-PACK-5, R-PACK-10, R-LIC-1, R-LIC-3, R-REF-6, R-PLAT-1.
+Requirement ids: R-PACK-3, R-PACK-4, R-PACK-10, R-LIC-1, R-LIC-3, R-REF-6, R-PLAT-1.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ A payment is named by its payment intent everywhere, because that is what a refu
 object (charge, refund, dispute, warning) leads to. An object that carries no mark of ours and no subscription
 says nothing to us: other software may sell on the same account.
 
-Requirement ids: R-PACK-3, R-PACK-5, R-LIC-1, R-REF-6, R-PLAT-1.
+Requirement ids: R-PACK-3, R-PACK-4, R-LIC-1, R-REF-6, R-PLAT-1.
 """
 
 from __future__ import annotations
