@@ -26,8 +26,8 @@ from tokentill.rules.rows import Row
 from tokentill.rules.waiting import LEASE_MS
 
 EVERY_SECONDS = 0.25
-AT_ONCE = 16
-"""So many rows are worked on at the same time."""
+AT_ONCE = 64
+"""So many rows are worked on at the same time; what they write together is stored together."""
 
 HANDED_MAX = 2_000
 """So many wait in memory; what is handed over beyond that is found by its due date."""
