@@ -29,6 +29,14 @@ PLAIN: dict[str, Schema] = {
     "UntypedStripeObject": {"type": "object"},
     "None": {"type": "null"},
 }
+WIRE: dict[str, Schema] = {
+    **PLAIN,
+    "int": {"type": "string", "pattern": "^-?[0-9]+$"},
+    "float": {"type": "string", "pattern": "^-?[0-9.]+$"},
+    "bool": {"enum": ["true", "false"]},
+}
+"""Plain types as a form carries them, where everything is text."""
+
 MODULES = {"Price": "_price", "Plan": "_plan", "SubscriptionItem": "_subscription_item",
            "InvoiceLineItem": "_invoice_line_item", "Refund": "_refund", "LineItem": "_line_item"}  # fmt: skip
 
@@ -36,12 +44,13 @@ MODULES = {"Price": "_price", "Plan": "_plan", "SubscriptionItem": "_subscriptio
 class Reader:
     """The classes of one module of the SDK."""
 
-    def __init__(self, module: str) -> None:
+    def __init__(self, module: str, plain: dict[str, Schema]) -> None:
         tree = ast.parse((ROOT / f"{module}.py").read_text())
         self.classes: dict[str, ast.ClassDef] = {}
         self._collect(tree.body, "")
         self.params = "params" in module
         self.open: set[str] = set()
+        self.plain = plain
 
     def _collect(self, body: list[ast.stmt], prefix: str) -> None:
         for node in body:
@@ -112,25 +121,29 @@ class Reader:
 
     def named(self, name: str, within: str) -> Schema:
         """The schema of a name: plain, nested in the class or around it, or another object of the SDK."""
-        if name in PLAIN:
-            return PLAIN[name]
+        if name in self.plain:
+            return self.plain[name]
         while within:
             if f"{within}.{name}" in self.classes:
                 return self.object(f"{within}.{name}")
             within = within.rpartition(".")[0]
         if name in self.classes and name not in self.open:
             return self.object(name)
-        return schema(MODULES[name], name) if name in MODULES else {"type": "object"}
+        return schema(MODULES[name], name, wire=False) if name in MODULES else {"type": "object"}
 
 
 @functools.cache
-def schema(module: str, name: str) -> Schema:
-    """The schema of a class of a module, such as `_charge`, `Charge`."""
-    return Reader(module).object(name)
+def schema(module: str, name: str, *, wire: bool) -> Schema:
+    """The schema of a class of a module, such as `_charge`, `Charge`; `wire`: as a form carries it."""
+    return Reader(module, WIRE if wire else PLAIN).object(name)
 
 
-def problems(value: Any, module: str, name: str, *, but: frozenset[str] = frozenset()) -> list[str]:
-    """What in `value` is not as the SDK's class says; `but` are fields of the wire that the SDK leaves out."""
-    told = {field: part for field, part in value.items() if field not in but}
-    found = jsonschema_rs.validator_for(schema(module, name)).iter_errors(told)
+@functools.cache
+def _validator(module: str, name: str, *, wire: bool) -> jsonschema_rs.Validator:
+    return jsonschema_rs.validator_for(schema(module, name, wire=wire))
+
+
+def problems(value: Any, module: str, name: str, *, wire: bool = False) -> list[str]:
+    """What in `value` is not as the SDK's class says."""
+    found = _validator(module, name, wire=wire).iter_errors(value)
     return [f"{'/'.join(map(str, error.instance_path))}: {error.message}" for error in found]

@@ -137,6 +137,20 @@ async def test_a_refund_under_one_key_is_made_once(desk: Desk) -> None:  # R-REF
     assert len(desk.lab.world.all("refund")) == 1
 
 
+async def test_a_key_that_stripe_has_forgotten_moves_no_money_twice(desk: Desk) -> None:  # R-REF-6, R-SALE-3
+    payer = await saved(desk, VISA)
+    bought = order(purchase(2, mode="saved"))
+    first = await desk.payments.charge_saved(bought, payer, key(2))
+    assert isinstance(first, list)
+    paid_for = merge(bought.purchase, first[0])
+    given = await desk.payments.refund(paid_for, 1000, key(3))
+    desk.clock.time += 3 * 86_400_000
+    assert await desk.payments.charge_saved(bought, payer, key(2)) == first
+    assert await desk.payments.refund(paid_for, 1000, key(3)) == given
+    assert len([one for one in desk.lab.world.all("charge") if one["paid"]]) == 2
+    assert len(desk.lab.world.all("refund")) == 1
+
+
 @pytest.mark.parametrize("succeeds", [True, False])
 async def test_a_refund_that_takes_its_time(desk: Desk, succeeds: bool) -> None:  # R-REF-6
     bought = await paid(desk, card=PENDING_REFUND)

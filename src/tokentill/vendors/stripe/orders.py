@@ -20,6 +20,7 @@ PURCHASE = "tokentill_purchase"
 ORGANIZATION = "tokentill_organization"
 ITEM = "tokentill_item"
 PLAN = "tokentill_plan"
+KEY = "tokentill_key"
 
 CREDIT_PRODUCT = "tokentill_unused_share"
 """The product whose name stands beside the credit of an upgrade on the invoice."""

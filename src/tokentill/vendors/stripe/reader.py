@@ -21,7 +21,7 @@ from tokentill.rules.purchases import Purchase
 from tokentill.rules.rows import ProviderEvent
 from tokentill.vendors.stripe import reading
 from tokentill.vendors.stripe.gateway import Found, Gateway, ask
-from tokentill.vendors.stripe.orders import ITEM, ORGANIZATION, PURCHASE
+from tokentill.vendors.stripe.orders import ITEM, KEY, ORGANIZATION, PURCHASE
 from tokentill.vendors.stripe.reading import ref
 
 PRICES_MAX = 1000
@@ -175,9 +175,18 @@ class Reader:
 
     async def refunds(self, payment: str, at: int) -> list[h.AnyHappening]:
         """What was given back of a payment until now."""
+        return reading.refunds(payment, await self._list_refunds(payment), at)
+
+    async def refund_under(self, payment: str, key: str) -> Found | None:
+        """The refund that was made under a key, however long ago."""
+        found = await self._list_refunds(payment)
+        return next((one for one in found if (one.get("metadata") or {}).get(KEY) == key), None)
+
+    async def _list_refunds(self, payment: str) -> list[Found]:
         params = {"payment_intent": payment, "limit": LISTED_MAX}
         listed = await ask(self._gateway.v1.refunds.list_async(params=params))
-        return reading.refunds(payment, listed["data"], at)
+        found: list[Found] = listed["data"]
+        return found
 
     async def invoice(self, invoice: str, at: int) -> list[h.AnyHappening]:
         """An invoice of a subscription as it stands now."""
@@ -245,9 +254,9 @@ class Reader:
         if purchase.subscription is not None:
             facts += await self.subscription(purchase.subscription)
         told = (fact.payment for fact in facts if isinstance(fact, h.Paid | h.InvoicePaid))
-        payment = payment or next((name for name in told if name is not None), None)
+        payment = payment or next((name for name in told if (name or "").startswith("pi_")), None)
         if payment is None and purchase.checkout is None and purchase.mode == "saved":
-            payment = await self._search_intent(purchase)
+            payment = await self.search(purchase)
         if payment is not None and payment.startswith("pi_"):
             facts += await self._look_at_payment(payment)
         return facts
@@ -277,7 +286,7 @@ class Reader:
             facts += reading.warning(warning, at)
         return facts
 
-    async def _search_intent(self, purchase: Purchase) -> str | None:
+    async def search(self, purchase: Purchase) -> str | None:
         """The payment of a purchase of which we never heard the name; Stripe's index lags by a minute or so."""
         params = {"query": f"metadata['{PURCHASE}']:'{purchase.id}'", "limit": 1}
         listed = await ask(self._gateway.v1.payment_intents.search_async(params=params))
