@@ -427,7 +427,8 @@ class World:
         if reply.kind == "tick":
             return
         entry = journal[reply.entry - 1]
-        if entry.key is not None and (entry.key, entry.tokens) != (reply.operation, reply.tokens):
+        named = entry.hold if isinstance(entry, e.Extended) else entry.key
+        if entry.key is not None and (named, entry.tokens) != (reply.operation, reply.tokens):
             raise Violation(f"{envelope} was answered {reply}, and its entry is {entry}")
         if envelope.keyed and envelope.key is not None and not isinstance(envelope.command, KEYED_OTHERWISE):
             place = (envelope.organization, envelope.key, c.encode(envelope.command))
@@ -602,6 +603,12 @@ class World:
         for each in self.processes:
             await each.charging.recovery.once()
         for name in ORGANIZATIONS:
+            account = await process.ledger.account(name)
+            if account is not None and account.state.simulated:  # its clock does not pass by itself
+                rest = c.Advance(to=account.state.time + int(REST_SECONDS * 1000))
+                moved = await process.ledger.submit(c.Envelope(name, rest, f"{1 << 127:032x}"))
+                if isinstance(moved, Refusal):
+                    raise Violation(f"{name}'s clock does not move: {moved}")
             await process.ledger.submit(c.Envelope(name, c.Tick()))
         self._judge()
         verdict = process.ledger._verify_now()
