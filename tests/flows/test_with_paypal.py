@@ -68,16 +68,16 @@ async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 async def test_a_customer_who_comes_back_has_the_tokens(world: World) -> None:  # R-PACK-2, R-PACK-10
     bought = await world.buy()
-    open_still = await world.shop.checkout.refresh("acme", bought.id)
+    open_still = await world.shop.checkout.look("acme", bought.id)
     assert isinstance(open_still, Purchase)
     assert open_still.state == "pending"
     world.theirs.lab.book.approve(bought.checkout or "")
-    back = await world.shop.checkout.refresh("acme", bought.id)
+    back = await world.shop.checkout.look("acme", bought.id)
     assert isinstance(back, Purchase)
     assert (back.state, await world.balance()) == ("delivered", 700)
     await world.hear(times=3)
     assert await world.balance() == 700
-    nobody = await world.shop.checkout.refresh("acme", "0" * 32)
+    nobody = await world.shop.checkout.look("acme", "0" * 32)
     assert isinstance(nobody, Refusal)
     assert nobody.code == Code.UNKNOWN_PURCHASE
 
@@ -113,5 +113,6 @@ async def test_a_provider_that_is_away_changes_nothing(world: World, monkeypatch
         raise VendorDown("away")
 
     monkeypatch.setattr(world.theirs.paypal, "look", away)
-    same = await world.shop.checkout.refresh("acme", bought.id)
-    assert same == bought
+    later = await world.shop.checkout.look("acme", bought.id)
+    assert isinstance(later, Refusal)
+    assert (later.code, later.retry_after_ms) == (Code.CHECKOUT_FAILED, 5_000)

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from tokentill.flows.deliver import Delivery
 from tokentill.flows.means import Means, later
-from tokentill.flows.pay import Paying, Terms, no_provider, unknown_purchase
+from tokentill.flows.pay import Paying, Terms, no_provider, provider_refused, unknown_purchase
 from tokentill.flows.shopper import Reader
 from tokentill.ports import Room, VendorDown, VendorRefused
 from tokentill.rules.ordering import Order, limits, order_pack
@@ -27,6 +27,9 @@ from tokentill.rules.purchases import Purchase, Source, begin, derive, purchase_
 from tokentill.rules.refusals import Code, Refusal
 from tokentill.rules.selling import limit_refusal, over_limit
 from tokentill.rules.waiting import look_at
+
+PAGE = 500
+"""Purchases that are read at a time."""
 
 
 class Ask(Struct, frozen=True, kw_only=True):
@@ -160,28 +163,42 @@ class Checkout:
         """Leave an open checkout, so that it can be paid no more and its slot is free."""
         return await self._paying.cancel(organization, number)
 
-    async def refresh(self, organization: str, number: str) -> Purchase | Refusal:
-        """Ask the provider how an open purchase stands, for a customer who comes back from paying."""
-        purchase = await self._means.rows.get(Purchase, number, organization)
+    async def purchase(self, organization: str, number: str) -> Purchase | None:
+        """One purchase of the organization."""
+        return await self._means.rows.get(Purchase, number, organization)
+
+    async def look(self, organization: str, number: str) -> Purchase | Refusal:
+        """The customer came back: how the purchase stands at the provider now, if that is not known yet."""
+        purchase = await self.purchase(organization, number)
         if purchase is None:
             return unknown_purchase()
         if purchase.state not in ("created", "pending"):
             return purchase
         try:
             return await self._paying.look(purchase)
-        except (VendorDown, VendorRefused):
-            return purchase  # it is looked at again by itself
-
-    async def purchase(self, organization: str, number: str) -> Purchase | None:
-        """One purchase of the organization."""
-        return await self._means.rows.get(Purchase, number, organization)
+        except VendorDown:
+            message = "The payment provider cannot be reached. What was paid is known as soon as it answers."
+            return Refusal(Code.CHECKOUT_FAILED, message, retry_after_ms=5_000, detail="provider_down")
+        except VendorRefused as refused:
+            return provider_refused(refused)
 
     async def history(
         self, organization: str, before: str | None = None, limit: int = 50
     ) -> Sequence[Purchase]:
-        """The organization's purchases, newest first, older than the id `before` (R-PACK-7)."""
-        equal = {"organization": organization}
-        return await self._means.rows.find(Purchase, equal, before=before, limit=limit)
+        """The organization's purchases, newest first, older than the purchase of the id `before` (R-PACK-7)."""
+        every: list[Purchase] = []
+        last: str | None = None
+        while True:
+            equal = {"organization": organization}
+            found = await self._means.rows.find(Purchase, equal, before=last, limit=PAGE)
+            every += found
+            if len(found) < PAGE:
+                break
+            last = found[-1].id
+        # Their ids say nothing of time: an order's is made from its key.
+        every.sort(key=lambda row: (row.created_at, row.id), reverse=True)
+        start = 1 + next((at for at, row in enumerate(every) if row.id == before), -1)
+        return [] if before is not None and not start else every[start : start + limit]
 
     # ---- inside --------------------------------------------------------------------------------------
 

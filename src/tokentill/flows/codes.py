@@ -10,7 +10,6 @@ Requirement ids: R-PACK-8, R-PACK-3.
 
 from __future__ import annotations
 
-from base64 import b32encode
 from collections.abc import Sequence
 from hashlib import blake2b
 
@@ -21,6 +20,7 @@ from tokentill.flows.checkout import Ask, Checkout
 from tokentill.flows.means import Means, later
 from tokentill.flows.pay import Terms
 from tokentill.flows.shopper import Reader
+from tokentill.rules import codes
 from tokentill.rules.catalog import TOKENS_MAX
 from tokentill.rules.ordering import Order, order_code
 from tokentill.rules.purchases import Purchase, purchase_id
@@ -30,9 +30,6 @@ from tokentill.rules.waiting import LEASE_MS
 
 CODES_MAX = 1_000
 """Most codes that are made at once."""
-
-BYTES = 10
-GROUP = 4
 
 
 class Batch(Struct, frozen=True, kw_only=True):
@@ -58,18 +55,18 @@ class Codes:
         self._reader = reader
         self._key = blake2b(means.secret, digest_size=32, person=b"redemption codes").digest()
 
-    async def create(self, batch: Batch) -> list[str] | Refusal:
-        """Make codes; they are shown this once."""
+    async def create(self, batch: Batch, key: str | None = None) -> list[str] | Refusal:
+        """Make codes; they are shown this once. Under the same idempotency key they are the same codes again."""
         wrong = _wrong(batch, self._means.clock.now())
         if wrong is not None:
             return wrong
         made = []
-        for _ in range(batch.count):
-            written = _write(self._means.ids.secret())
+        for number in range(batch.count):
+            written = _write(self._means.ids.secret() if key is None else self._seed(key, number))
             row = RedemptionCode(
                 id=self.digest(written),
                 created_at=self._means.clock.now(),
-                shown=written[-GROUP:],
+                shown=codes.tail(written),
                 batch=batch.name,
                 tokens=batch.tokens,
                 title=batch.title or batch.name,
@@ -77,7 +74,10 @@ class Codes:
                 expires_at=batch.expires_at,
             )
             added = await self._means.rows.add(row)
-            assert added.how == "new", "80 random bits come once"
+            known = added.row
+            if added.how != "new" and (known.batch, known.tokens) != (row.batch, row.tokens):
+                message = "This idempotency key was used for other codes. Use a new key for new codes."
+                return Refusal(Code.KEY_REUSED, message)
             made.append(written)
         return made
 
@@ -138,9 +138,13 @@ class Codes:
         return await self._deliver(row, ordered)
 
     def digest(self, written: str) -> str:
-        """The id of the row of a code, however it is typed."""
-        plain = "".join(sign for sign in written.upper() if sign.isalnum())
-        return blake2b(plain.encode(), digest_size=20, key=self._key).hexdigest()
+        """The id of the row of a code, however it is typed; of what cannot be a code it is no row's."""
+        plain = codes.read(written)
+        return "none" if plain is None else codes.digest(self._key, plain)
+
+    def _seed(self, key: str, number: int) -> str:
+        """What a code is made from under a key: nobody can tell it who has not the till's secret."""
+        return blake2b(f"{number}:{key}".encode(), key=self._key, person=b"codes of a key").hexdigest()
 
     def _order(self, ask: Ask, number: str) -> Order:
         return Order(
@@ -158,10 +162,8 @@ class Codes:
 
 
 def _write(secret: str) -> str:
-    """A code of 16 signs in groups, from a random text."""
-    raw = blake2b(secret.encode(), digest_size=BYTES, person=b"a code").digest()
-    signs = b32encode(raw).decode().replace("I", "8").replace("O", "9")
-    return "-".join(signs[place : place + GROUP] for place in range(0, len(signs), GROUP))
+    """A code from a random text."""
+    return codes.make(blake2b(secret.encode(), digest_size=codes.BYTES, person=b"a code").digest())
 
 
 def _wrong(batch: Batch, now: int) -> Refusal | None:

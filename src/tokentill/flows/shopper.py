@@ -16,8 +16,8 @@ from tokentill.rules.rollout import place
 from tokentill.rules.rows import Payer, Subscription, Switch
 from tokentill.rules.selling import Shopper
 
-PACKS_MAX = 500
-"""So many of an organization's newest packs are looked at."""
+PACKS_MAX = 5_000
+"""So many of an organization's packs are looked at; the limit itself is checked where an order is stored."""
 
 SWITCHES_MAX = 1000
 

@@ -15,8 +15,8 @@ from tokentill.rules import suspicion
 from tokentill.rules.purchases import Purchase
 from tokentill.rules.rows import Payer
 
-RECENT_MAX = 200
-"""So many of an organization's newest purchases are looked at."""
+RECENT_MAX = 5_000
+"""So many of an organization's purchases, or users of a payment method, are looked at."""
 
 
 class Suspicion:
