@@ -80,6 +80,11 @@ tokens = 1
 [features.metered]
 title = "Metered"
 metered = true
+[upstreams.there]
+base_url = "https://example.com/v1"
+key_env = "KEY"
+[models.fixed]
+upstreams = ["there:x"]
 [licence]
 steps = [{ group = "ai_features", after_days = 0 }]
 """
@@ -90,7 +95,7 @@ def keys_read(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[str]]:
     read: dict[str, set[str]] = defaultdict(set)
 
     def note(table: Table) -> None:
-        place = re.sub(r"^(plans|packs|features)\.\w+", r"\1.<id>", table.path)
+        place = re.sub(r"^(plans|packs|features|upstreams|models)\.\w+", r"\1.<id>", table.path)
         place = re.sub(r"^promos\.\w+", "promos.<CODE>", place)
         place = re.sub(r"\[\d+\]$", "", place)
         own = re.search(r"(abuse|cycle|rollover|rollout|prices|exhaustion(\.overage)?)$", place)

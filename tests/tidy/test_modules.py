@@ -8,7 +8,7 @@ ENTRANCES = {"tokentill.cli", "tokentill.client"}
 # The whole of what rules are made of, beside the rules themselves.
 PLAIN = {
     "__future__", "abc", "binascii", "bisect", "collections", "copy", "dataclasses", "datetime", "decimal",
-    "difflib", "enum", "fractions", "functools", "hashlib", "heapq", "hmac", "itertools", "json", "math",
+    "difflib", "enum", "fractions", "functools", "hashlib", "heapq", "hmac", "ipaddress", "itertools", "json", "math",
     "msgspec", "numbers", "operator", "re", "statistics", "string", "struct", "textwrap", "tomllib",
     "types", "typing", "unicodedata", "zoneinfo",
 }  # fmt: skip

@@ -9,7 +9,8 @@ Units: tokens are whole numbers of the catalog's smallest unit; money is whole m
 (cents for USD); durations carry their unit in the name. `None` always means "no limit" or "not offered",
 as each field says.
 
-Requirement ids: R-PLAN-1, R-PLAN-2, R-PLAN-3, R-PLAN-9, R-PACK-1, R-PACK-8, R-PACK-9, R-FIN-1.
+Requirement ids: R-PLAN-1, R-PLAN-2, R-PLAN-3, R-PLAN-9, R-PACK-1, R-PACK-8, R-PACK-9, R-FIN-1,
+R-SALE-5.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from msgspec import Struct
 
 from tokentill.rules import durations
 from tokentill.rules.catalog_shop import ALERTS, AlertRule, Checkout, Promo, Recommend, Rollout
+from tokentill.rules.models import Model, Upstream
 
 MINUTE_MS = durations.MINUTE_MS
 HOUR_MS = durations.HOUR_MS
@@ -268,3 +270,7 @@ class Catalog(Struct, frozen=True):
     """Who is offered packs at all."""
     alerts: tuple[AlertRule, ...] = tuple(ALERTS.values())
     recommend: Recommend = Recommend()
+    refunds: RefundPolicy = RefundPolicy()
+    upstreams: dict[str, Upstream] = {}
+    models: dict[str, Model] = {}
+    """What the endpoint sells, by the names that customers ask for (R-SALE-5)."""

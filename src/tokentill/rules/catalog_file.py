@@ -29,7 +29,8 @@ from typing import Any, cast
 import msgspec
 from msgspec import structs
 
-from tokentill.rules import catalog_checks, catalog_shop_checks
+from tokentill.rules import catalog_checks, catalog_models_checks, catalog_shop_checks
+from tokentill.rules import catalog_models_sections as models
 from tokentill.rules import catalog_sections as sections
 from tokentill.rules import catalog_shop_sections as shop
 from tokentill.rules.catalog import (
@@ -75,6 +76,7 @@ def load(text: str, file: str) -> tuple[Catalog, tuple[Finding, ...]]:
         raise CatalogError(findings.in_order())
     catalog_checks.dubious(catalog, data, findings)
     catalog_shop_checks.dubious(catalog, data, findings)
+    catalog_models_checks.dubious(catalog, data, findings)
     return structs.replace(catalog, version=digest(catalog)), findings.in_order()
 
 
@@ -117,6 +119,9 @@ def _catalog(top: Table) -> Catalog:
     none_at = top.table("no_plan")
     packs = {id_: _pack(id_, table, code, plans) for id_, table in top.tables("packs").items()}
     promos_at = top.tables("promos", codes=True)
+    features = {id_: _feature(id_, table) for id_, table in features_at.items()}
+    upstreams = {id_: models.upstream(id_, table) for id_, table in top.tables("upstreams").items()}
+    sold = top.tables("models")
     catalog = Catalog(
         name=top.id("name"),
         title=top.text("title", ""),
@@ -125,7 +130,7 @@ def _catalog(top: Table) -> Catalog:
         unit=sections.unit(top.table("unit")),
         plans=plans,
         packs=packs,
-        features={id_: _feature(id_, table) for id_, table in features_at.items()},
+        features=features,
         no_plan_abuse=limits(none_at),
         no_plan_features=none_at.names("features", own),
         default_plan=_default_plan(top, plans),
@@ -141,6 +146,8 @@ def _catalog(top: Table) -> Catalog:
         rollout=shop.rollout(top.table("rollout")),
         alerts=shop.alerts(top),
         recommend=shop.recommend(top.table("recommend")),
+        upstreams=upstreams,
+        models={id_: models.model(id_, table, features, upstreams) for id_, table in sold.items()},
     )
     none_at.end()
     top.end()

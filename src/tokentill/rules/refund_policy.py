@@ -45,8 +45,13 @@ class Withdrawal(Struct, frozen=True):
 class RefundPolicy(Struct, frozen=True, kw_only=True):
     """The figures; those of S0 unless a comment says otherwise."""
 
+    enabled: bool = True
+    """Whether customers can ask for refunds by themselves."""
+    title: str = "Not what you expected?"
+    text: str = "Tell us why. You see at once what you get back, and what else we can do for you."
+    waiting: str = "A person looks at it. Your tokens are kept for you until then."
     bands: tuple[Band, ...] = (Band(5, 100), Band(25, 75), Band(50, 50), Band(101, 25))
-    reasons: dict[Reason, int] = field(default_factory=lambda: dict(S0_REASONS))
+    reasons: dict[str, int] = field(default_factory=lambda: {str(key): value for key, value in S0_REASONS.items()})
     tiers: tuple[Tier, ...] = (Tier(100_000, 120), Tier(10_000, 110))
     """Highest first; in a currency without cents an operator writes other figures."""
     early_s: int = HOUR_S
@@ -60,8 +65,6 @@ class RefundPolicy(Struct, frozen=True, kw_only=True):
     upgrade: bool = True
     unused_share: bool = False
     """Never more than the unused share of the price, a stricter reading of "unused tokens" (readings)."""
-    plans: bool = False
-    """Whether plan periods are refundable by the same matrix (readings: no)."""
     window_days: int = 90
     """How long after payment a refund can be asked for (readings)."""
     quote_minutes: int = 60
