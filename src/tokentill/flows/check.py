@@ -21,7 +21,7 @@ from tokentill.rules.ledger import outside_plan
 from tokentill.rules.refusals import Layer, Refusal
 from tokentill.rules.turn import Turn
 
-_NO_OPERATION = "check"
+_NO_OPERATION = "0" * 32
 """Stands for an operation's id; none has such a one."""
 
 
