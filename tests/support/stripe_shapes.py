@@ -1,9 +1,12 @@
-"""What the lab made, held to the SDK's classes: shared by the tests that make objects of every kind."""
+"""Requests to a lab without a socket, and what it made held to the SDK's classes."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.support import stripe_types
 from tokentill.lab.stripe import StripeLab
+from tokentill.lab.stripe.world import API_VERSION
 
 CLASSES = {
     "billing_portal.session": ("billing_portal/_session", "Session"),
@@ -39,3 +42,22 @@ def misshapen(lab: StripeLab) -> list[str]:
             for problem in stripe_types.problems(found, *CLASSES[kind])
         }
     )
+
+
+def session(mode: str, line: dict[str, str]) -> dict[str, str]:
+    """The form of a checkout session of one line with a price of its own."""
+    data = {
+        f"line_items[0][price_data][{name}]".replace("[product_data[name]]", "[product_data][name]")
+        .replace("[recurring[interval]]", "[recurring][interval]"): value
+        for name, value in line.items()
+    }  # fmt: skip
+    return {"mode": mode, "success_url": "https://shop.test/", "line_items[0][quantity]": "1", **data}
+
+
+async def post(lab: StripeLab, path: str, form: dict[str, str]) -> dict[str, Any]:
+    """The answer to a POST, which must be a good one."""
+    body = "&".join(f"{name}={value}" for name, value in form.items()).encode()
+    headers = {"authorization": f"Bearer {lab.key}", "stripe-version": API_VERSION}
+    answer = await lab.api.answer("POST", f"/v1/{path}", headers, body)
+    assert answer.status == 200, answer.body
+    return answer.body

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.stripe import ASKS_ONCE, DECLINED, T0, VISA, Watch
-from tests.support.stripe_shapes import CLASSES, misshapen
+from tests.support.stripe_shapes import CLASSES, misshapen, post, session
 from tokentill.lab.stripe import StripeLab
 from tokentill.lab.stripe.world import API_VERSION
 from tokentill.vendors.stripe import gateway
@@ -58,23 +58,6 @@ async def a_busy_day() -> StripeLab:
 
 
 TRIAL = {"subscription_data[trial_period_days]": "7"}
-
-
-def session(mode: str, line: dict[str, str]) -> dict[str, str]:
-    data = {
-        f"line_items[0][price_data][{name}]".replace("[product_data[name]]", "[product_data][name]")
-        .replace("[recurring[interval]]", "[recurring][interval]"): value
-        for name, value in line.items()
-    }  # fmt: skip
-    return {"mode": mode, "success_url": "https://shop.test/", "line_items[0][quantity]": "1", **data}
-
-
-async def post(lab: StripeLab, path: str, form: dict[str, str]) -> dict[str, Any]:
-    body = "&".join(f"{name}={value}" for name, value in form.items()).encode()
-    headers = {"authorization": f"Bearer {lab.key}", "stripe-version": API_VERSION}
-    answer = await lab.api.answer("POST", f"/v1/{path}", headers, body)
-    assert answer.status == 200, answer.body
-    return answer.body
 
 
 async def test_objects_are_as_the_sdk_says() -> None:

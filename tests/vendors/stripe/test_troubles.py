@@ -125,6 +125,14 @@ async def test_a_connected_account_is_spoken_for() -> None:
     assert lab.api.asked[0][3]["stripe-account"] == "acct_1"
 
 
+async def test_a_key_that_may_not_do_this(desk: Desk) -> None:
+    stranger = StripePayments(desk.lab.key, [], desk.clock, base=desk.base, account="acct_other")
+    with pytest.raises(VendorRefused, match="Give it the right at Stripe") as refused:
+        await stranger.checkout(order(), key(1))
+    assert refused.value.code == "permission"
+    await stranger.close()
+
+
 def test_the_mode_is_read_off_the_key() -> None:
     assert [Gateway(name).live for name in ("sk_test_1", "rk_test_1", "sk_live_1", "rk_live_1")] == [
         False,
