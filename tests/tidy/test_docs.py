@@ -87,6 +87,10 @@ key_env = "KEY"
 upstreams = ["there:x"]
 [licence]
 steps = [{ group = "ai_features", after_days = 0 }]
+[refunds]
+bands = [{ below = 50, rate = 100 }, { rate = 50 }]
+tiers = [{ above = "1.00", percent = 110 }]
+withdrawal.eu.days = 14
 """
 
 
@@ -96,6 +100,7 @@ def keys_read(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[str]]:
 
     def note(table: Table) -> None:
         place = re.sub(r"^(plans|packs|features|upstreams|models)\.\w+", r"\1.<id>", table.path)
+        place = re.sub(r"^refunds.withdrawal\.\w+", "refunds.withdrawal.<region>", place)
         place = re.sub(r"^promos\.\w+", "promos.<CODE>", place)
         place = re.sub(r"\[\d+\]$", "", place)
         own = re.search(r"(abuse|cycle|rollover|rollout|prices|exhaustion(\.overage)?)$", place)

@@ -22,6 +22,7 @@ from msgspec import Struct
 from tokentill.rules import durations
 from tokentill.rules.catalog_shop import ALERTS, AlertRule, Checkout, Promo, Recommend, Rollout
 from tokentill.rules.models import Model, Upstream
+from tokentill.rules.refund_policy import RefundPolicy
 
 MINUTE_MS = durations.MINUTE_MS
 HOUR_MS = durations.HOUR_MS

@@ -29,7 +29,13 @@ from typing import Any, cast
 import msgspec
 from msgspec import structs
 
-from tokentill.rules import catalog_checks, catalog_models_checks, catalog_shop_checks
+from tokentill.rules import (
+    catalog_checks,
+    catalog_models_checks,
+    catalog_refunds_checks,
+    catalog_refunds_sections,
+    catalog_shop_checks,
+)
 from tokentill.rules import catalog_models_sections as models
 from tokentill.rules import catalog_sections as sections
 from tokentill.rules import catalog_shop_sections as shop
@@ -76,6 +82,7 @@ def load(text: str, file: str) -> tuple[Catalog, tuple[Finding, ...]]:
         raise CatalogError(findings.in_order())
     catalog_checks.dubious(catalog, data, findings)
     catalog_shop_checks.dubious(catalog, data, findings)
+    catalog_refunds_checks.dubious(catalog, findings)
     catalog_models_checks.dubious(catalog, data, findings)
     return structs.replace(catalog, version=digest(catalog)), findings.in_order()
 
@@ -146,6 +153,7 @@ def _catalog(top: Table) -> Catalog:
         rollout=shop.rollout(top.table("rollout")),
         alerts=shop.alerts(top),
         recommend=shop.recommend(top.table("recommend")),
+        refunds=catalog_refunds_sections.refunds(top.table("refunds"), code),
         upstreams=upstreams,
         models={id_: models.model(id_, table, features, upstreams) for id_, table in sold.items()},
     )

@@ -67,7 +67,7 @@ class RefundPolicy(Struct, frozen=True, kw_only=True):
     """Never more than the unused share of the price, a stricter reading of "unused tokens" (readings)."""
     window_days: int = 90
     """How long after payment a refund can be asked for (readings)."""
-    quote_minutes: int = 60
+    quote_ms: int = 3_600_000
     """How long a quote holds (ours)."""
     automatic_max: int | None = 10_000
     """Up to this a refund needs nobody; above, an operator decides (ours)."""

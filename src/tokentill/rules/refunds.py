@@ -42,7 +42,6 @@ Refused = Literal["settled", "refunded", "too_late", "not_first", "no_tokens", "
 FULL = 100**4
 """The product of four percents that means 100 percent."""
 
-MINUTE_MS = 60_000
 DAY_MS = 86_400_000
 
 
@@ -198,7 +197,7 @@ def quote(
         purchase=bought.id,
         reason=reason,
         at=now,
-        valid_until=now + policy.quote_minutes * MINUTE_MS,
+        valid_until=now + policy.quote_ms,
         currency=bought.currency,
         price=bought.price,
         usage=usage,
