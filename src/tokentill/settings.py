@@ -20,7 +20,7 @@ from msgspec import Meta, Struct
 
 PREFIX = "TOKENTILL_"
 POSTGRES_SCHEMES = ("postgresql://", "postgres://")
-HIDDEN = frozenset({"secret", "key", "stripe_key", "stripe_webhook_secret", "paypal_secret"})
+HIDDEN = frozenset({"secret", "key", "stripe_key", "stripe_webhook_secret", "paypal_secret", "mail_url"})
 """Settings whose value is never shown."""
 
 
@@ -121,6 +121,16 @@ class Settings(Struct, frozen=True, kw_only=True):
             "except in production, where they are refused."
         ),
     ] = "auto"
+    mail_url: Annotated[
+        str | None,
+        Meta(
+            description="The mail server that receipts and warnings are sent by, such as "
+            "`smtp://user:password@mail.example.com:587` or `smtps://…:465`. Without it nobody gets e-mail."
+        ),
+    ] = None
+    mail_from: Annotated[
+        str | None, Meta(description="The address that e-mail comes from; `mail_url` needs it.")
+    ] = None
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
         Meta(description="The least serious events that are logged."),

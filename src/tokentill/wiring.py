@@ -22,12 +22,13 @@ from typing import TYPE_CHECKING, Any
 import structlog
 import uuid_utils
 
-from tokentill import catalogs
+from tokentill import catalogs, keyfile
 from tokentill.flows.charge import AlreadyRan, Charge, Charging, Done, Hold, TimedOut
 from tokentill.flows.check import Checks, Features, LayerAnswer, battery, features
 from tokentill.flows.keys import create_operator_key
 from tokentill.flows.recover import Recovery
 from tokentill.flows.send import Books, Ending, LedgerBooks, Retry, insist
+from tokentill.keyfile import key_file
 from tokentill.ports import Clock, Ids, IntentState, JournalRow, Ledger, Page, Payments
 from tokentill.rules import catalog_file
 from tokentill.rules.catalog import Catalog
@@ -38,6 +39,7 @@ from tokentill.web import views
 from tokentill.web.views import CatalogView, JournalLine, JournalView, NewOperatorKey, OperationView
 
 if TYPE_CHECKING:
+    from tokentill.flows.notices import Posting
     from tokentill.flows.shop import Shop
     from tokentill.web.app import Application
 
@@ -50,12 +52,6 @@ __all__ = [
     "read_catalog", "secret_of",
 ]  # fmt: skip
 """What is built here, and what the client knows of flows and views, which it may not reach itself."""
-
-SECRET_BYTES = 32
-SECRET_VARIETY_MIN = 8
-"""A secret with fewer different bytes than this is a placeholder that somebody forgot to replace."""
-
-MEMORY = ":memory:"
 
 PAYPAL_BASES = {True: "https://api-m.paypal.com", False: "https://api-m.sandbox.paypal.com"}
 """Where PayPal is in production, and where it is not."""
@@ -84,85 +80,8 @@ class SystemIds:
 
 
 def secret_of(settings: Settings) -> bytes:
-    """The 32 bytes that seal the journal; raises `SettingsError` where there is none or it is not one.
-
-    For an SQLite database without a secret, the file `<database>.key` is made beside it at first start,
-    readable by its owner alone. A database whose key file has gone is refused, not given a new key.
-    """
-    if settings.secret is not None:
-        return _secret(settings.secret, "TOKENTILL_SECRET")
-    if settings.secret_file is not None:
-        return _read_secret(Path(settings.secret_file))
-    if settings.postgres:
-        raise SettingsError(
-            "A PostgreSQL database needs a secret, which seals the journal. Make one with "
-            '`python3 -c "import secrets; print(secrets.token_hex(32))"` and give it as TOKENTILL_SECRET, '
-            "or as a file named by TOKENTILL_SECRET_FILE. Keep a copy: without it the journal cannot be "
-            "verified."
-        )
-    if settings.database == MEMORY:
-        return secrets.token_bytes(SECRET_BYTES)
-    path = key_file(settings)
-    if not path.exists():
-        if Path(settings.database).exists():
-            raise SettingsError(
-                f"The database {settings.database} exists, but its key file {path} does not. The key seals "
-                "the journal, so a new one cannot stand in for it. Put the file back from your backup, or "
-                "give the secret as TOKENTILL_SECRET."
-            )
-        _make_secret(path)
-    return _read_secret(path)
-
-
-def key_file(settings: Settings) -> Path:
-    """Where the secret of an SQLite database is kept."""
-    return Path(f"{settings.database}.key")
-
-
-def _make_secret(path: Path) -> None:
-    """Write a new secret to `path` unless somebody else just did; whole or not at all."""
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        with os.fdopen(handle, "w") as file:
-            file.write(secrets.token_hex(SECRET_BYTES) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(draft, path)
-        except FileExistsError:
-            return
-        finally:
-            draft.unlink()
-    except OSError as error:
-        raise SettingsError(
-            f"The key file {path} cannot be made ({error.strerror}). Choose a folder that can be written "
-            "with TOKENTILL_DATABASE, or give the secret as TOKENTILL_SECRET."
-        ) from error
-    log.warning("made the key file %s, which seals the journal: keep a copy of it with your backups", path)
-
-
-def _read_secret(path: Path) -> bytes:
-    try:
-        text = path.read_text(encoding="ascii")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"The secret file {path} cannot be read: {error}.") from error
-    return _secret(text, str(path))
-
-
-def _secret(text: str, source: str) -> bytes:
-    try:
-        raw = bytes.fromhex(text.strip())
-    except ValueError as error:
-        raise SettingsError(f"The secret in {source} is not written in hex digits.") from error
-    if len(raw) < SECRET_BYTES:
-        raise SettingsError(f"The secret in {source} has {len(raw)} bytes; it needs {SECRET_BYTES} or more.")
-    if len(set(raw)) < SECRET_VARIETY_MIN:
-        raise SettingsError(f"The secret in {source} looks like a placeholder. Use random digits.")
-    if len(raw) == SECRET_BYTES:
-        return raw
-    return blake2b(raw, digest_size=SECRET_BYTES, person=b"tokentill secret").digest()
+    """The 32 bytes that seal the journal, made at first start where the settings allow it. Raises `SettingsError`."""
+    return keyfile.secret_of(settings, secrets.token_bytes)
 
 
 def catalog_of(settings: Settings) -> Catalog:
@@ -269,7 +188,24 @@ def make_shop(
         address=address,
         prices={name: value for name, value in environment.items() if name.endswith("_PRICE_ID")},
     )
-    return open_shop(means)
+    return open_shop(means, posting_of(settings, ledger, clock))
+
+
+def posting_of(settings: Settings, ledger: Ledger, clock: Clock) -> Posting:
+    """What messages are sent with: the mail server that is set up, and webhooks to public addresses."""
+    from tokentill.flows.notices import Posting  # noqa: PLC0415 as above
+    from tokentill.vendors.mail import SmtpMail  # noqa: PLC0415 as above
+    from tokentill.vendors.outbound import HttpOutbound  # noqa: PLC0415 as above
+    from tokentill.vendors.sealing import AesSeal  # noqa: PLC0415 as above
+
+    mail = None
+    if settings.mail_url is not None:
+        _needs(settings, "mail_url", "mail_from")
+        try:
+            mail = SmtpMail(settings.mail_url, settings.mail_from or "", ledger.catalog.title, clock)
+        except ValueError as wrong:
+            raise SettingsError(f"{PREFIX}MAIL_URL cannot be used: {wrong}.") from wrong
+    return Posting(mail, HttpOutbound(), AesSeal(secret_of(settings), "webhooks", secrets.token_bytes))
 
 
 def payments_of(

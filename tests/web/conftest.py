@@ -4,19 +4,20 @@ import itertools
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import pytest
 import pytest_asyncio
 
 from tokentill.flows.keys import create_operator_key
+from tokentill.flows.shop import Shop
 from tokentill.ports import Health, Ledger
 from tokentill.rules.commands import Envelope, Open
 from tokentill.settings import Settings
 from tokentill.web.app import Application, build_app
 from tokentill.web.serving import serving
-from tokentill.wiring import open_ledger
+from tokentill.wiring import Address, make_shop, open_ledger
 
 SECRET = bytes(range(32))
 START = 1_767_225_600_000
@@ -147,6 +148,16 @@ class Till:
         assert 200 <= reply.status < 300, reply.raw
         return reply.json
 
+    @property
+    def shop(self) -> Shop:
+        assert self.app.site.shop is not None
+        return self.app.site.shop
+
+    async def press(self, url: str, **fields: str) -> int:
+        """Press a button on a page of the till, as a browser does; the status."""
+        async with self.client.post(url, data=fields, allow_redirects=False) as answer:
+            return answer.status
+
     async def entries(self, organization: str = "acme") -> int:
         """How many entries the journal of an organization has."""
         account = await self.ledger.account(organization)
@@ -155,21 +166,29 @@ class Till:
 
 @asynccontextmanager
 async def running_till(
-    database: str, catalog: str = "goals", served: dict[str, Any] | None = None, **params: Any
+    database: str,
+    catalog: str = "goals",
+    served: dict[str, Any] | None = None,
+    chosen: dict[str, Any] | None = None,
+    **params: Any,
 ) -> AsyncIterator[Till]:
     """A till over a new database, with an operator key and the organization `acme` on the plan pro.
 
-    `served` are settings of the server, `params` of the application.
+    `served` are settings of the server, `chosen` further ones of the till, `params` of the application.
     """
     clock, ids = TestClock(), TestIds()
     async with AsyncExitStack() as stack:
-        settings = Settings(database=database, catalog=catalog, secret=SECRET.hex())
+        settings = Settings(database=database, catalog=catalog, secret=SECRET.hex(), **(chosen or {}))
         ledger = await stack.enter_async_context(open_ledger(settings, clock=clock, ids=ids))
         _, key = await create_operator_key(ledger, clock, ids, "backend")
         moods = Moody(ledger)
-        params = {"secret": SECRET, "clock": clock, "ids": ids, "wrong_keys_burst": 10_000, **params}
+        address = Address(settings)
+        shop = make_shop(settings, cast("Ledger", moods), address, clock=clock, ids=ids, environment={})
+        stack.push_async_callback(shop.close)
+        params = {"secret": SECRET, "clock": clock, "ids": ids, "wrong_keys_burst": 10_000, "shop": shop, **params}
         app = build_app(moods, **params)
         url = await stack.enter_async_context(serving(app, **(served or {})))
+        address.listening(url)
         client = await stack.enter_async_context(aiohttp.ClientSession())
         if catalog == "goals":
             await ledger.submit(Envelope("acme", Open(plan="pro"), ids.operation()))

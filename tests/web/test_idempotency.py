@@ -32,9 +32,12 @@ ELSEWHERE = {"restore", "unblock", "createOperatorKey", "revokeOperatorKey", "er
 
 
 def test_every_route_that_changes_something_is_tested() -> None:
-    assert {route.name for route in ROUTES if route.mutates} == set(ONCE) | BY_OPERATION | ELSEWHERE
+    own = [route for route in ROUTES if route.trade is None and not route.raw]
+    assert {route.name for route in own if route.mutates} == set(ONCE) | BY_OPERATION | ELSEWHERE
     assert {
-        route.name for route in ROUTES if route.method not in ("GET", "HEAD") and not route.mutates
+        route.name
+        for route in ROUTES
+        if route.method not in ("GET", "HEAD") and not route.mutates and not route.raw
     } == set()
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import base64
 import hmac
 from collections.abc import Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 
 import msgspec
@@ -46,6 +47,15 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Notice).decode
 
 
+@dataclass(frozen=True)
+class Posting:
+    """What messages are sent with. `mail` None: no mail server is set up, so nobody gets e-mail."""
+
+    mail: Mail | None
+    outbound: Outbound
+    seal: Seal
+
+
 class Notices:
     """Tells of what happened. `mail` None: no mail server is set up, so nobody gets e-mail."""
 
@@ -54,6 +64,10 @@ class Notices:
         self._mail = mail
         self._outbound = outbound
         self._seal = seal
+
+    async def close(self) -> None:
+        """Let connections to other systems go."""
+        await self._outbound.close()
 
     # ---- from the journal to messages ----------------------------------------------------------------------
 
@@ -188,9 +202,12 @@ class Notices:
         return await self._means.rows.drop(Contact, organization, organization)
 
     async def add_endpoint(
-        self, organization: str, url: str, events: Sequence[str]
+        self, organization: str, url: str, events: Sequence[str], key: str | None = None
     ) -> tuple[Endpoint, str] | Refusal:
-        """A new endpoint and its secret, which is shown this once. `organization` "": told of all of them."""
+        """A new endpoint and its secret, which is shown this once. `organization` "": told of all of them.
+
+        Under the same idempotency key it is the same endpoint again.
+        """
         wrong = self._outbound.check(url)
         if wrong is not None:
             return Refusal(Code.INVALID, wrong, detail="url")
@@ -198,6 +215,14 @@ class Notices:
         if bad is not None:
             return bad
         means = self._means
+        ident = means.ids.operation() if key is None else deed_key("endpoint", organization, key)
+        known = await means.rows.get(Endpoint, ident, organization)
+        if known is not None:
+            if (known.url, known.events) != (url, tuple(sorted(set(events)))):
+                return Refusal(
+                    Code.KEY_REUSED, "This idempotency key was used for another endpoint. Use a new key."
+                )
+            return known, self._seal.open(known.secret, ident)
         if (
             len(await means.rows.find(Endpoint, {"organization": organization}, limit=ENDPOINTS_MAX))
             >= ENDPOINTS_MAX
@@ -205,7 +230,6 @@ class Notices:
             return Refusal(
                 Code.NOT_POSSIBLE, f"There are {ENDPOINTS_MAX} endpoints already. Remove one first."
             )
-        ident = means.ids.operation()
         raw = sha256(means.ids.secret().encode()).digest()
         secret = SECRET_PREFIX + base64.b64encode(raw).decode()
         endpoint = Endpoint(

@@ -14,6 +14,7 @@ from tokentill.flows.codes import Batch, Codes
 from tokentill.flows.deliver import Delivery
 from tokentill.flows.learn import Learning
 from tokentill.flows.means import Means
+from tokentill.flows.notices import Notices, Posting
 from tokentill.flows.offer import Offers
 from tokentill.flows.overage import Overages
 from tokentill.flows.pay import Paying, Terms
@@ -22,13 +23,14 @@ from tokentill.flows.standing import Subscriptions
 from tokentill.flows.subscribe import Subscribing
 from tokentill.flows.suspect import Suspicion
 from tokentill.flows.switches import Switches
+from tokentill.flows.testclock import TestClock
 from tokentill.flows.topup import TopUps
 from tokentill.flows.webhook import UnknownProvider, Webhooks
-from tokentill.ports import Inbound
+from tokentill.ports import EmbeddedPayments, Inbound
 from tokentill.rules.purchases import Purchase
-from tokentill.rules.rows import ProviderEvent, RedemptionCode, Subscription, TopUp
+from tokentill.rules.rows import Message, ProviderEvent, RedemptionCode, Subscription, TopUp
 
-__all__ = ["Ask", "Batch", "Shop", "Terms", "UnknownProvider", "open_shop"]
+__all__ = ["Ask", "Batch", "Posting", "Shop", "Terms", "UnknownProvider", "open_shop"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,16 @@ class Shop:
     webhooks: Webhooks
     learning: Learning
     delivery: Delivery
+    notices: Notices | None = None
+    """Who is told of what happens; None where nothing was given to tell it with."""
+
+    @property
+    def testclock(self) -> TestClock | None:
+        """What moves simulated clocks; only where the embedded provider takes the money."""
+        embedded = self.means.payments.get("embedded")
+        if not isinstance(embedded, EmbeddedPayments):
+            return None
+        return TestClock(self.means.ledger, embedded, self.take_in, self.means.ids)
 
     async def receive(self, provider: str, inbound: Inbound) -> bool:
         """Take a webhook in: kept when this returns, worked on right after. False if it was known already.
@@ -71,10 +83,12 @@ class Shop:
         await self.clerk.stop()
         for payments in self.means.payments.values():
             await payments.close()
+        if self.notices is not None:
+            await self.notices.close()
 
 
-def open_shop(means: Means) -> Shop:
-    """The shop over these means; its clerk is not started yet."""
+def open_shop(means: Means, posting: Posting | None = None) -> Shop:
+    """The shop over these means, which tells of what happens by `posting`; its clerk is not started yet."""
     reader = Reader(means)
     delivery = Delivery(means)
     learning = Learning(means, delivery, Subscriptions(means, delivery), Suspicion(means))
@@ -93,6 +107,10 @@ def open_shop(means: Means) -> Shop:
     clerk.attend(RedemptionCode, codes.attend)
     clerk.follow(overage.NAME, overages.told)
     clerk.follow(topup.NAME, topups.told)
+    notices = None if posting is None else Notices(means, posting.mail, posting.outbound, posting.seal)
+    if notices is not None:
+        clerk.attend(Message, notices.send)
+        clerk.follow("notices", notices.tell)
     return Shop(
         means=means,
         clerk=clerk,
@@ -107,4 +125,5 @@ def open_shop(means: Means) -> Shop:
         webhooks=webhooks,
         learning=learning,
         delivery=delivery,
+        notices=notices,
     )

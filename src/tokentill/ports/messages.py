@@ -37,6 +37,10 @@ class Outbound(Protocol):
         """Post to a public address and give the status. Raises `Undelivered`, also for a private address."""
         ...
 
+    async def close(self) -> None:
+        """Let connections go."""
+        ...
+
 
 @runtime_checkable
 class Seal(Protocol):

@@ -46,13 +46,15 @@ class Query(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class OrganizationBody(Body, frozen=True, kw_only=True):
     """A new organization. Without `plan` it gets the catalog's default plan, with null none.
 
-    `anchor` is the moment its periods are counted from, by default now.
+    `anchor` is the moment its periods are counted from, by default now. `simulated`: its clock stands still and is
+    moved by hand, to try out what time does; only where the embedded payment provider is set up.
     """
 
     NAMES: ClassVar[tuple[str, ...]] = ("id", "plan")
     id: Name
     plan: Name | UnsetType | None = UNSET
     anchor: Time | None = None
+    simulated: bool = False
 
 
 class HoldBody(Body, frozen=True, kw_only=True):

@@ -18,7 +18,7 @@ from litestar import Response, get, post
 from litestar.enums import RequestEncodingType
 from litestar.exceptions import NotFoundException
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import Body
+from litestar.params import Body, FromPath
 from msgspec import Struct
 
 from tokentill.ports import Clock, EmbeddedPayments, Inbound, Paying
@@ -121,12 +121,12 @@ def routes(page: Page) -> list[HTTPRouteHandler]:
     """The handlers of the page, for the pages' application."""
 
     @get("/checkout/{ident:str}", media_type="text/html")
-    async def show(ident: str) -> Response[str]:
+    async def show(ident: FromPath[str]) -> Response[str]:
         return Response(page.render(await page.find(ident), None), headers=HEADERS)
 
     @post("/checkout/{ident:str}", media_type="text/html", status_code=200, request_max_body_size=10_000)
     async def press(
-        ident: str, data: Annotated[Choice, Body(media_type=RequestEncodingType.URL_ENCODED)]
+        ident: FromPath[str], data: Annotated[Choice, Body(media_type=RequestEncodingType.URL_ENCODED)]
     ) -> Response[str]:
         await page.find(ident)
         notice = await page.act(ident, data)
@@ -139,7 +139,7 @@ def routes(page: Page) -> list[HTTPRouteHandler]:
 
 
 @get("/assets/{name:str}", media_type="text/css", sync_to_thread=False)
-def asset(name: str) -> Response[bytes]:
+def asset(name: FromPath[str]) -> Response[bytes]:
     """A style sheet of the pages."""
     found = next(
         (file for file in files("tokentill.web").joinpath("assets").iterdir() if file.name == name), None

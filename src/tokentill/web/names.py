@@ -13,6 +13,7 @@ from functools import lru_cache
 NAME_CHARS_MAX = 128
 KEY_CHARS_MAX = 255
 TEXT_CHARS_MAX = 200
+ROW_CHARS_MAX = 400
 _REMEMBERED = 4_096
 """So many names are not looked at again; most requests name somebody who was named a moment ago."""
 
@@ -38,6 +39,13 @@ def key_fault(key: str) -> str | None:
     if not (key.isascii() and key.isprintable()):
         return "must have printable ASCII characters only"
     return None
+
+
+def row_fault(ident: str) -> str | None:
+    """What is wrong with the id of a row that names an organization, None if nothing is."""
+    if not ident or len(ident) > ROW_CHARS_MAX:
+        return f"must be 1 to {ROW_CHARS_MAX} characters long"
+    return None if ident.isprintable() else "must have printable characters only"
 
 
 def text_fault(text: str) -> str | None:

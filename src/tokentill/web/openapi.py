@@ -45,7 +45,18 @@ _PARAMS = {
     "operation": ("The operation's id, or the idempotency key it was asked with.", names.KEY_CHARS_MAX),
     "key": ("The operator key's id.", names.KEY_CHARS_MAX),
     "provider": ("The payment provider: stripe, paypal or embedded.", names.KEY_CHARS_MAX),
+    "purchase": ("The purchase's id.", names.KEY_CHARS_MAX),
+    "method": ("The saved payment method's id.", names.KEY_CHARS_MAX),
+    "code": ("The code's id, as lists show it.", names.KEY_CHARS_MAX),
+    "endpoint": ("The endpoint's id.", names.KEY_CHARS_MAX),
+    "alert": ("The alert's id.", names.ROW_CHARS_MAX),
+    "message": ("The message's id.", names.ROW_CHARS_MAX),
 }
+
+_SHOP = frozenset(
+    {"packs", "purchases", "topup", "payment-methods", "portal", "subscription", "codes", "clock"}
+)
+_OFFICE = frozenset({"codes", "switches", "alerts", "events", "contact", "webhook-endpoints", "messages"})
 
 _KEY_HEADER = {
     "name": "Idempotency-Key",
@@ -168,6 +179,10 @@ def _operation(route: Route) -> dict[str, Any]:
 
 def _tag(path: str) -> str:
     parts = [part for part in path.split("/") if part and part[0] != "{"]
+    if parts[-1] in _OFFICE or (len(parts) > 1 and parts[1] in _OFFICE):
+        return "office"
+    if len(parts) > 2 and parts[2] in _SHOP:
+        return "shop"
     if parts[:2] == ["v1", "organizations"]:
         return parts[2] if len(parts) > 2 and parts[2] in ("holds", "charges", "users") else "organizations"
     return "operator keys" if "operator-keys" in parts else "till"

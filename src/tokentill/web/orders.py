@@ -17,7 +17,7 @@ import msgspec
 
 from tokentill.rules import commands as c
 from tokentill.rules.receipts import Receipt
-from tokentill.rules.refusals import Refusal
+from tokentill.rules.refusals import Code, Refusal
 from tokentill.web import problems
 from tokentill.web.asgi import Answer, Headers
 from tokentill.web.call import Call
@@ -26,6 +26,12 @@ from tokentill.web.site import Run, Site
 Order = Callable[[Site, Call], c.Command]
 
 REPLAYED: Headers = ((b"idempotent-replayed", b"true"),)
+
+NO_SIMULATION = Refusal(
+    Code.NOT_POSSIBLE,
+    "There are no simulated clocks here: they need the embedded payment provider, which production refuses.",
+    detail="simulated",
+)
 
 _encode = msgspec.json.Encoder().encode
 
@@ -167,8 +173,13 @@ def review(site: Site, call: Call) -> c.Review:
 
 async def open_organization(site: Site, call: Call) -> Answer:
     """Begin an account; the body names it, for its path does not exist yet."""
+    if call.body.simulated and (site.shop is None or site.shop.testclock is None):
+        return answer(site, NO_SIMULATION, 201)
     call.params.append(call.body.id)
     return await _open(site, call)
 
 
-_open = keyed(lambda _site, call: c.Open(plan=call.body.plan, anchor=call.body.anchor), status=201)
+_open = keyed(
+    lambda _site, call: c.Open(plan=call.body.plan, anchor=call.body.anchor, simulated=call.body.simulated),
+    status=201,
+)

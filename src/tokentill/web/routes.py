@@ -6,71 +6,24 @@ miss a route. Every route asks the gate unless it says `open`.
 
 from __future__ import annotations
 
-from typing import Any
-
-from msgspec import Struct
-
 from tokentill.flows.check import Checks, Features
 from tokentill.ports import Health, OperatorKey
 from tokentill.rules.balance import Balance
-from tokentill.rules.receipts import Receipt
 from tokentill.rules.refusals import Code
 from tokentill.web import bodies, operators, orders, public, reads, views, webhooks
-from tokentill.web.site import Run
+from tokentill.web.office_routes import OFFICE
+from tokentill.web.route import ORG, Route
+from tokentill.web.route import order as _order
+from tokentill.web.route import read as _read
+from tokentill.web.shop_routes import SHOP
+
+__all__ = ["ORG", "ROUTES", "Route"]
 
 _ADMIT = (
     Code.UNKNOWN_FEATURE, Code.BLOCKED, Code.TOO_LARGE, Code.RATE, Code.SPACING, Code.LICENCE, Code.NO_PLAN,
     Code.NOT_IN_PLAN, Code.HELD, Code.SPENDING_CAP, Code.EXHAUSTED,
 )  # fmt: skip
 _HOLD = (Code.UNKNOWN_HOLD, Code.HOLD_EXPIRED, Code.HOLD_ENDED)
-
-
-class Route(Struct, frozen=True, kw_only=True):
-    """One method of one path.
-
-    `refusals` are the codes this route can answer beside those that every one can. `attempts`: invalid
-    requests of a known user count toward the block (R-ABU-6). `mutates`: it takes an `Idempotency-Key`.
-    """
-
-    method: str
-    path: str
-    name: str
-    summary: str
-    run: Run
-    reply: type[Struct] | None
-    status: int = 200
-    body: type[bodies.Body] | None = None
-    query: type[bodies.Query] | None = None
-    refusals: tuple[Code, ...] = ()
-    open: bool = False
-    attempts: bool = False
-    mutates: bool = False
-    raw: bool = False
-    """The handler gets the body as bytes, and the headers: what it holds is signed as it is."""
-
-
-ORG = "/v1/organizations/{org}"
-
-
-def _order(
-    path: str, name: str, summary: str, run: Run, body: type[bodies.Body], *refusals: Code, **more: Any
-) -> Route:
-    return Route(
-        method="POST",
-        path=path,
-        name=name,
-        summary=summary,
-        run=run,
-        body=body,
-        reply=Receipt,
-        refusals=refusals,
-        mutates=True,
-        **more,
-    )
-
-
-def _read(path: str, name: str, summary: str, run: Run, reply: type[Struct] | None, **more: Any) -> Route:
-    return Route(method="GET", path=path, name=name, summary=summary, run=run, reply=reply, **more)
 
 
 CHARGING = (
@@ -107,7 +60,7 @@ ACCOUNTS = (
     _order(
         "/v1/organizations", "openOrganization", "Open an organization's account",
         orders.open_organization, bodies.OrganizationBody,
-        Code.ORGANIZATION_EXISTS, Code.UNKNOWN_PLAN, Code.KEY_REUSED, status=201,
+        Code.ORGANIZATION_EXISTS, Code.UNKNOWN_PLAN, Code.KEY_REUSED, Code.NOT_POSSIBLE, status=201,
     ),
     _order(
         f"{ORG}/grants", "grant", "Add a lot of tokens or money credit",
@@ -208,4 +161,12 @@ PUBLIC = (
     ),
 )
 
-ROUTES: tuple[Route, ...] = (*CHARGING, *ACCOUNTS, *READS, *OPERATORS, *PUBLIC)
+ROUTES: tuple[Route, ...] = (
+    *CHARGING,
+    *ACCOUNTS,
+    *READS,
+    *SHOP,
+    *OFFICE,
+    *OPERATORS,
+    *PUBLIC,
+)

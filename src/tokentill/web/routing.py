@@ -20,6 +20,14 @@ from tokentill.web.routes import Route
 _NO_BODY = b"{}"
 
 
+_FAULTS: dict[str, Callable[[str], str | None]] = {
+    "org": names.fault,
+    "user": names.fault,
+    "alert": names.row_fault,
+    "message": names.row_fault,
+}
+"""What a name in a path must be, where it is not printable ASCII."""
+
 Checks = list[tuple[str, Callable[[str], str | None]]]
 
 
@@ -41,7 +49,7 @@ def _hold(value: object, checks: Checks) -> None:
 class Bound:
     """A route made ready: its decoder, and what its parameters and fields must be."""
 
-    __slots__ = ("_body_checks", "_decoder", "_is_name", "_params", "_query_checks", "has_body", "route")
+    __slots__ = ("_body_checks", "_decoder", "_faults", "_params", "_query_checks", "has_body", "route")
 
     def __init__(self, route: Route) -> None:
         self.route = route
@@ -50,7 +58,9 @@ class Bound:
         self._body_checks = [] if route.body is None else _checks(route.body)
         self._query_checks = [] if route.query is None else _checks(route.query)
         self._params = [part[1:-1] for part in route.path.split("/") if part[:1] == "{"]
-        self._is_name = [param in ("org", "user") for param in self._params]
+        self._faults: list[Callable[[str], str | None]] = [
+            _FAULTS.get(param, names.key_fault) for param in self._params
+        ]
 
     def params(self, segments: Sequence[bytes]) -> list[str]:
         """The names in the path, or `Halt`."""
@@ -63,7 +73,7 @@ class Bound:
                 raise problems.invalid(
                     f"`{self._params[at]}` in the path is not UTF-8.", self._params[at]
                 ) from None
-            wrong = names.fault(text) if self._is_name[at] else names.key_fault(text)
+            wrong = self._faults[at](text)
             if wrong is not None:
                 raise problems.invalid(f"`{self._params[at]}` in the path {wrong}.", self._params[at])
             found.append(text)
