@@ -88,6 +88,10 @@ ROUTES = {
         "params/_subscription_schedule_create_params",
         "SubscriptionScheduleCreateParams",
     ),
+    "subscription_schedules/:id GET": (
+        "params/_subscription_schedule_retrieve_params",
+        "SubscriptionScheduleRetrieveParams",
+    ),
     "subscription_schedules/:id": (
         "params/_subscription_schedule_update_params",
         "SubscriptionScheduleUpdateParams",

@@ -250,6 +250,32 @@ async def test_an_upgrade_that_is_declined_changes_nothing(desk: Desk) -> None: 
     assert desk.lab.world.all("invoiceitem") == []
 
 
+async def test_a_declined_upgrade_keeps_what_was_planned(desk: Desk) -> None:  # R-PLAN-4
+    subscription = await subscribed(desk)
+    await desk.payments.renew_as(subscription, order(plan(8, "starter", 5_000), interval="year"), key(2))
+    desk.lab.change_card(subscription.ref, DECLINED)
+    told = await desk.payments.change_subscription(subscription, upgrade(), 10_000, key(3))
+    assert isinstance(told, list)
+    assert isinstance(told[0], h.Declined)
+    desk.lab.change_card(subscription.ref, VISA)
+    await desk.hear()
+    desk.lab.advance(MONTH)
+    [renewal] = invoices(await desk.hear())
+    assert (renewal.plan, renewal.amount) == ("starter", 5_000)
+
+
+@pytest.mark.parametrize(("card", "ends"), [(DECLINED, True), (VISA, False)])
+async def test_only_an_upgrade_that_is_paid_withdraws_a_cancellation(
+    desk: Desk, card: str, ends: bool
+) -> None:
+    subscription = await subscribed(desk)
+    await desk.payments.end_subscription(subscription, now=False, key=key(2))
+    desk.lab.change_card(subscription.ref, card)
+    await desk.hear()
+    await desk.payments.change_subscription(subscription, upgrade(), 10_000, key(3))
+    assert (standing(await desk.hear()).ends_at is not None) == ends
+
+
 async def test_an_upgrade_that_the_customer_must_confirm(desk: Desk) -> None:  # R-SALE-3
     subscription = await subscribed(desk, card=ASKS_ALWAYS)
     started = await desk.payments.change_subscription(subscription, upgrade(), 10_000, key(2))

@@ -107,9 +107,9 @@ class Billing:
         if found["schedule"] is not None and {"items", "cancel_at_period_end"} & set(form):
             raise Refused(f"The subscription is managed by the subscription schedule {found['schedule']}.")
         before = {name: found[name] for name in ("metadata", "cancel_at_period_end", "cancel_at")}
-        self._plain(found, form)
         if "items" in form or "billing_cycle_anchor" in form or "trial_end" in form:
             self._change(found, form, behaviour)
+        self._plain(found, form)
         self.world.emit("customer.subscription.updated", found, before)
         return found
 

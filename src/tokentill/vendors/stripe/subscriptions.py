@@ -50,7 +50,7 @@ class Subscriptions:
             )
         if _marked(found.get("latest_invoice"), purchase):
             return await self._outcome(found, purchase)
-        await self._release(found)
+        later = await self._release(found)
         price = await self._price(order, purchase.amount + credit)
         if credit:
             await self._product(orders.CREDIT_PRODUCT, "Unused share of the plan before", {})
@@ -59,14 +59,16 @@ class Subscriptions:
             params["trial_end"] = "now"
             del params["billing_cycle_anchor"]
         update = self._gateway.v1.subscriptions.update_async
-        marks = {"metadata": orders.marks(purchase, plan=True), "cancel_at_period_end": False}
+        marks = {"metadata": orders.marks(purchase, plan=True)}
         await ask(update(name, params=marks, options=keyed(f"{key}:mark")))
         try:
-            strict = {**params, "payment_behavior": "error_if_incomplete"}
+            strict = {**params, "payment_behavior": "error_if_incomplete", "cancel_at_period_end": False}
             changed = await ask(update(name, params=strict, options=keyed(key)))
         except CardRefused as error:
             if error.code == "authentication_required":
                 return await self._confirm(name, purchase, params, key)
+            if later is not None:
+                await self._plan_again(name, later, key)
             return [_declined(error, purchase)]
         return await self._outcome(changed, purchase)
 
@@ -127,7 +129,8 @@ class Subscriptions:
         made = await ask(
             v1.subscription_schedules.create_async(params=begun, options=keyed(f"{key}:{found['id']}"))
         )
-        phases = _phases(made, price, order)
+        marks = {orders.PLAN: order.purchase.item, orders.ITEM: order.purchase.item}
+        phases = _phases(made, price, orders.recurring(order), marks)
         await ask(v1.subscription_schedules.update_async(made["id"], params=phases, options=keyed(key)))
 
     async def end(self, name: str, *, now: bool, key: str) -> None:
@@ -150,11 +153,27 @@ class Subscriptions:
         params = {"expand": ["latest_invoice"]}
         return await ask(self._gateway.v1.subscriptions.retrieve_async(name, params=params))
 
-    async def _release(self, found: Found) -> None:
-        """Let a schedule go that would change the subscription later; it cannot be changed beside it."""
-        schedule = reading.ref(found.get("schedule"))
-        if schedule is not None:
-            await ask(self._gateway.v1.subscription_schedules.release_async(schedule))
+    async def _release(self, found: Found) -> Found | None:
+        """Let a schedule go, beside which nothing can be changed; the phase that was to come, if one was."""
+        name = reading.ref(found.get("schedule"))
+        if name is None:
+            return None
+        schedules = self._gateway.v1.subscription_schedules
+        known = await ask(schedules.retrieve_async(name))
+        await ask(schedules.release_async(name))
+        running = known["current_phase"] or {"start_date": 0}
+        later = [phase for phase in known["phases"] if phase["start_date"] > running["start_date"]]
+        return later[0] if later else None
+
+    async def _plan_again(self, name: str, later: Found, key: str) -> None:
+        """Put back the phase that was to come, because what it made way for did not happen."""
+        v1 = self._gateway.v1
+        price = await ask(v1.prices.retrieve_async(reading.ref(later["items"][0]["price"])))
+        begun = {"from_subscription": name}
+        made = await ask(v1.subscription_schedules.create_async(params=begun, options=keyed(f"{key}:again")))
+        phases = _phases(made, {"price": price["id"]}, price["recurring"], later["metadata"])
+        options = keyed(f"{key}:later")
+        await ask(v1.subscription_schedules.update_async(made["id"], params=phases, options=options))
 
     async def _price(self, order: Order, full: int) -> str | None:
         """The price of the order checked against what it shall cost, else a product for a price of its own."""
@@ -200,13 +219,11 @@ def _marked(invoice: Any, purchase: Purchase) -> bool:
     return reading.invoice_owner(invoice)["purchase"] == purchase.id and invoice["status"] == "paid"
 
 
-def _phases(schedule: Found, price: Params, order: Order) -> Params:
-    """The running period as it is, then the order's plan; after that the subscription goes on by itself."""
+def _phases(schedule: Found, price: Params, often: Params, marks: dict[str, str]) -> Params:
+    """The running period as it is, then the other price; after that the subscription goes on by itself."""
     now = schedule["phases"][0]
     items = [{"price": reading.ref(item["price"]), "quantity": item["quantity"]} for item in now["items"]]
-    often = orders.recurring(order)
     lasts = {"interval": often["interval"], "interval_count": often.get("interval_count", 1)}
-    marks = {orders.PLAN: order.purchase.item, orders.ITEM: order.purchase.item}
     return {
         "end_behavior": "release",
         "proration_behavior": "none",
