@@ -2,10 +2,10 @@
 
     tt_op_<id>_<secret>_<checksum>
 
-`op` is the kind: an operator's key. The id (8 to 32 lower-case letters and digits) finds the key in the
-store; the secret is 256 random bits as 43 URL-safe characters; the checksum (8 hex digits over everything
-before it) tells a mistyped or cut key from a wrong one without a look-up, and lets scanners of secrets
-recognise a leaked one for certain.
+`op` is the kind: an operator's key; `sk` is a customer's, which opens the endpoint for model calls. The id (8 to
+32 lower-case letters and digits) finds the key in the store; the secret is 256 random bits as 43 URL-safe
+characters; the checksum (8 hex digits over everything before it) tells a mistyped or cut key from a wrong one
+without a look-up, and lets scanners of secrets recognise a leaked one for certain.
 
 The store keeps the SHA-256 of the secret, never the secret: with 256 random bits there is nothing to guess,
 so a slow hash would only cost time on every request. Digests are compared in constant time.
@@ -24,12 +24,12 @@ from typing import Literal, cast
 
 from msgspec import Struct
 
-Kind = Literal["op"]
+Kind = Literal["op", "sk"]
 
 SECRET_CHARS = 43
 ID_CHARS_MAX = 32
 
-_KEY = re.compile(r"tt_(op)_([0-9a-z]{8,32})_([A-Za-z0-9_-]{43})_([0-9a-f]{8})")
+_KEY = re.compile(r"tt_(op|sk)_([0-9a-z]{8,32})_([A-Za-z0-9_-]{43})_([0-9a-f]{8})")
 _SECRETIVE = re.compile(r"(tt_[a-z]{2}_[0-9a-z]{8,32})_[A-Za-z0-9_-]{8,}")
 
 

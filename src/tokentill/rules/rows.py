@@ -212,6 +212,50 @@ class EmbeddedPayment(Row, frozen=True, kw_only=True):
     ended: bool = False
 
 
+class ApiKey(Row, frozen=True, kw_only=True):
+    """A customer's key (R-SALE-8). `digest`: SHA-256 of its secret; `shown`: the last four characters of its text.
+
+    `features`, `models`: what it may be used for, empty = everything. `read_only`: it may ask for the balance and the
+    models, and run nothing. `purse`: keys that count toward one `spend_max`, the first of them; a key that replaces
+    another keeps its purse. `works_until` is when it stops working, by `expires_at` or `revoked_at`.
+    """
+
+    digest: bytes
+    name: str
+    shown: str
+    purse: str
+    works_until: int
+    user: str | None = None
+    """On whose behalf it calls; None = the key is its own user."""
+    features: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    read_only: bool = False
+    spend_max: int | None = None
+    expires_at: int | None = None
+    revoked_at: int | None = None
+    used_at: int | None = None
+    """When it was last used, to the minute."""
+
+
+class StoredAnswer(Row, frozen=True, kw_only=True):
+    """What a call under an idempotency key answered; `id` names key and organization (R-LED-9).
+
+    `digest`: of what was asked. `state`: running → done (an answer is kept until `expires_at`, `sealed`) | gone (it
+    ran, and no answer is kept) | free (it did not run: the next try does). `attempt` counts the tries, of which each
+    has a hold of its own. `facts`: headers to answer with again.
+    """
+
+    digest: str
+    state: str
+    attempt: int
+    hold: str
+    started_at: int
+    expires_at: int
+    status: int = 0
+    facts: tuple[tuple[str, str], ...] = ()
+    sealed: str = ""
+
+
 ROWS: tuple[type[Row], ...] = (
     Reference,
     ProviderEvent,
@@ -225,4 +269,6 @@ ROWS: tuple[type[Row], ...] = (
     Endpoint,
     Message,
     EmbeddedPayment,
+    ApiKey,
+    StoredAnswer,
 )

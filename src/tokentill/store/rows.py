@@ -58,6 +58,8 @@ INDEXES: Mapping[type[Row], tuple[tuple[str, ...], ...]] = {
     r.Endpoint: (),
     r.Message: (("state", "id"), ("to", "id"), ("type", "id")),
     r.EmbeddedPayment: (("purchase",),),
+    r.ApiKey: (("organization", "works_until"), ("purse", "id")),
+    r.StoredAnswer: (),
 }
 """What each table can be searched by, beside its primary key (organization, id), `id` and `due_at`.
 

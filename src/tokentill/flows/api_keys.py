@@ -1,0 +1,200 @@
+"""Keys of customers: issued, listed, replaced with an overlap, revoked; and found again when they are presented.
+
+The text of a key is returned where it is made, once; the till keeps a digest of it.
+
+Requirement ids: R-SALE-8.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from tokentill.ports import Clock, Ids, Ledger, Room, StoreDown
+from tokentill.rules import keys
+from tokentill.rules.api_keys import LIVE_MAX, NEVER, OVERLAP_MS_MAX, revoked
+from tokentill.rules.refusals import Code, Refusal
+from tokentill.rules.rows import ApiKey
+
+SHOWN_CHARS = 4
+USED_EVERY_MS = 60_000
+TRIES_MAX = 20
+_NOTED_MAX = 10_000
+
+
+class Scope(Struct, frozen=True, kw_only=True):
+    """What a new key may be used for, as `ApiKey` says it."""
+
+    user: str | None = None
+    features: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    read_only: bool = False
+    spend_max: int | None = None
+    expires_at: int | None = None
+
+
+class Issued(Struct, frozen=True):
+    """A key that was just made, and its text, which is shown this once."""
+
+    key: ApiKey
+    text: str
+
+
+class ApiKeys:
+    """The keys of every organization of a till."""
+
+    def __init__(self, ledger: Ledger, clock: Clock, ids: Ids) -> None:
+        self._ledger = ledger
+        self._rows = ledger.rows
+        self._clock = clock
+        self._ids = ids
+        self._noted: dict[str, int] = {}
+        self._noting: set[asyncio.Task[None]] = set()
+
+    async def issue(
+        self, organization: str, name: str, scope: Scope | None = None, *, key_id: str | None = None
+    ) -> Issued | Refusal:
+        """A new key. `key_id`: an id by which a second try of the same request can be told from another."""
+        scope = scope or Scope()
+        wrong = self._unknown(scope)
+        if wrong is None and await self._ledger.account(organization) is None:
+            wrong = Refusal(Code.UNKNOWN_ORGANIZATION, "There is no organization of this id.")
+        if wrong is not None:
+            return wrong
+        if scope.expires_at is not None and scope.expires_at <= self._clock.now():
+            return Refusal(Code.INVALID, "expires_at has passed already.", detail="expires_at")
+        return await self._add(organization, name, scope, key_id)
+
+    async def list(self, organization: str) -> Sequence[ApiKey] | None:
+        """Every key of the organization, newest first, without its secret; None if there is no such organization."""
+        if await self._ledger.account(organization) is None:
+            return None
+        return await self._rows.find(ApiKey, {"organization": organization}, limit=10 * LIVE_MAX)
+
+    async def rotate(
+        self, organization: str, key_id: str, overlap_ms: int = 0, *, new_id: str | None = None
+    ) -> Issued | Refusal:
+        """A new key in the place of one that works, which goes on for `overlap_ms`. What was spent still counts."""
+        if not 0 <= overlap_ms <= OVERLAP_MS_MAX:
+            message = f"overlap_ms must be from 0 to {OVERLAP_MS_MAX}, which is 30 days."
+            return Refusal(Code.INVALID, message, detail="overlap_ms")
+        old = await self._rows.get(ApiKey, key_id, organization)
+        now = self._clock.now()
+        if old is None:
+            return _unknown_key()
+        if old.works_until <= now:
+            return Refusal(Code.NOT_POSSIBLE, "The key does not work any more. Make a new one.")
+        scope = Scope(
+            user=old.user,
+            features=old.features,
+            models=old.models,
+            read_only=old.read_only,
+            spend_max=old.spend_max,
+            expires_at=old.expires_at,
+        )
+        made = await self._add(organization, old.name, scope, new_id, old.purse)
+        if isinstance(made, Issued):
+            await self._end(old, now + overlap_ms)
+        return made
+
+    async def revoke(self, organization: str, key_id: str) -> ApiKey | Refusal:
+        """Revoke a key; it is refused from the next request on, everywhere. Again changes nothing."""
+        key = await self._rows.get(ApiKey, key_id, organization)
+        return _unknown_key() if key is None else await self._end(key, self._clock.now())
+
+    async def find(self, key_id: str) -> ApiKey | None:
+        """The key of this id as it is stored now, whosever it is."""
+        found = await self._rows.find(ApiKey, {"id": key_id}, limit=1)
+        return found[0] if found else None
+
+    def used(self, key: ApiKey, now: int) -> None:
+        """Remember that a key was used, at most once a minute, in the background."""
+        if now - max(key.used_at or 0, self._noted.get(key.id, 0)) < USED_EVERY_MS:
+            return
+        if len(self._noted) >= _NOTED_MAX:
+            self._noted.clear()
+        self._noted[key.id] = now
+        task = asyncio.ensure_future(self._note(key, now))
+        self._noting.add(task)
+        task.add_done_callback(self._noting.discard)
+
+    async def close(self) -> None:
+        """Finish noting what was used."""
+        if self._noting:
+            await asyncio.wait(set(self._noting))
+
+    def _unknown(self, scope: Scope) -> Refusal | None:
+        """What the catalog does not have of what a key shall be for."""
+        catalog = self._ledger.catalog
+        for field, wanted, known in (
+            ("features", scope.features, catalog.features.keys()),
+            ("models", scope.models, catalog.models.keys()),
+        ):
+            strangers = set(wanted) - known
+            if strangers:
+                message = f"The catalog has no {field} of this name. It has: {', '.join(sorted(known)[:20])}."
+                return Refusal(Code.INVALID, message, detail=field)
+        return None
+
+    async def _add(
+        self, organization: str, name: str, scope: Scope, key_id: str | None, purse: str | None = None
+    ) -> Issued | Refusal:
+        now = self._clock.now()
+        fresh = self._ids.operation()
+        # The first 12 digits are the time, so that keys sort by it; the last are random.
+        ident = key_id or fresh[:12] + fresh[-8:]
+        key = keys.Key("sk", ident, self._ids.secret())
+        text = keys.write(key)
+        row = ApiKey(
+            id=ident,
+            organization=organization,
+            created_at=now,
+            digest=keys.digest(key.secret),
+            name=name,
+            shown=text[-SHOWN_CHARS:],
+            purse=purse or ident,
+            works_until=NEVER if scope.expires_at is None else scope.expires_at,
+            user=scope.user,
+            features=scope.features,
+            models=scope.models,
+            read_only=scope.read_only,
+            spend_max=scope.spend_max,
+            expires_at=scope.expires_at,
+        )
+        room = Room(LIVE_MAX, (("organization", organization),), ("works_until", now))
+        added = await self._rows.add(row, room)
+        if added.how == "full":
+            message = f"An organization has at most {LIVE_MAX} keys that work. Revoke one first."
+            return Refusal(Code.NOT_POSSIBLE, message)
+        if added.how == "there":
+            message = (
+                f"The key {ident} was made by an earlier request with this Idempotency-Key, and its text was shown "
+                "then. If it is lost, revoke that key and make another with a new one."
+            )
+            return Refusal(Code.NOT_POSSIBLE, message, detail=ident)
+        return Issued(added.row, text)
+
+    async def _end(self, key: ApiKey, at: int) -> ApiKey:
+        for _ in range(TRIES_MAX):
+            ended = revoked(key, at)
+            stored = key if ended == key else await self._rows.put(ended)
+            if stored is not None:
+                return stored
+            read = await self._rows.get(ApiKey, key.id, key.organization)
+            assert read is not None, "keys are never deleted"
+            key = read
+        raise AssertionError("the key changes all the time")
+
+    async def _note(self, key: ApiKey, now: int) -> None:
+        try:
+            # If somebody changed it meanwhile, that it was used is told at its next use.
+            await self._rows.put(replace(key, used_at=now))
+        except StoreDown:
+            self._noted.pop(key.id, None)
+
+
+def _unknown_key() -> Refusal:
+    return Refusal(Code.NOT_POSSIBLE, "The organization has no key of this id.", detail="unknown_key")
