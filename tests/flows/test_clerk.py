@@ -45,6 +45,7 @@ async def test_of_several_one_takes_each_row(shop_world: World) -> None:  # R-PA
     assert len(set(worked)) == len(worked) == 100
     assert sum(clerk.counts["Contact", "done"] for clerk in clerks) == 100
     assert not clerks[0].running
+    assert clerks[0].looked_at == world.clock.time
 
 
 def _fields(row: Row) -> dict[str, Any]:

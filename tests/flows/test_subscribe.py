@@ -196,6 +196,25 @@ async def test_nothing_is_restored_while_another_invoice_is_owed(shop_world: Wor
     await world.clean()
 
 
+@pytest.mark.parametrize("wrong", [{"amount": PRO - 1}, {"amount": 0}, {"currency": "EUR"}])
+async def test_an_invoice_of_something_else_renews_nothing(
+    shop_world: World, wrong: dict[str, Any]
+) -> None:  # R-PACK-3
+    """What a renewal costs is what the subscription was agreed at, whatever its event says."""
+    world = shop_world
+    subscription = await started(world)
+    await use(world, 10)
+    await world.later(MONTH)
+    invoice = world.provider.fact_of_invoice(world.provider.bill(subscription, "cycle"))
+    await world.tell(replace(invoice, **wrong))
+    await world.settle()
+    renewal = next(one for one in await world.purchases("acme") if one.kind == "renewal")
+    assert (renewal.state, renewal.flagged, renewal.done) == ("mismatched", "mismatched", ())
+    assert await world.alerts() == ["mismatched"]
+    assert await world.balance("acme") == 170
+    await world.clean()
+
+
 async def test_an_upgrade_takes_effect_at_once_less_the_unused_share(shop_world: World) -> None:  # R-PLAN-4
     world = shop_world
     subscription = await started(world)

@@ -66,8 +66,8 @@ class Clerk:
         self._loops: list[asyncio.Task[None]] = []
         self.counts: Counter[tuple[str, str]] = Counter()
         """What was worked on and how it ended: (kind of row or consumer, done or failed)."""
-        self.overdue_ms = 0
-        """How late the last look found the row that waited longest."""
+        self.looked_at = 0
+        """When it last looked for what is due, epoch ms; far behind the clock, something is wrong."""
 
     def attend(self, kind: type[Row], work: Work, lease_ms: int = LEASE_MS) -> None:
         """From now on take up rows of `kind` that are due, by `work`, which must move their due date."""
@@ -144,6 +144,7 @@ class Clerk:
             for row in rows:
                 await self._begin(row)
             total += len(rows)
+        self.looked_at = self._clock.now()
         return total
 
     # ---- inside --------------------------------------------------------------------------------------

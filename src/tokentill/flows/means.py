@@ -59,11 +59,7 @@ class Means:
         """The account's own time: now, or where it stands still, its time there."""
         account = await self.ledger.account(organization)
         now = self.clock.now()
-        if account is None:
-            return now
-        if getattr(account.state, "simulated", False):
-            return account.state.time
-        return max(now, account.state.time)
+        return now if account is None else account.moment(now)
 
     async def change(self, row: R, edit: Callable[[R], R]) -> R:
         """The row after `edit`, whatever others made of it meanwhile; unchanged rows are not written."""
