@@ -125,6 +125,12 @@ async def test_a_connected_account_is_spoken_for() -> None:
     assert lab.api.asked[0][3]["stripe-account"] == "acct_1"
 
 
+async def test_nothing_is_reported_beside_the_request(desk: Desk) -> None:
+    for number in (1, 2):
+        await desk.payments.checkout(order(purchase(number)), key(number))
+    assert "x-stripe-client-telemetry" not in desk.lab.api.asked[-1][3]
+
+
 async def test_a_key_that_may_not_do_this(desk: Desk) -> None:
     stranger = StripePayments(desk.lab.key, [], desk.clock, base=desk.base, account="acct_other")
     with pytest.raises(VendorRefused, match="Give it the right at Stripe") as refused:

@@ -3,7 +3,7 @@
 What the SDK raises becomes `VendorDown` (nobody knows whether it acted; ask again under the same key),
 `CardRefused` (the bank said no) or `VendorRefused` (asking again will not help; the message says what to do).
 No key and no secret is ever part of a message: what looks like one is blotted out, and the SDK's own logger,
-which writes whole requests, is held at warnings.
+which writes whole requests, is held at warnings. The SDK reports nothing about earlier requests to Stripe.
 
 Requirement ids: R-PLAT-1.
 """
@@ -60,6 +60,7 @@ class Gateway:
         retries_max: int = RETRIES_MAX,
     ) -> None:
         logging.getLogger("stripe").setLevel(logging.WARNING)
+        stripe.enable_telemetry = False
         self._http: Any = stripe.AIOHTTPClient(timeout=aiohttp.ClientTimeout(total=timeout_seconds))
         self._client = stripe.StripeClient(
             key,
