@@ -428,3 +428,18 @@ async def test_rows_and_accounts_are_written_side_by_side(store: Store) -> None:
     assert account is not None
     assert account.free == 10_200 - 41 * 3
     await clean(ledger)
+
+
+# ---- counting -------------------------------------------------------------------------------------------
+
+
+async def test_rows_are_counted_by_a_column_that_has_an_index(store: Store) -> None:
+    # R-PLAT-3
+    rows = await opened(store)
+    assert await rows.tally(Purchase, "state") == {}
+    for number, organization in enumerate(("acme", "beta", "acme")):
+        state = "paid" if number else "created"
+        await rows.add(purchase(f"p{number}", organization, state=state))
+    assert await rows.tally(Purchase, "state") == {"created": 1, "paid": 2}
+    with pytest.raises(ValueError, match="no index"):
+        await rows.tally(Purchase, "title")

@@ -185,7 +185,14 @@ async def running_till(
         address = Address(settings)
         shop = make_shop(settings, cast("Ledger", moods), address, clock=clock, ids=ids, environment={})
         stack.push_async_callback(shop.close)
-        params = {"secret": SECRET, "clock": clock, "ids": ids, "wrong_keys_burst": 10_000, "shop": shop, **params}
+        params = {
+            "secret": SECRET,
+            "clock": clock,
+            "ids": ids,
+            "wrong_keys_burst": 10_000,
+            "shop": shop,
+            **params,
+        }
         app = build_app(moods, **params)
         url = await stack.enter_async_context(serving(app, **(served or {})))
         address.listening(url)

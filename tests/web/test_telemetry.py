@@ -1,5 +1,6 @@
 """Metrics, logs and incidents tell what happens and never who or with which key (R-PLAT-3)."""
 
+import asyncio
 import json
 import logging
 from collections.abc import Iterator
@@ -168,3 +169,34 @@ async def test_too_many_requests_at_once_are_told_to_come_back() -> None:
     async with running_till(":memory:", in_flight_max=0) as till:
         reply = await till.ask("GET", "/v1/catalog")
         assert (reply.status, reply.code, reply.headers["Retry-After"]) == (503, "overloaded", "1")
+
+
+async def test_sales_are_counted(each_till: Till) -> None:
+    # R-PLAT-3
+    till = each_till
+    order = await till.done("POST", f"{ORG}/purchases", {"pack": "token_pack_500"})
+    await till.done("POST", f"{ORG}/purchases", {"pack": "token_pack_500"})
+    await till.press(order["url"], do="pay", card="4242424242424242")
+    assert (await till.ask("POST", "/v1/webhooks/embedded", {"id": "forged"})).code == "bad_signature"
+    await till.shop.clerk.once()
+    found = metrics_of((await till.ask("GET", "/metrics")).raw.decode())
+    assert found["tokentill_purchases", (("state", "delivered"),)] == 1
+    assert found["tokentill_purchases", (("state", "pending"),)] == 1
+    assert found["tokentill_webhooks_total", (("outcome", "forged"), ("provider", "embedded"))] == 1
+    assert found["tokentill_clerk_work_total", (("outcome", "done"), ("what", "notices"))] > 0
+    assert ("tokentill_clerk_look_age_seconds", ()) not in found
+
+
+async def test_a_stuck_clerk_is_unhealthy(till: Till) -> None:
+    # R-PLAT-3
+    till.shop.clerk.start()
+    async with asyncio.timeout(10):
+        while not till.shop.clerk.looked_at:  # noqa: ASYNC110 the clerk has no event for it
+            await asyncio.sleep(0.01)
+    assert (await till.ask("GET", "/v1/health")).status == 200
+    await till.shop.clerk.stop()
+    till.shop.clerk._loops.append(asyncio.create_task(asyncio.sleep(60)))  # it hangs
+    till.clock.pass_ms(31_000)
+    reply = await till.ask("GET", "/v1/health")
+    assert (reply.status, reply.code) == (503, "unhealthy")
+    assert reply.json["problems"] == ["the clerk has not looked for what is due for 31 s"]

@@ -58,6 +58,10 @@ class Rows(Protocol):
         """Rows whose columns have these values, newest id first, older than id `before`."""
         ...
 
+    async def tally(self, kind: type[R], column: str) -> Mapping[str, int]:
+        """How many rows there are of each value of the column, for metrics."""
+        ...
+
     async def claim(self, kind: type[R], now: int, lease_ms: int, limit: int = 100) -> Sequence[R]:
         """Rows that are due, soonest first, theirs for `lease_ms`: until then no other claim gets them."""
         ...

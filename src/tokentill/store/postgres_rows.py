@@ -113,6 +113,15 @@ class PostgresRows:
             return await self._own.read(work)
         return await (self._own if "organization" in equal else self._every).look(work)
 
+    async def tally(self, kind: type[R], column: str) -> Mapping[str, int]:
+        """How many rows have each value of the column. Raises ValueError where there is no index for it."""
+        statement = table(kind, "$").tally(column)
+
+        async def work(connection: Connection) -> dict[str, int]:
+            return {str(value): int(count) for value, count in await connection.fetch(statement)}
+
+        return await self._every.look(work)
+
     async def claim(self, kind: type[R], now: int, lease_ms: int, limit: int = 100) -> Sequence[R]:
         """Rows that are due, soonest first; no other claim gets them before the lease ends."""
         its = table(kind, "$")

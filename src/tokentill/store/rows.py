@@ -186,6 +186,12 @@ class Table(Generic[R]):
         condition = " and ".join(where) or "true"
         return self._statement("find", condition=condition, limit=f"{self.mark}{len(given)}"), given
 
+    def tally(self, column: str) -> str:
+        """The statement of `Rows.tally`. Raises ValueError where no index begins with the column."""
+        if all(index[0] != column for index in self.indexes):
+            raise ValueError(f"{self.name} has no index that begins with {column}")
+        return self._statement("tally", column=column)
+
     def count(self, room: Room) -> tuple[str, list[str | int]]:
         """How many rows take up the room, counted no further than it is full. ValueError where there is no index."""
         if not room.equal:

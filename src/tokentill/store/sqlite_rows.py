@@ -88,6 +88,15 @@ class SqliteRows:
             lambda connection: [its.row(values) for values in connection.execute(statement, given)]
         )
 
+    async def tally(self, kind: type[R], column: str) -> Mapping[str, int]:
+        """How many rows have each value of the column. Raises ValueError where there is no index for it."""
+        statement = table(kind, "?").tally(column)
+
+        def work(connection: apsw.Connection) -> dict[str, int]:
+            return {str(value): int(str(count)) for value, count in connection.execute(statement)}
+
+        return await self._read(work)
+
     async def claim(self, kind: type[R], now: int, lease_ms: int, limit: int = 100) -> Sequence[R]:
         """Rows that are due, soonest first; no other claim gets them before the lease ends."""
         its = table(kind, "?")

@@ -228,7 +228,7 @@ def build_app(  # noqa: PLR0913 the parts of an application, each with its defau
     and how soon it gets back one try. `timer`: seconds for the latency metric. `shop`: what is sold; None =
     nothing is, and its routes answer 404. The caller closes the ledger and the shop.
     """
-    telemetry = Telemetry(ledger)
+    telemetry = Telemetry(ledger, clock, shop)
     gate = Gate(ledger, clock, Limiter(wrong_keys_burst, wrong_key_interval_ms))
     site = Site(ledger, secret, clock, ids, gate, telemetry, document(ROUTES), shop)
     return Application(site, build_pages(site), in_flight_max, timer)

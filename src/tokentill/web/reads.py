@@ -122,5 +122,6 @@ async def catalog(site: Site, _call: Call) -> Answer:
 
 async def metrics(site: Site, _call: Call) -> Answer:
     """What was counted, for Prometheus."""
+    await site.telemetry.refresh()
     content_type = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
     return Answer(200, site.telemetry.text(), content_type)

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import PurePath
 
 import structlog
+from msgspec.structs import replace
 
 from tokentill.flows.shop import Shop
 from tokentill.ports import Clock, Health, Ids, Ledger
@@ -20,6 +21,8 @@ from tokentill.web.problems import Halt
 from tokentill.web.telemetry import Telemetry
 
 HEALTH_FRESH_MS = 1000
+CLERK_LATE_MS = 30_000
+"""A clerk that has not looked for so long is stuck; it looks four times a second."""
 
 log = structlog.get_logger("tokentill.web")
 
@@ -81,8 +84,19 @@ class Site:
         """How the store is doing, at most a second old."""
         now = self.clock.now()
         if self._health is None or not 0 <= now - self._health_at < HEALTH_FRESH_MS:
-            self._health, self._health_at = await self.ledger.health(), now
+            self._health, self._health_at = self._with_clerk(await self.ledger.health(), now), now
         return self._health
+
+    def _with_clerk(self, found: Health, now: int) -> Health:
+        """The store's health, and whether this process still takes up what is due of its sales."""
+        clerk = None if self.shop is None else self.shop.clerk
+        if clerk is None or not clerk.running or not clerk.looked_at:
+            return found
+        late = now - clerk.looked_at
+        if late < CLERK_LATE_MS:
+            return found
+        problem = f"the clerk has not looked for what is due for {late // 1000} s"
+        return replace(found, ok=False, problems=(*found.problems, problem))
 
     def incident(self, place: str, error: Exception) -> Answer:
         """Log a bug by where it happened. Messages of exceptions may hold what a client sent, so they stay out."""

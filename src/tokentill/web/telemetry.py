@@ -9,7 +9,7 @@ Requirement ids: R-PLAT-3.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import (
@@ -20,18 +20,28 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
-from tokentill.ports import Ledger
+from tokentill.flows.shop import Shop
+from tokentill.ports import Clock, Ledger
+from tokentill.rules.purchases import Purchase
 from tokentill.web.asgi import override
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 """Upper bounds of the latency histogram in seconds."""
 
+PURCHASES_FRESH_MS = 15_000
+"""Purchases are counted in the database at most this often."""
+
 
 class Telemetry(Collector):
     """The counts of one application in this process."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, clock: Clock, shop: Shop | None = None) -> None:
         self._ledger = ledger
+        self._clock = clock
+        self._shop = shop
+        self._purchases: Mapping[str, int] = {}
+        self._purchases_at = 0
+        self._events: dict[tuple[str, str], int] = {}
         self._requests: dict[tuple[str, int], int] = {}
         self._seconds: dict[str, tuple[list[int], list[float]]] = {}
         self._refused: dict[str, int] = {}
@@ -53,6 +63,18 @@ class Telemetry(Collector):
         """Count one refusal of the ledger."""
         self._refused[code] = self._refused.get(code, 0) + 1
 
+    def event(self, provider: str, outcome: str) -> None:
+        """Count a webhook of a provider that is set up here."""
+        key = (provider, outcome)
+        self._events[key] = self._events.get(key, 0) + 1
+
+    async def refresh(self) -> None:
+        """Count the purchases in the database, unless that was done a moment ago."""
+        now = self._clock.now()
+        if self._shop is not None and not 0 < now - self._purchases_at < PURCHASES_FRESH_MS:
+            self._purchases = await self._shop.means.rows.tally(Purchase, "state")
+            self._purchases_at = now
+
     def text(self) -> bytes:
         """Everything in the Prometheus text format."""
         registry = CollectorRegistry(auto_describe=False)
@@ -73,6 +95,8 @@ class Telemetry(Collector):
         yield CounterMetricFamily("tokentill_incidents", "Requests that failed on a bug.", value=incidents)
         yield GaugeMetricFamily("tokentill_requests_in_flight", "Requests being answered.", value=running)
         yield from self._ledger_metrics()
+        if self._shop is not None:
+            yield from self._shop_metrics(self._shop)
 
     def _request_metric(self) -> Metric:
         metric = CounterMetricFamily(
@@ -101,3 +125,27 @@ class Telemetry(Collector):
             ("commands", "Commands decided and committed.", done.commands),
         ):
             yield CounterMetricFamily(f"tokentill_ledger_{name}", text, value=value)
+
+    def _shop_metrics(self, shop: Shop) -> Iterator[Metric]:
+        events = CounterMetricFamily(
+            "tokentill_webhooks", "Webhooks of payment providers.", labels=["provider", "outcome"]
+        )
+        for labels, count in sorted(self._events.items()):
+            events.add_metric(labels, count)
+        yield events
+        states = GaugeMetricFamily(
+            "tokentill_purchases", "Purchases in the database, by state.", labels=["state"]
+        )
+        for state, count in sorted(self._purchases.items()):
+            states.add_metric([state], count)
+        yield states
+        work = CounterMetricFamily(
+            "tokentill_clerk_work", "What the clerk worked on, and how it ended.", labels=["what", "outcome"]
+        )
+        for labels, count in sorted(shop.clerk.counts.items()):
+            work.add_metric(labels, count)
+        yield work
+        if shop.clerk.running:
+            late = max(0, self._clock.now() - shop.clerk.looked_at) / 1000
+            text = "Seconds since the clerk looked for what is due."
+            yield GaugeMetricFamily("tokentill_clerk_look_age_seconds", text, value=late)

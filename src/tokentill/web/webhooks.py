@@ -27,14 +27,18 @@ class Received(Struct, frozen=True):
 
 async def receive(site: Site, call: Call) -> Answer:
     """Keep an event of the provider that the path names."""
+    provider, count = call.params[0], site.telemetry.event
     try:
-        new = await site.selling.receive(call.params[0], Inbound(call.body, call.headers))
+        new = await site.selling.receive(provider, Inbound(call.body, call.headers))
     except UnknownProvider:
         detail = "There is no payment provider of this name here. Nothing was changed."
         return problems.plain(404, "unknown_provider", detail)
     except BadSignature as wrong:
+        count(provider, "forged")
         return problems.plain(400, "bad_signature", f"{wrong} Nothing was changed.")
     except VendorDown:
+        count(provider, "unchecked")
         detail = "What the event must be checked with cannot be reached."
         return problems.unavailable("provider_unavailable", detail)
+    count(provider, "new" if new else "known")
     return Answer(200, encode(Received(not new)))

@@ -24,6 +24,10 @@ select {columns} from {table} where {condition} order by id desc, organization d
 -- name: count
 select count(*) from (select 1 from {table} where {condition} limit {limit}) as taken
 
+-- Over an index of that column alone.
+-- name: tally
+select "{column}", count(*) from {table} group by "{column}"
+
 -- name: due
 select organization, id from {table} where due_at <= @1 order by due_at, id limit @2
 
