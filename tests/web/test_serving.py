@@ -1,6 +1,7 @@
 """A server that ends quietly and lets nobody hold a connection (R-PLAT-3)."""
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ from typing import Any, cast
 
 import aiohttp
 import pytest
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from tests.web.conftest import SECRET, TestClock, TestIds, Till, running_till
 from tokentill.flows.keys import create_operator_key
@@ -346,3 +348,29 @@ async def test_the_short_way_answers_as_the_events_do(pieces: list[str], till: T
             answers.append(sorted(line for line in answer.splitlines() if not line.startswith("date")))
     assert answers[0] == answers[1]
     assert len(answers[0]) > 5
+
+
+async def test_what_a_request_leaves_behind_is_freed_at_once(till: Till) -> None:
+    """Without the garbage collector, which rests while the till serves."""
+    reader, writer = await connect(till.url)
+    request = head("POST", f"{ORG}/grants", till.key, 2) + b"{}"
+
+    async def ask() -> None:
+        writer.write(request)
+        top = await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(int(top.lower().partition(b"content-length: ")[2].split(b"\r\n")[0]))
+
+    def cycles() -> int:
+        return sum(isinstance(thing, RequestResponseCycle) for thing in gc.get_objects())
+
+    await ask()
+    gc.collect()
+    gc.disable()
+    try:
+        before = cycles()
+        for _ in range(10):
+            await ask()
+        assert cycles() <= before + 1
+    finally:
+        gc.enable()
+        writer.close()

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from tokentill.web import problems
 from tokentill.web.asgi import EXCHANGE, NO_STORE, Answer, override
@@ -23,17 +23,23 @@ HEAD_BYTES_MAX = 32 * 1024
 
 
 class Exchange:
-    """The short way between the server and the application, for one request; see `tokentill.web.asgi.Exchange`."""
+    """The short way between the server and the application, for one request; see `tokentill.web.asgi.Exchange`.
 
-    __slots__ = ("_cycle",)
+    It holds the connection and not the request's own cycle, whose scope holds it: every request would wait for the
+    garbage collector.
+    """
 
-    def __init__(self, cycle: RequestResponseCycle) -> None:
-        self._cycle = cycle
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: Protocol) -> None:
+        self._connection = connection
 
     def body(self) -> bytes | None:
-        """The request's body, as `receive` would give it, if all of it is there."""
-        cycle = self._cycle
-        if cycle.more_body or cycle.disconnected or cycle.response_complete or cycle.waiting_for_100_continue:
+        """The request's body, as `receive` would give it, if all of it is there and no later request is."""
+        cycle = self._connection.cycle
+        if cycle.scope.get(EXCHANGE) is not self or cycle.more_body or cycle.waiting_for_100_continue:
+            return None
+        if cycle.disconnected or cycle.response_complete:
             return None
         body = bytes(cycle.body)
         cycle.body = bytearray()
@@ -42,10 +48,15 @@ class Exchange:
 
     def send(self, answer: Answer) -> bool:
         """Send an answer of our usual headers, as two calls of `send` would; False if it has to go that way."""
-        cycle = self._cycle
-        if cycle.response_started or cycle.disconnected or cycle.flow.write_paused or not cycle.keep_alive:
+        cycle = self._connection.cycle
+        if cycle.scope.get(EXCHANGE) is not self or cycle.response_started or cycle.disconnected:
             return False
-        if answer.headers or cycle.scope["method"] == "HEAD":
+        if (
+            not cycle.keep_alive
+            or answer.headers
+            or cycle.scope["method"] == "HEAD"
+            or cycle.flow.write_paused
+        ):
             return False
         cycle.response_started = cycle.response_complete = True
         cycle.waiting_for_100_continue = False
@@ -114,7 +125,7 @@ class Protocol(HttpToolsProtocol):
         """The head is whole."""
         self._in_head = False
         super().on_headers_complete()
-        self.scope[EXCHANGE] = Exchange(self.cycle)  # type: ignore[literal-required]  # ASGI leaves room
+        self.scope[EXCHANGE] = Exchange(self)  # type: ignore[literal-required]  # ASGI leaves room
 
     @override
     def on_message_complete(self) -> None:
