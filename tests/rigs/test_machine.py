@@ -137,6 +137,10 @@ class Machine(RuleBasedStateMachine):
     def give_back(self, back: int) -> None:
         self.send(c.GiveBack(lot=self._one(self.lots, back, 99)))
 
+    @rule(amount=SMALL)
+    def spend_credit(self, amount: int) -> None:
+        self.send(c.SpendCredit(amount=amount, reference="p1"))
+
     @rule(days_ago=st.integers(0, 20))
     def freeze(self, days_ago: int) -> None:
         self.send(c.Freeze(failed_at=self.now - days_ago * DAY_MS))

@@ -28,7 +28,7 @@ from typing import Any, ClassVar
 
 from msgspec import structs
 
-from tokentill.lab.books import FAR, PLAN_PRIORITY, BookHold, BookLot, by_lot, first, total
+from tokentill.lab.books import FAR, PLAN_PRIORITY, BookHold, BookLot, by_lot, draw_credit, first, total
 from tokentill.rules import chain
 from tokentill.rules import commands as c
 from tokentill.rules import entries as e
@@ -234,6 +234,13 @@ class Auditor:
             self.expect("I2", lot.unit == "token" and lot.aside != aside, f"lot {lot.number} is {lot}")
             lot.aside = aside
 
+    def _credit_spent(self, entry: e.CreditSpent) -> None:
+        """Credit is drawn from living money lots, the soonest to expire first, then the oldest."""
+        expected = draw_credit(self.lots.values(), entry.tokens)
+        self.expect("I5", expected == entry.moves, f"drew {entry.moves}, burn order gives {expected}")
+        for number, amount in entry.moves:
+            self.lots[number].spent += amount
+
     def _expired(self, entry: e.Expired) -> None:
         moved = by_lot(entry.moves)
         self.expect("I1", moved.keys() <= set(entry.lots), "tokens expired in a living lot")
@@ -292,6 +299,7 @@ class Auditor:
         e.Revoked: _revoked,
         e.SetAside: _set_aside,
         e.GivenBack: _given_back,
+        e.CreditSpent: _credit_spent,
         e.Expired: _expired,
         e.PeriodStarted: _period_started,
         e.PlanChanged: _plan_changed,
@@ -370,7 +378,7 @@ _KEYED_OTHERWISE = (c.Settle, c.Release, c.Refund, c.Tick, c.CountRefusals)
 
 _ACTS = (
     e.Opened | e.Advanced | e.Held | e.Extended | e.Charged | e.Refunded | e.Revoked | e.SetAside | e.GivenBack
-    | e.Frozen | e.Restored | e.CapSet | e.Unblocked | e.Reviewed
+    | e.CreditSpent | e.Frozen | e.Restored | e.CapSet | e.Unblocked | e.Reviewed
 )  # fmt: skip
 
 

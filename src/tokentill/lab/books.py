@@ -82,3 +82,15 @@ def first(moves: Moves, tokens: int) -> Moves:
             kept.append((number, min(each, tokens)))
         tokens -= min(each, tokens)
     return tuple(kept)
+
+
+def draw_credit(lots: Iterable[BookLot], amount: int) -> Moves:
+    """What living money lots pay of the amount: the soonest to expire first, then the oldest; short if there is less."""
+    money = [lot for lot in lots if lot.unit == "money" and not lot.lapsed and lot.available]
+    moves = []
+    for lot in sorted(money, key=lambda lot: (FAR if lot.expires_at is None else lot.expires_at, lot.number)):
+        take = min(amount, lot.available)
+        amount -= take
+        if take:
+            moves.append((lot.number, take))
+    return tuple(moves)

@@ -124,11 +124,13 @@ class Adjust(Base, frozen=True, kw_only=True, tag="adjust"):
 class Revoke(Base, frozen=True, kw_only=True, tag="revoke"):
     """Take `tokens` back from lots, unheld ones only (refunds, disputes); None = all that is unheld.
 
-    Without `lot` all token lots of the purchase `reference` are meant, the oldest first.
+    Without `lot` all token lots of the purchase `reference` are meant, the oldest first. `share` (part, whole) takes
+    that share of what is unheld, rounded down, instead of a number.
     """
 
     lot: int | None = None
     tokens: int | None = None
+    share: tuple[int, int] | None = None
     origin: Literal["refund", "dispute"] = "refund"
     reference: str | None = None
     reason: str | None = None
@@ -151,6 +153,14 @@ class GiveBack(Base, frozen=True, kw_only=True, tag="give_back"):
 
     lot: int | None = None
     reference: str | None = None
+    reason: str | None = None
+
+
+class SpendCredit(Base, frozen=True, kw_only=True, tag="spend_credit"):
+    """Pay `amount` minor units of the purchase `reference` with money credit, the soonest to expire first (R-REF-4)."""
+
+    amount: int
+    reference: str
     reason: str | None = None
 
 
@@ -250,6 +260,7 @@ Command = (
     | Revoke
     | SetAside
     | GiveBack
+    | SpendCredit
     | Freeze
     | Restore
     | ChangePlan

@@ -174,9 +174,21 @@ def _lots_of(turn: Turn, lot: int | None, reference: str | None) -> list[Lot] | 
     return found or Refusal(Code.UNKNOWN_LOT, "This organization has no token lot of this reference.")
 
 
+def _bad_share(command: c.Revoke, share: tuple[int, int]) -> Refusal | None:
+    part, whole = share
+    whole_numbers = type(part) is int and type(whole) is int
+    if command.tokens is None and whole_numbers and 0 < part <= whole <= TOKENS_MAX:
+        return None
+    message = (
+        "share is (part, whole), whole numbers above 0 and the part no larger; it stands without tokens."
+    )
+    return Refusal(Code.INVALID, message, detail="share")
+
+
 def revoke(turn: Turn, command: c.Revoke) -> Reply:
     """Take unheld tokens back from the lots of a purchase (refunds and disputes), also from lots set aside."""
     wrong = None if command.tokens is None else bad_amount(command.tokens)
+    wrong = wrong or (None if command.share is None else _bad_share(command, command.share))
     if wrong is not None:
         return wrong
     lots = _lots_of(turn, command.lot, command.reference)
@@ -185,6 +197,9 @@ def revoke(turn: Turn, command: c.Revoke) -> Reply:
     assert type(lots) is list
     free = sum(lot.available for lot in lots)
     left = tokens = free if command.tokens is None else command.tokens
+    if command.share is not None:
+        part, whole = command.share
+        left = tokens = free * part // whole
     if tokens > free:
         return _exceeds_unheld(free, tokens)
     moves: list[tuple[int, int]] = []

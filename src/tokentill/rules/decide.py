@@ -16,7 +16,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from tokentill.rules import abuse, chain, corrections, ledger, payment, plans
+from tokentill.rules import abuse, chain, corrections, credit, ledger, payment, plans
 from tokentill.rules import commands as c
 from tokentill.rules import entries as e
 from tokentill.rules.account import Account
@@ -186,6 +186,7 @@ _RULES: dict[type[c.Base], Callable[[Turn, Any], Receipt | Refusal]] = {
     c.Revoke: corrections.revoke,
     c.SetAside: corrections.set_aside,
     c.GiveBack: corrections.give_back,
+    c.SpendCredit: credit.spend,
     c.Freeze: payment.freeze,
     c.Restore: payment.restore,
     c.ChangePlan: plans.change_plan,

@@ -16,10 +16,8 @@ Fields every entry has
   body      fingerprint of the command that carried a caller's key; another body under the same key is refused
 
 The canonical bytes of an entry are its JSON as `encode` writes it: fields in declaration order, defaults
-left out. The hash chain covers exactly these bytes (`tokentill.rules.chain`).
-
-`moves` are pairs (lot, tokens). Money is minor units. An entry is never changed or removed; a mistake is
-mended by a further entry (R-LED-8).
+left out. The hash chain covers exactly these bytes (`tokentill.rules.chain`). `moves` are pairs (lot, tokens).
+Money is minor units. An entry is never changed or removed; a mistake is mended by a further entry (R-LED-8).
 
 Requirement ids: R-LED-5, R-LED-6, R-LED-9, R-ABU-7.
 """
@@ -183,6 +181,13 @@ class GivenBack(Base, frozen=True, kw_only=True, tag="give_back"):
     moves: Moves
     lots: tuple[int, ...]
     reference: str | None = None
+
+
+class CreditSpent(Base, frozen=True, kw_only=True, tag="credit_spent"):
+    """`tokens` minor units of money credit paid for the purchase `reference`; `moves` is what the money lots gave."""
+
+    moves: Moves
+    reference: str
 
 
 class Expired(Base, frozen=True, kw_only=True, tag="expiry"):
@@ -359,8 +364,8 @@ class Reviewed(Base, frozen=True, kw_only=True, tag="review"):
 
 Entry = (
     Opened | Advanced | Granted | Held | Extended | Charged | Released | Refunded | Revoked | SetAside
-    | GivenBack | Expired | PeriodStarted | OverageBilled | PlanChanged | PlanScheduled | Frozen
-    | StandingChanged | Restored | CapSet | Refused | Blocked | Unblocked | Alerted | Warned | Late
+    | GivenBack | CreditSpent | Expired | PeriodStarted | OverageBilled | PlanChanged | PlanScheduled
+    | Frozen | StandingChanged | Restored | CapSet | Refused | Blocked | Unblocked | Alerted | Warned | Late
     | Reviewed
 )  # fmt: skip
 

@@ -277,6 +277,14 @@ def _revoked(account: Account, entry: e.Revoked) -> None:
         _draw(account, number, tokens).revoked += tokens
 
 
+def _credit_spent(account: Account, entry: e.CreditSpent) -> None:
+    for number, amount in entry.moves:
+        lot = _draw(account, number, amount)
+        if lot.unit != "money":
+            raise Misfit(f"lot {number} is no money credit")
+        lot.spent += amount
+
+
 def _expired(account: Account, entry: e.Expired) -> None:
     for number, tokens in entry.moves:
         _draw(account, number, tokens).expired += tokens
@@ -310,6 +318,7 @@ _APPLY: dict[type[e.Base], Callable[[Account, Any], None]] = {
     e.Revoked: _revoked,
     e.SetAside: aside.set_aside,
     e.GivenBack: aside.given_back,
+    e.CreditSpent: _credit_spent,
     e.Expired: _expired,
     e.PeriodStarted: terms.period_started,
     e.OverageBilled: terms.overage_billed,

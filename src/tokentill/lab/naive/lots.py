@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tokentill.lab.naive import clockwork
-from tokentill.lab.naive.notebook import Answer, LotNote, Notebook, done
+from tokentill.lab.naive.notebook import FOREVER, Answer, LotNote, Notebook, done
 from tokentill.rules import commands as c
 from tokentill.rules.catalog import TOKENS_MAX
 from tokentill.rules.refusals import Code
@@ -54,11 +54,17 @@ def revoke(book: Notebook, command: c.Revoke) -> Answer:
     """Unheld tokens of these lots are gone, those of the oldest lot first."""
     if command.tokens is not None and not amount_fits(command.tokens):
         return Answer(Code.INVALID)
+    if command.share is not None and (
+        command.tokens is not None or not 0 < command.share[0] <= command.share[1]
+    ):
+        return Answer(Code.INVALID)
     lots = named(book, command)
     if isinstance(lots, Code):
         return Answer(lots)
     there = sum(book.left_in(lot) for lot in lots)
     left = tokens = there if command.tokens is None else command.tokens
+    if command.share is not None:
+        left = tokens = there * command.share[0] // command.share[1]
     if tokens > there:
         return Answer(Code.EXCEEDS_UNHELD)
     for lot in lots:
@@ -66,6 +72,22 @@ def revoke(book: Notebook, command: c.Revoke) -> Answer:
         lot.revoked += n
         left -= n
     return done("revoke", tokens)
+
+
+def spend_credit(book: Notebook, command: c.SpendCredit) -> Answer:
+    """Money lots pay, whichever ends first and then whichever came first, coin by coin."""
+    if not amount_fits(command.amount):
+        return Answer(Code.INVALID)
+    money = [lot for lot in book.lots if lot.unit == "money" and not lot.gone]
+    if sum(book.left_in(lot) for lot in money) < command.amount:
+        return Answer(Code.NOT_POSSIBLE)
+    draws: list[tuple[int, int]] = []
+    left = command.amount
+    for lot in sorted(money, key=lambda lot: (lot.expires_at or FOREVER, lot.number)):
+        draws.append((lot.number, min(left, book.left_in(lot))))
+        left -= draws[-1][1]
+    book.credit_uses.append(draws)
+    return done("credit_spent", command.amount)
 
 
 def set_aside(book: Notebook, command: c.SetAside) -> Answer:

@@ -154,6 +154,7 @@ _OPS: dict[type[c.Base], Callable[[Notebook, Any], Answer]] = {
     c.Revoke: lots.revoke,
     c.SetAside: lots.set_aside,
     c.GiveBack: lots.give_back,
+    c.SpendCredit: lots.spend_credit,
     c.Freeze: plans.freeze,
     c.Restore: plans.restore,
     c.ChangePlan: plans.change_plan,

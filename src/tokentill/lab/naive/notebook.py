@@ -129,6 +129,8 @@ class Notebook:
         """Minor units given back after they had been billed."""
         self.unlimited: list[int] = []
         self.grace: int = 0
+        self.credit_uses: list[Draws] = []
+        """What money lots paid for purchases."""
         self.users: dict[str | None, UserNote] = {}
         self.measure = 0
         """What a low balance is a share of: the plan's allowance, else what the newest bought lot brought."""
@@ -162,7 +164,8 @@ class Notebook:
         """Tokens of a lot that charges took for good."""
         took = sum(n for use in self.uses for number, n in use.spent if number == lot.number)
         gave = sum(n for use in self.uses for number, n in use.refund or [] if number == lot.number)
-        return took - gave
+        paid = sum(n for draws in self.credit_uses for number, n in draws if number == lot.number)
+        return took - gave + paid
 
     def left_in(self, lot: LotNote) -> int:
         """Tokens of a lot that can still be given out."""

@@ -139,6 +139,9 @@ def revoke(m: Memory) -> c.Revoke:
     if m.chance(30):
         whole = None if m.chance(50) else tokens
         return c.Revoke(reference=m.pick((*PURCHASES, "no such order")), tokens=whole)
+    if m.chance(15):
+        share = (1 + m.dice.randrange(5), m.pick((5, 5, 3)))
+        return c.Revoke(lot=lot, tokens=2 if m.chance(5) else None, share=share)
     return c.Revoke(lot=lot, tokens=m.odd_amount() if m.chance(5) else tokens)
 
 
@@ -159,6 +162,12 @@ def give_back(m: Memory) -> c.GiveBack:
     if m.chance(50):
         return c.GiveBack(lot=_lot(m)[0])
     return c.GiveBack(reference=m.pick((*PURCHASES, *PURCHASES, "no such order", None)))
+
+
+def spend_credit(m: Memory) -> c.SpendCredit:
+    """Something paid with money credit, more often a little than more than there is."""
+    few = 1 + m.dice.randrange(4)
+    return c.SpendCredit(amount=few if m.chance(70) else m.amount(), reference=m.pick(PURCHASES))
 
 
 def freeze(m: Memory) -> c.Freeze:
@@ -235,6 +244,7 @@ WEIGHTS: dict[Callable[[Memory], c.Command], int] = {
     revoke: 4,
     set_aside: 3,
     give_back: 2,
+    spend_credit: 2,
     freeze: 2,
     restore: 3,
     change_plan: 4,

@@ -48,6 +48,7 @@ OUTCOMES: dict[type[c.Base], frozenset[Code]] = {
     c.Revoke: _KEYED | {Code.INVALID, Code.UNKNOWN_LOT, Code.EXCEEDS_UNHELD},
     c.SetAside: _KEYED | {Code.INVALID, Code.UNKNOWN_LOT, Code.NOT_POSSIBLE},
     c.GiveBack: _KEYED | {Code.INVALID, Code.UNKNOWN_LOT, Code.NOT_POSSIBLE},
+    c.SpendCredit: _KEYED | {Code.INVALID, Code.NOT_POSSIBLE},
     c.Freeze: _KEYED | {Code.INVALID},
     c.Restore: _KEYED | {Code.NOT_POSSIBLE},
     c.ChangePlan: _KEYED | {Code.INVALID, Code.UNKNOWN_PLAN, Code.NOT_POSSIBLE},
