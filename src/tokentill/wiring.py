@@ -35,21 +35,59 @@ from tokentill.rules.catalog import Catalog
 from tokentill.rules.catalog_reader import Finding
 from tokentill.settings import PREFIX, Settings, SettingsError
 from tokentill.store.intents import FileIntents, read_all
-from tokentill.web import views
+from tokentill.web import office_views, shop_views, views
 from tokentill.web.views import CatalogView, JournalLine, JournalView, NewOperatorKey, OperationView
 
 if TYPE_CHECKING:
     from tokentill.flows.notices import Posting
     from tokentill.flows.shop import Shop
     from tokentill.web.app import Application
+    from tokentill.web.trading import Trader
 
 __all__ = [
-    "AlreadyRan", "Books", "CatalogView", "Charge", "Charging", "Checks", "Done", "Ending", "Features",
-    "Hold", "JournalLine", "JournalView", "LayerAnswer", "LedgerBooks", "NewOperatorKey", "OperationView",
-    "Retry", "SystemClock", "SystemIds", "TimedOut", "battery", "build", "catalog_of", "catalog_view",
-    "charging", "create_operator_key", "features", "insist", "intents_in", "journal_view", "key_file",
-    "log_to_stderr", "make_ledger", "name_of_ledger", "name_of_url", "open_ledger", "operation_view",
-    "read_catalog", "secret_of",
+    "AlreadyRan",
+    "Books",
+    "CatalogView",
+    "Charge",
+    "Charging",
+    "Checks",
+    "Done",
+    "Ending",
+    "Features",
+    "Hold",
+    "JournalLine",
+    "JournalView",
+    "LayerAnswer",
+    "LedgerBooks",
+    "NewOperatorKey",
+    "OperationView",
+    "Retry",
+    "Shop",
+    "SystemClock",
+    "SystemIds",
+    "TimedOut",
+    "Trader",
+    "battery",
+    "build",
+    "catalog_of",
+    "catalog_view",
+    "charging",
+    "create_operator_key",
+    "features",
+    "insist",
+    "intents_in",
+    "journal_view",
+    "key_file",
+    "log_to_stderr",
+    "make_ledger",
+    "name_of_ledger",
+    "name_of_url",
+    "office_views",
+    "open_ledger",
+    "operation_view",
+    "read_catalog",
+    "secret_of",
+    "shop_views",
 ]  # fmt: skip
 """What is built here, and what the client knows of flows and views, which it may not reach itself."""
 
@@ -189,6 +227,32 @@ def make_shop(
         prices={name: value for name, value in environment.items() if name.endswith("_PRICE_ID")},
     )
     return open_shop(means, posting_of(settings, ledger, clock))
+
+
+def shop_of(
+    settings: Settings,
+    ledger: Ledger,
+    *,
+    clock: Clock | None = None,
+    ids: Ids | None = None,
+) -> Shop:
+    """The shop for a client of this process, which serves no pages: they are where the settings say `serve` is."""
+    at = (settings.public_url or f"http://{settings.host}:{settings.port}").rstrip("/")
+    return make_shop(settings, ledger, lambda: at, clock=clock, ids=ids)
+
+
+def trader(shop: Shop, actor: str) -> Trader:
+    """What a client in this process asks the shop by."""
+    from tokentill.web.trading import Trader  # noqa: PLC0415 whoever does not sell need not load it
+
+    return Trader(shop, actor)
+
+
+def trade_places() -> Mapping[str, tuple[str, str]]:
+    """Method and path of every route of the shop, by its name."""
+    from tokentill.web.trading import PLACES  # noqa: PLC0415 as above
+
+    return PLACES
 
 
 def posting_of(settings: Settings, ledger: Ledger, clock: Clock) -> Posting:

@@ -16,12 +16,13 @@ import pytest
 from tests.support.desk import SECRET
 from tests.support.flaky import INSIST, FlakyLedger, ManualClock
 from tokentill.client import SyncTill, Till
+from tokentill.flows.shop import Shop
 from tokentill.ports import Ledger
 from tokentill.rules import commands as c
 from tokentill.settings import Settings
 from tokentill.web.app import build_app
 from tokentill.web.serving import serving
-from tokentill.wiring import SystemIds, open_ledger
+from tokentill.wiring import SystemIds, make_shop, open_ledger
 
 FACES = ["embedded", "postgres", "http", "sync"]
 
@@ -72,8 +73,11 @@ async def _awaited(operation: Callable[[Any], Awaitable[Any]], hold: Any) -> Any
 class World:
     """A till in one of its faces, the ledger behind it, and the clock of that ledger."""
 
-    def __init__(self, face: str, till: Till, ledger: FlakyLedger, clock: ManualClock, spool: Path) -> None:
+    def __init__(
+        self, face: str, till: Till, ledger: FlakyLedger, clock: ManualClock, spool: Path, shop: Shop
+    ) -> None:
         self.face = face
+        self.shop = shop
         self.till = till
         self.ledger = ledger
         self.clock = clock
@@ -103,15 +107,18 @@ async def world_of(face: str, database: str, spool: Path, catalog: str = "goals"
         ledger = await stack.enter_async_context(open_ledger(settings, clock=clock, ids=ids))
         await ledger.submit(c.Envelope("acme", c.Open(plan="pro"), ids.operation()))
         flaky = FlakyLedger(ledger)
+        there = cast("Ledger", flaky)
+        shop = make_shop(settings, there, lambda: "http://till.test", clock=clock, ids=ids, environment={})
+        stack.push_async_callback(shop.close)
         direct = Till.over(
-            cast("Ledger", flaky), SECRET, spool, clock=clock, ids=ids, retry=INSIST, actor="backend"
+            there, SECRET, spool, clock=clock, ids=ids, retry=INSIST, actor="backend", open_shop=lambda: shop
         )
         till: Any = direct
         if face in ("embedded", "postgres"):
             await stack.enter_async_context(direct)
         else:
             key = (await direct.create_key("backend")).key
-            app = build_app(cast("Ledger", flaky), secret=SECRET, clock=clock, ids=ids)
+            app = build_app(there, secret=SECRET, clock=clock, ids=ids, shop=shop)
             url = await stack.enter_async_context(serving(app))
             if face == "http":
                 till = await stack.enter_async_context(Till.connect(url, key, spool=spool, retry=INSIST))
@@ -119,7 +126,7 @@ async def world_of(face: str, database: str, spool: Path, catalog: str = "goals"
                 sync = await asyncio.to_thread(SyncTill.connect, url, key, spool=spool, retry=INSIST)
                 stack.push_async_callback(asyncio.to_thread, sync.close)
                 till = Awaited(sync)
-        yield World(face, till, flaky, clock, spool)
+        yield World(face, till, flaky, clock, spool, shop)
 
 
 @pytest.fixture(params=FACES)

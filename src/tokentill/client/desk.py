@@ -12,6 +12,7 @@ from typing import Literal, TypeVar
 from msgspec import UNSET, UnsetType
 
 from tokentill.client.errors import Refused, unknown_organization
+from tokentill.client.selling import Selling
 from tokentill.client.transport import Transport
 from tokentill.ports import Heads, Health, Ids, OperatorKey, Verdict
 from tokentill.rules import commands as c
@@ -36,7 +37,7 @@ When = Literal["auto", "now", "period_end"]
 KEY_CHARS_MAX = 255
 
 
-class Desk:
+class Desk(Selling):
     """What a till can do beside running operations. `actor` stands on the record of what is done by hand."""
 
     def __init__(self, transport: Transport, charging: Charging, ids: Ids, actor: str) -> None:
@@ -51,10 +52,15 @@ class Desk:
         *,
         plan: str | UnsetType | None = UNSET,
         anchor: int | None = None,
+        simulated: bool = False,
         idempotency_key: str | None = None,
     ) -> Receipt:
-        """Open an account, on the catalog's default plan unless `plan` names another (None: no plan)."""
-        return await self._submit(organization, c.Open(plan=plan, anchor=anchor), idempotency_key)
+        """Open an account, on the catalog's default plan unless `plan` names another (None: no plan).
+
+        `simulated`: its clock stands still and is moved by `move_clock`; refused without test payments.
+        """
+        command = c.Open(plan=plan, anchor=anchor, simulated=simulated)
+        return await self._submit(organization, command, idempotency_key)
 
     async def grant(
         self,

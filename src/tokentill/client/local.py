@@ -5,32 +5,87 @@ Requirement ids: R-PLAT-5, R-LED-10.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+from msgspec import Struct
 
 from tokentill import wiring
+from tokentill.client.errors import NotHere
+from tokentill.client.transport import Trade
 from tokentill.ports import Clock, Heads, Health, Ids, Ledger, OperatorKey, Verdict
 from tokentill.rules.balance import Balance, balance
-from tokentill.rules.commands import Envelope, Reserve
+from tokentill.rules.commands import Envelope, Open, Reserve
 from tokentill.rules.receipts import Receipt
 from tokentill.rules.refusals import Refusal
-from tokentill.wiring import CatalogView, Checks, Ending, Features, JournalView, NewOperatorKey, OperationView
+from tokentill.wiring import (
+    CatalogView,
+    Checks,
+    Ending,
+    Features,
+    JournalView,
+    NewOperatorKey,
+    OperationView,
+)
+
+if TYPE_CHECKING:
+    from tokentill.wiring import Shop, Trader
+
+T = TypeVar("T", bound=Struct)
 
 TIMEOUT_MS = 30_000
 """For a feature the catalog does not know; the reservation refuses it anyway."""
 
 
 class Local:
-    """A transport on a `Ledger` of this process, which it closes; `key` is the ledger's secret."""
+    """A transport on a `Ledger` of this process, which it closes; `key` is the ledger's secret.
 
-    def __init__(self, ledger: Ledger, key: bytes, clock: Clock, ids: Ids) -> None:
+    `open_shop` builds what is sold, when it is first asked for something. `actor` stands on the record.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        key: bytes,
+        clock: Clock,
+        ids: Ids,
+        open_shop: Callable[[], Shop] | None = None,
+        actor: str = "library",
+    ) -> None:
+        self._open_shop = open_shop
+        self._actor = actor
+        self._trader: Trader | None = None
         self._ledger = ledger
         self._books = wiring.LedgerBooks(ledger, key)
         self._clock = clock
         self._ids = ids
 
-    def submit(self, envelope: Envelope) -> Awaitable[Receipt | Refusal]:
+    @property
+    def trader(self) -> Trader:
+        """The shop of this process. Raises `NotHere` where there is none."""
+        if self._trader is None:
+            if self._open_shop is None:
+                raise NotHere("This till was made from a ledger alone, so it sells nothing.")
+            self._trader = wiring.trader(self._open_shop(), self._actor)
+        return self._trader
+
+    def begin(self) -> None:
+        """Take up what is due of sales in this process too."""
+        self.trader.shop.clerk.start()
+
+    async def trade(self, trade: Trade, kind: type[T]) -> T | Refusal:
+        """What the shop answers. Raises `StoreDown`."""
+        found = await self.trader.trade(trade.name, trade.params, trade.body, trade.query, trade.key)
+        assert isinstance(found, kind | Refusal), "the table of routes says what is answered"
+        return found
+
+    async def submit(self, envelope: Envelope) -> Receipt | Refusal:
         """Decide and store one command. Raises `StoreDown`."""
-        return self._books.submit(envelope)
+        if isinstance(envelope.command, Open) and envelope.command.simulated:
+            refused = self.trader.no_simulation()
+            if refused is not None:
+                return refused
+        return await self._books.submit(envelope)
 
     async def ending(self, organization: str, hold: str) -> Ending | None:
         """How the hold ended, None while it is open."""
@@ -102,5 +157,9 @@ class Local:
         return await self._ledger.verify(older)
 
     async def close(self) -> None:
-        """Close the ledger."""
-        await self._ledger.close()
+        """Close the shop and the ledger."""
+        try:
+            if self._trader is not None:
+                await self._trader.shop.close()
+        finally:
+            await self._ledger.close()

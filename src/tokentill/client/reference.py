@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator
 
 from tokentill.client import Fault, NotAllowed, NotHere, Refused, StoreDown, SyncTill, Till
@@ -15,7 +16,8 @@ _HEAD = """\
 <!-- Rendered from tokentill.client; a test holds it in step. -->
 
 `from tokentill import Till` for async code, `SyncTill` for code without. [Embed the till](../how-to/embed.md)
-shows them at work. Tokens are whole tokens, money minor units, times epoch milliseconds, time-outs seconds.
+shows them at work, [Sell](../how-to/sell.md) the shop. Its views have the fields of the
+[HTTP API](http.md)'s answers. Tokens are whole tokens, money minor units, times epoch milliseconds, time-outs seconds.
 """
 
 _SYNC = """\
@@ -26,6 +28,9 @@ _INTERNAL = frozenset({"over"})
 """Methods for whoever brings a ledger of their own, not for applications."""
 
 LINE_CHARS_MAX = 90
+
+_VIEWS = re.compile(r"\b[ov]\.(?=[A-Z])")
+"""How the client's own modules abbreviate where the views are."""
 
 
 def page() -> str:
@@ -78,10 +83,11 @@ def _signature(method: object) -> str:
         if parameter.default is not inspect.Parameter.empty:
             word += f" = {parameter.default!r}"
         words.append(word)
-    line = f"({', '.join(words)}) -> {signature.return_annotation}"
+    answer = _VIEWS.sub("", str(signature.return_annotation))
+    line = f"({', '.join(words)}) -> {answer}"
     if len(line) <= LINE_CHARS_MAX:
         return line
-    return "(\n" + "".join(f"    {word},\n" for word in words) + f") -> {signature.return_annotation}"
+    return "(\n" + "".join(f"    {word},\n" for word in words) + f") -> {answer}"
 
 
 def _text(thing: object) -> str:

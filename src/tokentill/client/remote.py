@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -20,7 +21,9 @@ import msgspec
 from msgspec import Struct, structs
 from yarl import URL
 
+from tokentill import wiring
 from tokentill.client.errors import Fault, NotAllowed, NotHere
+from tokentill.client.transport import Trade
 from tokentill.ports import Heads, Health, OperatorKey, StoreDown, Verdict
 from tokentill.rules import commands as c
 from tokentill.rules.balance import Balance
@@ -39,6 +42,7 @@ from tokentill.wiring import (
 )
 
 T = TypeVar("T")
+S = TypeVar("S", bound=Struct)
 TIMEOUT_MS = 30_000
 CODES = frozenset(Code)
 
@@ -157,6 +161,19 @@ class Remote:
         if view is None or view.state == "held":
             return None
         return "released" if view.state == "released" else "charged"
+
+    async def trade(self, trade: Trade, kind: type[S]) -> S | Refusal:
+        """What the shop answers; sent again under its key while the till cannot be reached."""
+        method, path = wiring.trade_places()[trade.name]
+        for param in trade.params:
+            head, _, rest = path.partition("{")
+            path = f"{head}{_segment(param)}{rest.partition('}')[2]}"
+        if trade.query:
+            path += f"?{urlencode(trade.query)}"
+        body = trade.body if method in ("POST", "PUT") else None
+        send = partial(self._ask, method, path, body or None, trade.key)
+        answer = await insist(lambda _again: send(), self._retry, trade.key or path)
+        return _read(answer.body, kind) if answer.status < 300 else _refusal(answer)
 
     # ---- questions -----------------------------------------------------------------------------------
 
@@ -278,12 +295,13 @@ class Remote:
         except (TimeoutError, aiohttp.ClientError, OSError) as lost:
             why = str(lost) or type(lost).__name__
             raise StoreDown(f"The till at {self._base} cannot be reached: {why}.") from lost
-        if answer.status in (502, 503, 504) and _problem(answer).code != "unhealthy":
-            down = StoreDown(_problem(answer).detail or f"The till at {self._base} answered {answer.status}.")
+        problem = _problem(answer)
+        if answer.status in (502, 503, 504) and problem.code != "unhealthy" and problem.code not in CODES:
+            down = StoreDown(problem.detail or f"The till at {self._base} answered {answer.status}.")
             down.retry_after_ms = answer.retry_after_ms
             raise down
-        if _problem(answer).code in ("unauthorized", "too_many_wrong_keys"):
-            raise NotAllowed(_problem(answer).detail)
+        if problem.code in ("unauthorized", "too_many_wrong_keys"):
+            raise NotAllowed(problem.detail)
         return answer
 
 

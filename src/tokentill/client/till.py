@@ -22,6 +22,7 @@ import functools
 import inspect
 import os
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeVar
@@ -62,11 +63,13 @@ class Till(Desk):
         secret: str | None = None,
         spool: str | os.PathLike[str] | None = None,
         actor: str = "library",
+        clerk: bool = False,
     ) -> Opening[Self]:
         """The till on a database of one's own, in this process; to be awaited or entered with `async with`.
 
         What is not given comes from the settings (`TOKENTILL_DATABASE`, …). `actor` stands on the record
-        beside what is done by hand.
+        beside what is done by hand. `clerk`: take up what is due of sales here, as `tokentill serve` does:
+        payments that arrive, top-ups, e-mail and webhooks.
         """
         given = {
             "database": None if database is None else os.fspath(database),
@@ -78,7 +81,14 @@ class Till(Desk):
         async def open_it() -> Self:
             chosen = settings.load({**os.environ, "TOKENTILL_URL": ""}, given)
             ledger = await wiring.make_ledger(chosen)
-            till = cls.over(ledger, wiring.secret_of(chosen), chosen.spool_folder, actor=actor)
+            till = cls.over(
+                ledger,
+                wiring.secret_of(chosen),
+                chosen.spool_folder,
+                actor=actor,
+                open_shop=partial(wiring.shop_of, chosen, ledger),
+                clerk=clerk,
+            )
             return await till.__aenter__()
 
         return Opening(open_it)
@@ -99,7 +109,7 @@ class Till(Desk):
         return cls(transport, charging, ids, "")
 
     @classmethod
-    def over(
+    def over(  # noqa: PLR0913 the parts of a till in this process
         cls,
         ledger: Ledger,
         secret: bytes,
@@ -109,11 +119,15 @@ class Till(Desk):
         ids: Ids | None = None,
         retry: Retry | None = None,
         actor: str = "library",
+        open_shop: Callable[[], wiring.Shop] | None = None,
+        clerk: bool = False,
     ) -> Self:
-        """The till on a ledger that is open already; closing the till closes it."""
+        """The till on a ledger that is open already; closing the till closes it, and the shop if one was opened."""
         clock = clock or wiring.SystemClock()
         ids = ids or wiring.SystemIds()
-        transport = Local(ledger, secret, clock, ids)
+        transport = Local(ledger, secret, clock, ids, open_shop, actor)
+        if clerk:
+            transport.begin()
         name = wiring.name_of_ledger(secret)
         charging = wiring.charging(transport, spool, name, clock=clock, ids=ids, retry=retry)
         return cls(transport, charging, ids, actor)

@@ -9,7 +9,9 @@ Requirement ids: R-LED-9, R-LED-10.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
+
+from msgspec import Struct
 
 from tokentill.ports import Heads, Health, OperatorKey, Verdict
 from tokentill.rules.balance import Balance
@@ -18,9 +20,25 @@ from tokentill.rules.receipts import Receipt
 from tokentill.rules.refusals import Refusal
 from tokentill.wiring import CatalogView, Checks, Ending, Features, JournalView, NewOperatorKey, OperationView
 
+T = TypeVar("T", bound=Struct)
+
+
+class Trade(Struct, frozen=True, kw_only=True):
+    """Something asked of the shop: the name of its route, the names in its path, its body, query and key."""
+
+    name: str
+    params: tuple[str, ...] = ()
+    body: dict[str, Any] = {}
+    query: dict[str, Any] = {}
+    key: str | None = None
+
 
 class Transport(Protocol):
     """What both ways can do."""
+
+    async def trade(self, trade: Trade, kind: type[T]) -> T | Refusal:
+        """What the shop answers. Raises `StoreDown`; the same key may be sent again."""
+        ...
 
     def submit(self, envelope: Envelope) -> Awaitable[Receipt | Refusal]:
         """Decide and store one command. Raises `StoreDown`. A keyed envelope's key may be any text."""
