@@ -118,6 +118,12 @@ async def test_what_was_paid_cannot_be_cancelled(shop_world: World) -> None:  # 
     found = await world.shop.checkout.cancel("acme", purchase.id)
     assert isinstance(found, Purchase)
     assert (found.state, await world.balance("acme")) == ("delivered", 700)
+    other = await buy(world)
+    world.provider.pay(other.checkout or "")
+    world.provider.fail["look"] = [DOWN]
+    unknown = await world.shop.checkout.cancel("acme", other.id)
+    assert isinstance(unknown, Refusal)
+    assert unknown.code == Code.CHECKOUT_FAILED, "it is paid, and how is not known yet"
     again = await world.shop.checkout.cancel("acme", purchase.id)
     assert isinstance(again, Refusal)
     assert again.code == Code.NOT_POSSIBLE
@@ -243,6 +249,9 @@ async def test_a_charge_without_an_answer_is_asked_for_until_there_is_one(
     world.provider.fail[lost] = [DOWN, DOWN, DOWN]
     bought = await buy(world, payer=await save_card(world))
     assert (bought.state, await world.balance("acme")) == ("created", 200)
+    left = await world.shop.checkout.cancel("acme", bought.id)
+    assert isinstance(left, Refusal)
+    assert left.code == Code.NOT_POSSIBLE, "money may have moved"
     for _ in range(6):
         await world.later(30_000)
     bought = await world.purchase(bought)
@@ -259,6 +268,20 @@ async def test_a_charge_that_is_never_answered_asks_for_a_person(shop_world: Wor
         await world.later(3_600_000)
     assert (await world.purchase(bought)).state == "abandoned"
     assert await world.alerts() == ["unanswered"]
+    assert world.provider.log[-1] == "look", "after a day it is only looked for"
+
+
+async def test_a_charge_that_was_taken_is_found_even_after_a_day(shop_world: World) -> None:  # R-PACK-3
+    world = shop_world
+    await world.begin("acme")
+    world.provider.fail["charge_saved.answer"] = [DOWN]
+    bought = await buy(world, payer=await save_card(world))
+    world.provider.fail["look"] = [DOWN]
+    await world.later(2 * DAY)
+    assert (await world.purchase(bought)).state == "created"
+    await world.later(2 * DAY)
+    assert ((await world.purchase(bought)).state, await world.balance("acme")) == ("delivered", 700)
+    assert world.provider.log.count("charge_saved") == 1
 
 
 async def test_where_the_customer_comes_back_to(shop_world: World) -> None:  # R-PACK-2

@@ -210,7 +210,7 @@ class Scripted:
     def pay(self, checkout: str, method: str = "card_a") -> tuple[h.AnyHappening, ...]:
         """The customer pays in an open checkout; what there is to tell."""
         session = self._get("session", checkout)
-        if session["state"] != "open":
+        if session["state"] != "open" or session["expires_at"] <= self.now():
             return ()
         self._set("session", checkout, {**session, "state": "paid"})
         if session["plan"] is not None:

@@ -29,7 +29,7 @@ from tokentill.rules.prices import order_price_ref
 from tokentill.rules.purchases import BILLED, Purchase, begin, derive, merge, next_step
 from tokentill.rules.refusals import Code, Refusal
 from tokentill.rules.rows import Payer, Subscription
-from tokentill.rules.waiting import CHARGE_MS, START_MS, look_at, overdue
+from tokentill.rules.waiting import CHARGE_MS, LEASE_MS, START_MS, look_at, overdue
 
 TRIES_MAX = 2
 """So often a provider that cannot be reached is asked while a customer waits."""
@@ -141,12 +141,21 @@ class Paying:
             return unknown_purchase()
         if purchase.state not in ("created", "pending") or purchase.kind == "overage":
             return Refusal(Code.NOT_POSSIBLE, "Only a checkout that is still open can be cancelled.")
+        if purchase.mode == "saved" and purchase.url is None:
+            message = (
+                "The payment is being made, and whether it was is not known yet. Look again in a moment."
+            )
+            return Refusal(Code.NOT_POSSIBLE, message, retry_after_ms=LEASE_MS)
         payments = self._means.payments.get(purchase.provider)
         try:
             if payments is not None and purchase.checkout is not None:
                 await payments.close_checkout(purchase)
         except VendorRefused:
-            return await self.look(purchase)  # it was paid in the same moment, or is over already
+            # It was paid in the same moment, or is over already.
+            try:
+                return await self.look(purchase)
+            except (VendorDown, VendorRefused):
+                return provider_down()
         except VendorDown:
             return provider_down()
         return await self.end(purchase, "cancelled")
@@ -161,6 +170,8 @@ class Paying:
         means = self._means
         if next_step(purchase) is not None:
             return await self._delivery.advance(purchase)
+        if purchase.sweep:
+            return await self._delivery.advance(await means.change(purchase, self._delivery.swept))
         now = means.clock.now()
         over = overdue(purchase, now)
         unstarted = purchase.state == "created" and purchase.mode == "checkout"
@@ -185,12 +196,16 @@ class Paying:
     # ---- inside --------------------------------------------------------------------------------------
 
     async def _charge_again(self, purchase: Purchase, now: int) -> Purchase:
-        """A charge whose answer was lost. After a day without one a person must look."""
+        """A charge whose answer was lost. After a day a provider may have forgotten its key, so it is only looked for.
+
+        Raises `VendorDown`. Where nothing is found then, a person must look.
+        """
         if now - purchase.created_at < CHARGE_MS:
             return await self.charge(purchase)
         text = f"Whether purchase {purchase.id} was charged is not known after a day. Look at the provider."
         await self._means.alert(purchase.organization, "unanswered", purchase.id, text)
-        return await self.end(purchase, "unanswered")
+        purchase = await self.look(purchase)
+        return await self.end(purchase, "unanswered") if purchase.state == "created" else purchase
 
     async def _customer(self, purchase: Purchase) -> str | None:
         """The provider's id of the customer, if the organization has paid there before."""
