@@ -29,70 +29,30 @@ from tokentill.flows.keys import create_operator_key
 from tokentill.flows.recover import Recovery
 from tokentill.flows.send import Books, Ending, LedgerBooks, Retry, insist
 from tokentill.keyfile import key_file
-from tokentill.ports import Clock, Ids, IntentState, JournalRow, Ledger, Page, Payments
+from tokentill.ports import Clock, Ids, IntentState, JournalRow, Ledger, Page
 from tokentill.rules import catalog_file
 from tokentill.rules.catalog import Catalog
 from tokentill.rules.catalog_reader import Finding
-from tokentill.settings import PREFIX, Settings, SettingsError
+from tokentill.settings import Settings, SettingsError
+from tokentill.shopfit import Address, payments_of, posting_of, sync_stripe
 from tokentill.store.intents import FileIntents, read_all
 from tokentill.web import office_views, shop_views, views
 from tokentill.web.views import CatalogView, JournalLine, JournalView, NewOperatorKey, OperationView
 
 if TYPE_CHECKING:
-    from tokentill.flows.notices import Posting
     from tokentill.flows.shop import Shop
     from tokentill.web.app import Application
     from tokentill.web.trading import Trader
 
 __all__ = [
-    "AlreadyRan",
-    "Books",
-    "CatalogView",
-    "Charge",
-    "Charging",
-    "Checks",
-    "Done",
-    "Ending",
-    "Features",
-    "Hold",
-    "JournalLine",
-    "JournalView",
-    "LayerAnswer",
-    "LedgerBooks",
-    "NewOperatorKey",
-    "OperationView",
-    "Retry",
-    "Shop",
-    "SystemClock",
-    "SystemIds",
-    "TimedOut",
-    "Trader",
-    "battery",
-    "build",
-    "catalog_of",
-    "catalog_view",
-    "charging",
-    "create_operator_key",
-    "features",
-    "insist",
-    "intents_in",
-    "journal_view",
-    "key_file",
-    "log_to_stderr",
-    "make_ledger",
-    "name_of_ledger",
-    "name_of_url",
-    "office_views",
-    "open_ledger",
-    "operation_view",
-    "read_catalog",
-    "secret_of",
-    "shop_views",
+    "Address", "AlreadyRan", "Books", "CatalogView", "Charge", "Charging", "Checks", "Done", "Ending",
+    "Features", "Hold", "JournalLine", "JournalView", "LayerAnswer", "LedgerBooks", "NewOperatorKey",
+    "OperationView", "Retry", "Shop", "SystemClock", "SystemIds", "TimedOut", "Trader", "battery", "build",
+    "catalog_of", "catalog_view", "charging", "create_operator_key", "features", "insist", "intents_in",
+    "journal_view", "key_file", "log_to_stderr", "make_ledger", "name_of_ledger", "name_of_url", "office_views",
+    "open_ledger", "operation_view", "read_catalog", "secret_of", "shop_views", "sync_stripe",
 ]  # fmt: skip
 """What is built here, and what the client knows of flows and views, which it may not reach itself."""
-
-PAYPAL_BASES = {True: "https://api-m.paypal.com", False: "https://api-m.sandbox.paypal.com"}
-"""Where PayPal is in production, and where it is not."""
 
 log = logging.getLogger(__name__)
 
@@ -183,21 +143,6 @@ def build(settings: Settings, ledger: Ledger, shop: Shop | None = None) -> Appli
     return build_app(ledger, secret=secret_of(settings), clock=SystemClock(), ids=SystemIds(), shop=shop)
 
 
-class Address:
-    """Where customers reach the till's own pages: as the settings say, else where it turns out to listen."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.url = (settings.public_url or "").rstrip("/")
-
-    def __call__(self) -> str:
-        """The address, without a slash at the end; empty while it is not known."""
-        return self.url
-
-    def listening(self, url: str) -> None:
-        """The till listens at `url`."""
-        self.url = self.url or url
-
-
 def make_shop(
     settings: Settings,
     ledger: Ledger,
@@ -219,14 +164,16 @@ def make_shop(
     means = Means(
         ledger=ledger,
         rows=ledger.rows,
-        payments=payments_of(settings, ledger, clock, address),
+        payments=payments_of(settings, ledger, secret_of(settings), clock, address),
         clock=clock,
         ids=ids or SystemIds(),
         secret=secret_of(settings),
         address=address,
         prices={name: value for name, value in environment.items() if name.endswith("_PRICE_ID")},
     )
-    return open_shop(means, posting_of(settings, ledger, clock))
+    return open_shop(
+        means, posting_of(settings, ledger.catalog.title, secret_of(settings), clock, secrets.token_bytes)
+    )
 
 
 def shop_of(
@@ -253,63 +200,6 @@ def trade_places() -> Mapping[str, tuple[str, str]]:
     from tokentill.web.trading import PLACES  # noqa: PLC0415 as above
 
     return PLACES
-
-
-def posting_of(settings: Settings, ledger: Ledger, clock: Clock) -> Posting:
-    """What messages are sent with: the mail server that is set up, and webhooks to public addresses."""
-    from tokentill.flows.notices import Posting  # noqa: PLC0415 as above
-    from tokentill.vendors.mail import SmtpMail  # noqa: PLC0415 as above
-    from tokentill.vendors.outbound import HttpOutbound  # noqa: PLC0415 as above
-    from tokentill.vendors.sealing import AesSeal  # noqa: PLC0415 as above
-
-    mail = None
-    if settings.mail_url is not None:
-        _needs(settings, "mail_url", "mail_from")
-        try:
-            mail = SmtpMail(settings.mail_url, settings.mail_from or "", ledger.catalog.title, clock)
-        except ValueError as wrong:
-            raise SettingsError(f"{PREFIX}MAIL_URL cannot be used: {wrong}.") from wrong
-    return Posting(mail, HttpOutbound(), AesSeal(secret_of(settings), "webhooks", secrets.token_bytes))
-
-
-def payments_of(
-    settings: Settings, ledger: Ledger, clock: Clock, address: Callable[[], str]
-) -> dict[str, Payments]:
-    """The payment providers that are set up, the one that is taken by default first."""
-    found: dict[str, Payments] = {}
-    production = settings.production == "yes"
-    if settings.stripe_key is not None:
-        _needs(settings, "stripe_key", "stripe_webhook_secret")
-        from tokentill.vendors.stripe import StripePayments  # noqa: PLC0415 its SDK is slow to load
-
-        secrets_ = [one.strip() for one in (settings.stripe_webhook_secret or "").split(",") if one.strip()]
-        found["stripe"] = StripePayments(settings.stripe_key, secrets_, clock, base=settings.stripe_api_base)
-    if settings.paypal_client_id is not None:
-        _needs(settings, "paypal_client_id", "paypal_secret", "paypal_webhook_id")
-        from tokentill.vendors.paypal.provider import PayPal  # noqa: PLC0415 as above
-
-        base = settings.paypal_api_base or PAYPAL_BASES[production]
-        client, secret = settings.paypal_client_id, settings.paypal_secret or ""
-        try:
-            found["paypal"] = PayPal(client, secret, settings.paypal_webhook_id or "", base, clock)
-        except ValueError as wrong:
-            raise SettingsError(str(wrong)) from wrong
-    if production and settings.embedded_payments == "yes":
-        raise SettingsError("In production there are no test payments. Leave out embedded_payments.")
-    if not production and settings.embedded_payments != "no":
-        from tokentill.vendors.embedded.provider import Embedded  # noqa: PLC0415 as above
-
-        found["embedded"] = Embedded(ledger.rows, secret_of(settings), clock, address)
-    return found
-
-
-def _needs(settings: Settings, given: str, *needed: str) -> None:
-    """Raise `SettingsError` where `given` is set and one it needs is not."""
-    for name in needed:
-        if getattr(settings, name) is None:
-            raise SettingsError(
-                f"{PREFIX}{given.upper()} is set, but {PREFIX}{name.upper()} is not: it is needed too."
-            )
 
 
 def recovery(settings: Settings, ledger: Ledger) -> Recovery:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from tokentill.cli import accounts, keeping, running
+from tokentill.cli import accounts, keeping, office, running, shop
 
 app = typer.Typer(
     name="tokentill",
@@ -24,6 +24,11 @@ def _group(name: str, words: str) -> typer.Typer:
 running.add(app)
 accounts.add_organizations(_group("org", "Open, list and show organizations."))
 accounts.add(app)
+shop.add(app)
+office.add_codes(_group("codes", "Make, redeem, list and withdraw redemption codes."))
+office.add(app)
+office.add_webhooks(_group("webhooks", "Tell other systems of what happens."))
+shop.add_stripe(_group("stripe", "Set up a Stripe account."))
 keeping.add_catalog(_group("catalog", "Check and show what is sold."))
 keeping.add_keys(_group("key", "Make, list and revoke operator keys."))
 

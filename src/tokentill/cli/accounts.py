@@ -24,6 +24,9 @@ Key = Annotated[
     ),
 ]
 Moment = Annotated[datetime | None, typer.Option(help="UTC.", show_default=False)]
+Simulated = Annotated[
+    bool, typer.Option("--simulated", help="Its clock stands still until `clock` moves it; for tests.")
+]
 ACCOUNTS = "Accounts"
 
 
@@ -84,13 +87,18 @@ async def open_organization(
     ] = None,
     no_plan: Annotated[bool, typer.Option("--no-plan", help="Open it without a plan.")] = False,  # noqa: FBT002 a flag
     anchor: Moment = None,
+    simulated: Simulated = False,  # noqa: FBT002 a flag
     idempotency_key: Key = None,
 ) -> None:
     """Open an organization's account."""
     wanted = None if no_plan else (UNSET if plan is None else plan)
     async with work.till(make=True) as till:
         done = await till.open(
-            organization, plan=wanted, anchor=epoch_ms(anchor), idempotency_key=idempotency_key
+            organization,
+            plan=wanted,
+            anchor=epoch_ms(anchor),
+            simulated=simulated,
+            idempotency_key=idempotency_key,
         )
         now = await till.balance(organization)
     work.print(done, lambda: Group(f"Opened {organization}.", show.balance(organization, now)))

@@ -70,7 +70,8 @@ class Work:
         ledger = await wiring.make_ledger(self.settings)
         secret = wiring.secret_of(self.settings)
         actor = f"cli:{getpass.getuser()}"
-        async with Till.over(ledger, secret, self.settings.spool_folder, actor=actor) as here:
+        shop = functools.partial(wiring.shop_of, self.settings, ledger)
+        async with Till.over(ledger, secret, self.settings.spool_folder, actor=actor, open_shop=shop) as here:
             yield here
 
     def _find_database(self) -> None:

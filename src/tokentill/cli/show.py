@@ -79,6 +79,11 @@ def number(value: int | None) -> str:
     return "" if value is None else f"{value:,}"
 
 
+def stacked(*parts: Text | Table) -> Group:
+    """Parts below one another."""
+    return Group(*parts)
+
+
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> Table:
     """A table whose columns that begin with "#" are numbers and stand to the right."""
     made = Table(title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
