@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tokentill.flows.deliver import Delivery
+from tokentill.flows.deliver import NO_CREDIT, Delivery
 from tokentill.flows.means import Means, later
 from tokentill.flows.pay import Paying, Terms, no_provider, provider_refused, unknown_purchase
 from tokentill.flows.shopper import Reader
@@ -128,7 +128,9 @@ class Checkout:
             message = "This idempotency key was used for another order. Use a new key for a new order."
             return Refusal(Code.KEY_REUSED, message)
         if purchase.doing is not None:
-            return await self._delivery.advance(purchase)
+            purchase = await self._delivery.advance(purchase)
+            if purchase.problem == NO_CREDIT and purchase.state == "abandoned":
+                return Refusal(Code.NOT_POSSIBLE, "There is not enough credit any more.", detail="credit")
         if purchase.state != "created" or purchase.url is not None:
             return purchase
         if purchase.mode == "saved":

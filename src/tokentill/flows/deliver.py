@@ -11,15 +11,18 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from tokentill.flows.carry import carry, held_of
 from tokentill.flows.means import Means, later, log
 from tokentill.rules import commands as c
 from tokentill.rules.catalog import HOUR_MS
 from tokentill.rules.deliveries import answered, step_commands
-from tokentill.rules.purchases import Purchase, Step, begin, finish, next_step, step_key
+from tokentill.rules.purchases import Purchase, Step, begin, derive, finish, next_step, step_key
 from tokentill.rules.refusals import Refusal
 from tokentill.rules.waiting import look_at
 
 OWED_MAX = 1000
+NO_CREDIT = "no_credit"
+"""The problem of an order whose credit was gone when it was to be paid with it."""
 
 
 class Delivery:
@@ -33,6 +36,10 @@ class Delivery:
         now = self._means.clock.now()
         return later(begin(purchase), look_at(purchase, now))
 
+    def swept(self, purchase: Purchase) -> Purchase:
+        """The purchase, to take what running operations have let go of since everything was taken."""
+        return self.ready(replace(purchase, sweep="now")) if purchase.sweep == "wait" else purchase
+
     async def advance(self, purchase: Purchase) -> Purchase:
         """Take every step that the facts ask for; the purchase as it is stored then. Raises `StoreDown`."""
         means = self._means
@@ -41,9 +48,12 @@ class Delivery:
                 purchase = await means.change(purchase, self.ready)
                 continue
             step, done = purchase.doing, purchase.done
-            lots, problem = await self._take(purchase)
+            lots, figure, problem = await self._take(purchase)
             now = means.clock.now()
             if problem is not None:
+                if step == "spend_credit" and purchase.paid_at is None:
+                    purchase = await means.change(purchase, self._without_credit)
+                    continue
                 return await self._stuck(purchase, step, problem)
 
             def finished(
@@ -52,32 +62,42 @@ class Delivery:
                 done: tuple[Step, ...] = done,
                 now: int = now,
                 lots: tuple[int, ...] = lots,
+                figure: int = figure,
             ) -> Purchase:
                 if row.doing != step or row.done != done:
                     return row  # somebody else took it too, and was first to write it down
-                return self.ready(replace(finish(row, now, lots), problem=None))
+                return self.ready(replace(finish(row, now, lots, figure), problem=None))
 
             purchase = await means.change(purchase, finished)
         return purchase
 
-    async def _take(self, purchase: Purchase) -> tuple[tuple[int, ...], str | None]:
-        """Send the commands of the step; the lots they made, or why the step cannot be taken."""
+    def _without_credit(self, row: Purchase) -> Purchase:
+        """The order whose credit was spent on something else meanwhile: nothing was bought."""
+        if row.doing != "spend_credit" or row.paid_at is not None:
+            return row
+        return self.ready(derive(replace(row, doing=None, ended=True, problem=NO_CREDIT)))
+
+    async def _take(self, purchase: Purchase) -> tuple[tuple[int, ...], int, str | None]:
+        """Send the commands of the step; the lots they made and a figure, or why the step cannot be taken."""
         if purchase.doing == "restore":
-            return (), await self._restore(purchase)
+            return (), 0, await self._restore(purchase)
+        if purchase.doing == "carry":
+            return (), await carry(self._means, self, purchase), None
         now = await self._means.time_of(purchase.organization)
         lots: list[int] = []
         for part, command in step_commands(purchase, now):
             reply = await self._means.submit(purchase.organization, command, step_key(purchase, part))
             if not answered(purchase, reply):
                 assert isinstance(reply, Refusal), "a receipt is an answer"
-                return (), f"{reply.code}: {reply.message}"
+                return (), 0, f"{reply.code}: {reply.message}"
             lot = None if isinstance(reply, Refusal) else reply.lot
             if lot is not None:
                 lots.append(lot)
         if purchase.kind == "renewal":
             # A paid invoice mends a failed payment, but not while another is owed.
             await self._freeze_again(purchase, now)
-        return tuple(lots), None
+        held = await held_of(self._means, purchase) if purchase.doing == "take_back" else 0
+        return tuple(lots), held, None
 
     async def _restore(self, purchase: Purchase) -> str | None:
         """Give everything back, unless another invoice of the organization is still owed (R-LIC-3)."""

@@ -170,6 +170,8 @@ class Paying:
         means = self._means
         if next_step(purchase) is not None:
             return await self._delivery.advance(purchase)
+        if purchase.sweep:
+            return await self._delivery.advance(await means.change(purchase, self._delivery.swept))
         now = means.clock.now()
         over = overdue(purchase, now)
         unstarted = purchase.state == "created" and purchase.mode == "checkout"

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from tokentill.rules import commands as c
 from tokentill.rules.catalog import DAY_MS
+from tokentill.rules.claims import DISPUTE
 from tokentill.rules.entries import Origin
 from tokentill.rules.purchases import BILLED, Purchase, Step
 from tokentill.rules.receipts import Receipt
@@ -43,14 +44,25 @@ def step_commands(purchase: Purchase, now: int) -> Commands:
     elif purchase.doing == "restore":
         command = c.Restore(reason=why)
     elif purchase.doing == "set_aside":
-        command = c.SetAside(reference=reference, reason="dispute")
+        why = "dispute" if purchase.state == "disputed" else "refund"
+        command = c.SetAside(reference=reference, reason=why)
     elif purchase.doing == "give_back":
-        command = c.GiveBack(reference=reference, reason="dispute won")
+        won = any(dispute.state == "won" for dispute in purchase.disputes)
+        command = c.GiveBack(reference=reference, reason="dispute won" if won else "refund over")
+    elif purchase.doing == "spend_credit":
+        command = c.SpendCredit(amount=purchase.credit_used, reference=reference, reason=purchase.title)
+    elif purchase.doing == "return_credit":
+        command = c.Grant(
+            tokens=purchase.credit_used, origin="credit", unit="money", reference=reference, reason="not paid"
+        )
     else:
         assert purchase.doing == "take_back", "no step was begun"
-        lost = purchase.state == "charged_back"
+        assert purchase.taking is not None, "what is taken was written down with the step"
+        taking = purchase.taking
+        lost = taking.cause == DISPUTE
         command = c.Revoke(
             origin="dispute" if lost else "refund",
+            share=(taking.part, taking.whole) if taking.whole else None,
             reference=reference,
             reason="dispute lost" if lost else "paid back",
         )
@@ -69,7 +81,7 @@ def _delivery(purchase: Purchase, now: int) -> Commands:
     if purchase.kind == "overage":
         return ()  # what it pays for was used long ago
     if purchase.kind not in BILLED:
-        tokens = _grant(purchase, purchase.tokens, "pack", now)
+        tokens = _grant(purchase, purchase.tokens - (purchase.carried or 0), "pack", now)
         return (*tokens, *_grant(purchase, purchase.bonus, "bonus", now))
     billed = purchase.mode != "free"
     end = purchase.plan_end
@@ -83,7 +95,7 @@ def _delivery(purchase: Purchase, now: int) -> Commands:
 
 def _grant(purchase: Purchase, tokens: int, origin: Origin, now: int) -> Commands:
     """The lot of a pack or of what comes with a purchase, if there is any."""
-    if not tokens:
+    if tokens <= 0:
         return ()
     days = purchase.valid_days
     grant = c.Grant(

@@ -35,6 +35,16 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tokentill.rules import happenings as h
+from tokentill.rules.claims import (
+    Claim,
+    Sweep,
+    Taking,
+    after_taking,
+    credit_step,
+    has_credit,
+    next_taking,
+    wants_aside,
+)
 from tokentill.rules.rows import Row
 
 T = TypeVar("T", int, str)
@@ -42,7 +52,9 @@ T = TypeVar("T", int, str)
 Kind = Literal["pack", "plan", "renewal", "upgrade", "overage", "code"]
 Mode = Literal["checkout", "saved", "invoice", "free"]
 Source = Literal["customer", "topup", "operator", "provider"]
-Step = Literal["deliver", "set_aside", "give_back", "take_back", "freeze", "restore"]
+Step = Literal[
+    "deliver", "set_aside", "give_back", "take_back", "freeze", "restore", "spend_credit", "return_credit", "carry",
+]  # fmt: skip
 State = Literal[
     "created", "pending", "paid", "delivered", "failed", "abandoned", "mismatched",
     "disputed", "charged_back", "partly_refunded", "refunded",
@@ -103,6 +115,12 @@ class Purchase(Row, frozen=True, kw_only=True):
     slot_ms: int = 0
     credit: int = 0
     """Of an upgrade: what the unused share of the plan before was worth."""
+    credit_used: int = 0
+    """What is paid with money credit; `amount` is what is left for the provider to take."""
+    replaces: str | None = None
+    """The purchase that this one is an upgrade of, for the difference; what was used of it counts."""
+    approach: str | None = None
+    """The variant of the sales approach that led here; None where nobody tried any."""
     payer: str | None = None
     """The saved method it is charged to, by the id of its row."""
     return_url: str = ""
@@ -142,6 +160,16 @@ class Purchase(Row, frozen=True, kw_only=True):
     done: tuple[Step, ...] = ()
     delivered_at: int | None = None
     lots: tuple[int, ...] = ()
+    carried: int | None = None
+    """Of an upgraded pack: the tokens that its owner keeps of the one before, decided once."""
+    claims: tuple[Claim, ...] = ()
+    taking: Taking | None = None
+    """What the step `take_back` in `doing` takes."""
+    taken: tuple[str, ...] = ()
+    accounted: int = 0
+    """What was given back from outside and has been answered by taking tokens back."""
+    sweep: Sweep = ""
+    """Whether running operations still hold tokens that are to be taken."""
 
     # read off the above, kept as columns so that they can be counted and found
     state: State = "created"
@@ -252,7 +280,7 @@ def derive(purchase: Purchase) -> Purchase:
     """The purchase with the columns that are read off its facts; call it after every change."""
     right = [payment for payment in purchase.payments if matches(purchase, payment)]
     first = right[0] if right else None
-    if first is None and purchase.mode == "free":
+    if first is None and purchase.mode == "free" and (has_credit(purchase) or not purchase.credit_used):
         first = Payment(purchase.created_at, "", purchase.amount, purchase.currency)
     refunded = 0 if first is None else min(dict(purchase.refunds).get(first.payment, 0), purchase.amount)
     flagged = purchase.flagged
@@ -312,21 +340,21 @@ def next_step(purchase: Purchase) -> Step | None:
     done = purchase.done
     if purchase.doing is not None:
         return purchase.doing
+    if credit_step(purchase) is not None:
+        return credit_step(purchase)
     if "deliver" not in done and deliverable(purchase):
-        return "deliver"
+        return "deliver" if purchase.replaces is None or purchase.carried is not None else "carry"
     frozen = done.count("freeze") > done.count("restore")
     owed = purchase.failed_at is not None and purchase.paid_at is None and not purchase.voided
     if owed != frozen:
         return "freeze" if owed else "restore"
     if "deliver" not in done or purchase.kind not in ("pack", "code"):
         return None
-    gone = purchase.state in ("charged_back", "refunded")
-    if gone and "take_back" not in done:
+    if next_taking(purchase) is not None:
         return "take_back"
     aside = done.count("set_aside") > done.count("give_back")
-    contested = purchase.state == "disputed"
-    if not gone and contested != aside:
-        return "set_aside" if contested else "give_back"
+    if wants_aside(purchase) != aside:
+        return "give_back" if aside else "set_aside"
     return None
 
 
@@ -334,20 +362,31 @@ def deliverable(purchase: Purchase) -> bool:
     """Whether it is paid and everything is known that its delivery needs."""
     if purchase.paid_at is None:
         return False
+    if purchase.credit_used and not has_credit(purchase):
+        return False
     return purchase.kind not in BILLED or purchase.mode == "free" or purchase.plan_end is not None
 
 
 def begin(purchase: Purchase) -> Purchase:
     """The purchase with its next step written down; store this before taking the step."""
-    return replace(purchase, doing=next_step(purchase))
+    doing = next_step(purchase)
+    begun = doing == "take_back" and purchase.doing is None
+    return replace(purchase, doing=doing, taking=next_taking(purchase) if begun else purchase.taking)
 
 
-def finish(purchase: Purchase, at: int, lots: tuple[int, ...] = ()) -> Purchase:
-    """The purchase after the step in `doing` was taken."""
+def finish(purchase: Purchase, at: int, lots: tuple[int, ...] = (), figure: int = 0) -> Purchase:
+    """The purchase after the step in `doing` was taken.
+
+    `figure`: of a taking what running operations still hold, of a carrying what is kept of the pack before.
+    """
     assert purchase.doing is not None, "no step was begun"
     found = replace(purchase, doing=None, done=(*purchase.done, purchase.doing))
     if purchase.doing == "deliver":
         found = replace(found, delivered_at=at, lots=lots)
+    elif purchase.doing == "take_back":
+        found = after_taking(found, figure)
+    elif purchase.doing == "carry":
+        found = replace(found, carried=figure)
     return derive(found)
 
 

@@ -196,6 +196,8 @@ class EmbeddedPayment(Row, frozen=True, kw_only=True):
     tries: int = 0
     paid_at: int | None = None
     refunded: int = 0
+    refund_keys: tuple[tuple[str, int], ...] = ()
+    """Keys under which money was given back, each with how much."""
     dispute: str | None = None
     warned: bool = False
     plan: str | None = None

@@ -20,6 +20,9 @@ LEASE_MS = 10_000
 START_MS = 2 * MINUTE_MS
 """A checkout that has not started by then never will: whoever asked for it was told so, or has gone."""
 
+SWEEP_MS = MINUTE_MS
+"""How often it is looked whether running operations have let go of tokens that are to be taken back."""
+
 CHARGE_MS = DAY_MS
 """How long a charge without an answer is asked for again, before a person must look."""
 
@@ -37,6 +40,8 @@ def look_at(purchase: Purchase, now: int) -> int | None:
     """When to look at the purchase again; None if nothing can happen without our being told."""
     if next_step(purchase) is not None:
         return now + LEASE_MS
+    if purchase.sweep:
+        return now + SWEEP_MS
     if purchase.state not in ("created", "pending") or purchase.mode in ("invoice", "free"):
         return None
     age = max(0, now - purchase.created_at)

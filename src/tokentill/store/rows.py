@@ -22,6 +22,7 @@ from msgspec import inspect as shapes
 from tokentill.ports import Room
 from tokentill.rules import rows as r
 from tokentill.rules.purchases import Purchase
+from tokentill.rules.refund_rows import Guarantee, Refund
 from tokentill.rules.rows import Row
 from tokentill.store.statements import statements
 
@@ -35,7 +36,7 @@ ID_MAX = 400
 """Longest id, and longest text in any column that is indexed; longer ones do not fit into PostgreSQL's indexes."""
 ORGANIZATION_MAX = 128
 
-KINDS: tuple[type[Row], ...] = (Purchase, *r.ROWS)
+KINDS: tuple[type[Row], ...] = (Purchase, *r.ROWS, Refund, Guarantee)
 INDEXES: Mapping[type[Row], tuple[tuple[str, ...], ...]] = {
     Purchase: (
         ("organization", "kind", "slot_until"),
@@ -60,6 +61,8 @@ INDEXES: Mapping[type[Row], tuple[tuple[str, ...], ...]] = {
     r.EmbeddedPayment: (("purchase",),),
     r.ApiKey: (("organization", "works_until"), ("purse", "id")),
     r.StoredAnswer: (),
+    Refund: (("purchase",), ("state", "id")),
+    Guarantee: (),
 }
 """What each table can be searched by, beside its primary key (organization, id), `id` and `due_at`.
 

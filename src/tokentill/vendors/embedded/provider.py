@@ -100,13 +100,17 @@ class Embedded:
 
     async def refund(self, purchase: Purchase, amount: int, key: str) -> Sequence[h.AnyHappening]:
         """Give back: never more than was paid. The same key gives back once."""
-        del key  # the sum of what is given back is the purchase's, so a repetition asks for the same sum
         payment = await self._of(purchase)
-        total = purchase.refunded + amount
-        if amount <= 0 or total > payment.amount:
-            message = f"Of this payment {payment.amount - payment.refunded} can still be given back."
-            raise VendorRefused("over_refund", message)
-        found = await self._change(payment.id, lambda row: replace(row, refunded=max(row.refunded, total)))
+
+        def given(row: EmbeddedPayment) -> EmbeddedPayment:
+            if key in dict(row.refund_keys):
+                return row
+            if amount <= 0 or row.refunded + amount > row.amount:
+                message = f"Of this payment {row.amount - row.refunded} can still be given back."
+                raise VendorRefused("over_refund", message)
+            return replace(row, refunded=row.refunded + amount, refund_keys=(*row.refund_keys, (key, amount)))
+
+        found = await self._change(payment.id, given)
         assert found is not None, "a payment is never deleted"
         return (self._facts.refunded(found, self._now(found)),)
 
