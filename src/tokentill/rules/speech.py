@@ -1,6 +1,9 @@
-"""The words of the upstream of the lab in OpenAI's and Anthropic's shapes: whole answers and events of a stream.
+"""Speech: an answer of words in OpenAI's and Anthropic's shapes, whole and as the events of a stream.
 
-Shapes as in the public API references of both; a word is a token. Ids rise by one, so that runs repeat.
+For the upstreams that are no models: the built-in echo, and the one of the lab. Shapes as in the public API references
+of both; a word is a token.
+
+Requirement ids: R-SALE-5.
 """
 
 from __future__ import annotations
@@ -12,19 +15,6 @@ import msgspec
 
 Body = dict[str, Any]
 _encode = msgspec.json.Encoder().encode
-
-HUGE = 10**9
-
-
-def usage_of(said: str, read: int, written: int) -> tuple[int, int] | None:
-    """What is said of the tokens used: None = nothing."""
-    if said == "none":
-        return None
-    if said == "zero":
-        return (0, 0)
-    if said == "huge":
-        return (HUGE, HUGE)
-    return (read, written)
 
 
 def words(count: int) -> list[str]:

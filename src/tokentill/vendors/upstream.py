@@ -73,8 +73,10 @@ class HttpUpstreams:
         self, upstream: Upstream, path: str, body: bytes, headers: Mapping[str, str], first_byte_ms: int
     ) -> UpstreamReply:
         """Send the call and wait for the head of the answer."""
-        sent = {"content-type": "application/json", "accept-encoding": "identity", **headers}
-        sent |= self._authorization(upstream)
+        sent = {"content-type": "application/json", "accept-encoding": "identity"}
+        if upstream.kind == "anthropic":
+            sent["anthropic-version"] = ANTHROPIC_VERSION
+        sent = {**sent, **headers, **self._authorization(upstream)}
         try:
             async with asyncio.timeout(first_byte_ms / 1000):
                 response = await self._client().post(
@@ -93,22 +95,15 @@ class HttpUpstreams:
             await self._session.close()
 
     def _authorization(self, upstream: Upstream) -> dict[str, str]:
-        found: dict[str, str] = {}
-        if upstream.kind == "anthropic":
-            found["anthropic-version"] = ANTHROPIC_VERSION
         if upstream.key_env is None:
-            return found
+            return {}
         key = self._keys.get(upstream.key_env)
         if not key:
             message = (
                 f"The upstream {upstream.name} has no key: set the environment variable {upstream.key_env}."
             )
             raise UpstreamDown("no_key", message)
-        if upstream.kind == "anthropic":
-            found["x-api-key"] = key
-        else:
-            found["authorization"] = f"Bearer {key}"
-        return found
+        return {"x-api-key": key} if upstream.kind == "anthropic" else {"authorization": f"Bearer {key}"}
 
     def _client(self) -> aiohttp.ClientSession:
         if self._session is None:

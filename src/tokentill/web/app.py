@@ -26,6 +26,8 @@ from tokentill.web import names, problems
 from tokentill.web.asgi import EXCHANGE, Answer, Asgi, Exchange, Message, Receive, Scope, Send
 from tokentill.web.call import Call, Head, idempotency_key, is_json, read_body
 from tokentill.web.gate import Gate
+from tokentill.web.gateway.endpoint import PATHS as ENDPOINT_PATHS
+from tokentill.web.gateway.endpoint import Endpoint, Opening
 from tokentill.web.limiter import Limiter
 from tokentill.web.openapi import document
 from tokentill.web.pages import build_pages
@@ -54,8 +56,16 @@ _user_of = msgspec.json.Decoder(_User).decode
 class Application:
     """The ASGI application. Built by `build_app`, run by `tokentill.web.serving.serve`."""
 
-    def __init__(self, site: Site, pages: Asgi, in_flight_max: int, timer: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        site: Site,
+        pages: Asgi,
+        in_flight_max: int,
+        timer: Callable[[], float],
+        endpoint: Endpoint | None = None,
+    ) -> None:
         self.site = site
+        self.endpoint = endpoint
         self.draining = False
         self._pages = pages
         self._router = Router(ROUTES)
@@ -71,6 +81,9 @@ class Application:
         started = self._timer()
         telemetry = self.site.telemetry
         telemetry.in_flight += 1
+        if self.endpoint is not None and scope["raw_path"] in ENDPOINT_PATHS:
+            await self._call(self.endpoint, scope, receive, send, started)
+            return
         node, segments = self._router.find(scope["raw_path"])
         place = OTHER if node is None else node.path
         try:
@@ -87,6 +100,29 @@ class Application:
             telemetry.in_flight -= 1
             if self.draining and not telemetry.in_flight:
                 self._idle.set()
+
+    async def _call(
+        self, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send, started: float
+    ) -> None:
+        """Answer one model call."""
+        telemetry = self.site.telemetry
+        place = scope["raw_path"].decode()
+        try:
+            if self.draining or telemetry.in_flight > self._in_flight_max:
+                unable = endpoint.unable(scope, draining=self.draining)
+                await unable.send(send)
+                status = unable.status
+            else:
+                status = await endpoint(scope, receive, send, lambda error: self._incident(place, error))
+            telemetry.answered(place, status, self._timer() - started)
+        finally:
+            telemetry.in_flight -= 1
+            if self.draining and not telemetry.in_flight:
+                self._idle.set()
+
+    def _incident(self, place: str, error: Exception) -> str:
+        problem = msgspec.json.decode(self.site.incident(place, error).body)
+        return str(problem["incident"])
 
     async def drain(self, seconds: float) -> bool:
         """Refuse what comes from now on and wait for what is being answered; False if that took too long."""
@@ -219,6 +255,7 @@ def build_app(  # noqa: PLR0913 the parts of an application, each with its defau
     wrong_key_interval_ms: int = 3_000,
     timer: Callable[[], float] = time.perf_counter,
     shop: Shop | None = None,
+    opening: Opening | None = None,
 ) -> Application:
     """The HTTP API and the pages over an open ledger, to be given to `tokentill.web.serving.serve`.
 
@@ -226,9 +263,13 @@ def build_app(  # noqa: PLR0913 the parts of an application, each with its defau
     so every process and every way in must use the same. `in_flight_max`: requests answered at once, more get
     503. `wrong_keys_burst`, `wrong_key_interval_ms`: how many wrong operator keys an address may present,
     and how soon it gets back one try. `timer`: seconds for the latency metric. `shop`: what is sold; None =
-    nothing is, and its routes answer 404. The caller closes the ledger and the shop.
+    nothing is, and its routes answer 404. `opening`: makes the endpoint for model calls; None = there is none. The
+    caller closes the ledger, the shop and the endpoint's gateway.
     """
     telemetry = Telemetry(ledger, clock, shop)
     gate = Gate(ledger, clock, Limiter(wrong_keys_burst, wrong_key_interval_ms))
     site = Site(ledger, secret, clock, ids, gate, telemetry, document(ROUTES), shop)
-    return Application(site, build_pages(site), in_flight_max, timer)
+    endpoint = None
+    if opening is not None:
+        endpoint = opening(telemetry.calls, Limiter(wrong_keys_burst, wrong_key_interval_ms))
+    return Application(site, build_pages(site), in_flight_max, timer, endpoint)

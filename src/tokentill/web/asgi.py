@@ -72,3 +72,7 @@ class Exchange(Protocol):
     def send(self, answer: Answer) -> bool:
         """Send the answer whole; False if it has to go the ordinary way."""
         ...
+
+    def watch(self, gone: Callable[[], None]) -> Callable[[], None]:
+        """Have `gone` called when the client goes away, at once if it has; what comes back ends that."""
+        ...

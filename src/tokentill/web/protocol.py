@@ -11,6 +11,7 @@ scope gives the body and takes the answer at once.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -45,6 +46,15 @@ class Exchange:
         cycle.body = bytearray()
         cycle.message_event.clear()
         return body
+
+    def watch(self, gone: Callable[[], None]) -> Callable[[], None]:
+        """Have `gone` called when the client goes away, at once if it has; what comes back ends that."""
+        protocol = self._connection
+        if protocol.transport.is_closing():
+            gone()
+            return lambda: None
+        protocol.watching.add(gone)
+        return lambda: protocol.watching.discard(gone)
 
     def send(self, answer: Answer) -> bool:
         """Send an answer of our usual headers, as two calls of `send` would; False if it has to go that way."""
@@ -87,6 +97,7 @@ class Protocol(HttpToolsProtocol):
         # Paths name organizations and users, and may hold a key that was put in the wrong place. uvicorn would
         # log them wherever somebody has given the root logger a handler.
         self.access_log = False
+        self.watching: set[Callable[[], None]] = set()
         self._timer = self.loop.call_later(self.request_seconds_max, self._too_slow)
 
     @override
@@ -94,6 +105,8 @@ class Protocol(HttpToolsProtocol):
         """The client has gone."""
         self._stop_timer()
         super().connection_lost(exc)
+        for gone in tuple(self.watching):
+            gone()
 
     @override
     def data_received(self, data: bytes) -> None:

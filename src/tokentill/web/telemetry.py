@@ -24,6 +24,7 @@ from tokentill.flows.shop import Shop
 from tokentill.ports import Clock, Ledger
 from tokentill.rules.purchases import Purchase
 from tokentill.web.asgi import override
+from tokentill.web.gateway.metrics import CallMetrics
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 """Upper bounds of the latency histogram in seconds."""
@@ -47,6 +48,7 @@ class Telemetry(Collector):
         self._refused: dict[str, int] = {}
         self.tokens_charged = 0
         self.in_flight = 0
+        self.calls = CallMetrics()
         self.incidents = 0
 
     def answered(self, route: str, status: int, seconds: float) -> None:
@@ -94,6 +96,7 @@ class Telemetry(Collector):
         yield CounterMetricFamily("tokentill_tokens_charged", "Tokens charged over HTTP.", value=charged)
         yield CounterMetricFamily("tokentill_incidents", "Requests that failed on a bug.", value=incidents)
         yield GaugeMetricFamily("tokentill_requests_in_flight", "Requests being answered.", value=running)
+        yield from self.calls.collect()
         yield from self._ledger_metrics()
         if self._shop is not None:
             yield from self._shop_metrics(self._shop)

@@ -46,3 +46,17 @@ def read(text: str) -> Script:
         usage=found.get("usage", "real"),
         do=found.get("do", ""),
     )
+
+
+HUGE = 10**9
+
+
+def usage_of(said: str, read: int, written: int) -> tuple[int, int] | None:
+    """What is said of the tokens used: None = nothing."""
+    if said == "none":
+        return None
+    if said == "zero":
+        return (0, 0)
+    if said == "huge":
+        return (HUGE, HUGE)
+    return (read, written)

@@ -11,8 +11,8 @@ import json
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import Any
 
-from tokentill.lab.upstream import speech
-from tokentill.lab.upstream.script import Script, read
+from tokentill.lab.upstream.script import Script, read, usage_of
+from tokentill.rules import speech
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -113,7 +113,7 @@ class LabUpstream:
         count = script.answer if limit is None else min(script.answer, limit)
         finish = "stop" if count == script.answer else "length"
         said = script.usage
-        usage = speech.usage_of(said, spent, count)
+        usage = usage_of(said, spent, count)
         parts = speech.words(count)
         if asked.get("stream"):
             await self._stream(_events(path, ident, model, parts, usage, finish, asked), script, send)

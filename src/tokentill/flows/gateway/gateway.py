@@ -1,0 +1,292 @@
+"""The gateway: a model call from a customer's key to its charge.
+
+    key → call → the most it can cost is held → that limit is sent upstream → answer → charged by what it used
+
+The hold is committed before the upstream is called, the charge before the last byte leaves. Holding, charging and
+giving back are `tokentill.flows.charge`'s, so that a charge which cannot be stored is kept and stored later (R-LED-4).
+Where only holds of other calls stand in the way, they are waited for briefly, and then the caller is told to.
+
+Requirement ids: R-SALE-5, R-SALE-8, R-LED-3, R-LED-4, R-LED-9, R-ABU-4.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from typing import Any
+
+import msgspec
+import structlog
+
+from tokentill.flows.charge import AlreadyRan, Charge, Charging, Hold
+from tokentill.flows.gateway.leash import Leash
+from tokentill.flows.gateway.line import Line, of_down, targets
+from tokentill.flows.gateway.once import Claim, Once
+from tokentill.flows.gateway.outcome import (
+    Counted,
+    Notes,
+    Outcome,
+    PassedOn,
+    Stream,
+    Trouble,
+    Whole,
+    facts,
+    receipt,
+)
+from tokentill.flows.gateway.stream import Pump
+from tokentill.ports import Clock, Ledger
+from tokentill.ports.gateway import UpstreamDown, Upstreams
+from tokentill.rules import answers, call_terms
+from tokentill.rules.abuse import limits_of
+from tokentill.rules.api_keys import caller, wrong_with
+from tokentill.rules.call_terms import Terms
+from tokentill.rules.calls import ModelCall, counted
+from tokentill.rules.catalog import TOKENS_MAX, AbuseLimits, Catalog, Feature
+from tokentill.rules.commands import Reserve
+from tokentill.rules.models import Model
+from tokentill.rules.refusals import Code, Refusal
+from tokentill.rules.rows import ApiKey
+from tokentill.rules.usage import Usage, of_answer
+
+WAITS_MS = (50, 100, 150, 200, 300, 400, 400, 400)
+"""How long a call waits for what others hold, and between its tries: two seconds in all."""
+
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+log = structlog.get_logger("tokentill.gateway")
+
+
+class Gateway:
+    """Calls of models. One for each application; `close` lets what runs end."""
+
+    def __init__(
+        self, ledger: Ledger, charging: Charging, upstreams: Upstreams, once: Once, clock: Clock, notes: Notes
+    ) -> None:
+        self.catalog: Catalog = ledger.catalog
+        self.once = once
+        self.charging = charging
+        self.upstreams = upstreams
+        self.notes = notes
+        self._ledger = ledger
+        self._clock = clock
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def model(self, call: ModelCall) -> Model | None:
+        """The model that a call names, if there is one that answers calls of its kind."""
+        model = self.catalog.models.get(call.model)
+        return model if model is not None and targets(self.catalog, model, call.kind) else None
+
+    async def run(
+        self,
+        key: ApiKey,
+        call: ModelCall,
+        headers: Mapping[str, str],
+        leash: Leash,
+        name: str | None = None,
+        digest: str = "",
+    ) -> Outcome:
+        """What the call comes to. `name`: the caller's idempotency key, `digest` then of all that was asked."""
+        model = self.model(call)
+        if model is None:
+            return Trouble("unknown_model", f"There is no model {call.model[:100]!r} for calls of this kind.")
+        wrong = wrong_with(key, self._clock.now(), model.id, model.feature)
+        if wrong is not None:
+            return Trouble("key_scope", wrong.message)
+        claim: Claim | None = None
+        if name is not None:
+            found = await self.once.claim(key.organization, key.purse, name, digest)
+            if not isinstance(found, Claim):
+                return found
+            claim = found
+        running = Running(self, key, call, model, claim)
+        try:
+            return await running.run(headers, leash)
+        except BaseException:
+            if not running.over:
+                self.later(running.drop("gone" if leash.gone else "stopped"))
+            raise
+
+    async def limits(self, organization: str, feature: str) -> AbuseLimits:
+        """The user limits of the feature; the account is asked only where plans differ in what matters here."""
+        catalog = self.catalog
+        tables = [catalog.no_plan_abuse, *(plan.abuse for plan in catalog.plans.values())]
+        found = {(one.output_tokens_max, one.tokens_per_request_max) for one in (t[feature] for t in tables)}
+        if len(found) == 1:
+            return tables[0][feature]
+        account = await self._ledger.account(organization)
+        return limits_of(catalog, None if account is None else account.state.plan, feature)
+
+    def later(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Run `work` to its end, whoever goes away meanwhile."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    async def close(self) -> None:
+        """Let what runs end, and the upstreams go."""
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=10)
+        await self.once.close()
+        await self.charging.close()
+        await self.upstreams.close()
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a call could not be ended", error=type(task.exception()).__qualname__)
+
+
+class Running:
+    """One call on its way. It ends once, by `charge` or by `drop`."""
+
+    def __init__(
+        self, gateway: Gateway, key: ApiKey, call: ModelCall, model: Model, claim: Claim | None
+    ) -> None:
+        self._gateway = gateway
+        self._key = key
+        self._call = call
+        self._model = model
+        self._claim = claim
+        self._feature: Feature = gateway.catalog.features[model.feature]
+        self._hold: Hold | None = None
+        self._line: Line | None = None
+        self.over = False
+
+    async def run(self, headers: Mapping[str, str], leash: Leash) -> Outcome:
+        """From the reservation to the answer."""
+        held = await self._reserve()
+        if isinstance(held, Trouble):
+            return held
+        terms, hold = held
+        gateway, call = self._gateway, self._call
+        limit = call_terms.afforded(terms, call, self._feature, hold.tokens, hold.output_tokens_max)
+        self._line = line = Line(gateway.upstreams, gateway.charging, hold, self._model)
+        failed = await line.open(gateway.catalog, call, limit, headers)
+        if failed is not None:
+            await self.drop("refused" if isinstance(failed, PassedOn) else failed.why)
+            return failed
+        if not call.stream:
+            return await self._whole(line, hold, limit)
+        if "event-stream" not in line.content_type:
+            await self.drop("upstream_failed")
+            return Trouble("upstream_failed", "The model did not stream. Nothing was charged.")
+        pump = Pump(call, hold, limit, line, self, lambda: leash.gone, gateway.later, self._keep_stream)
+        begun = {"operation": hold.id, "held": hold.receipt.held, "balance": hold.receipt.balance}
+        self.over = True  # from here on the stream ends it
+        return Stream(pump.chunks(), facts(begun))
+
+    async def _reserve(self) -> tuple[Terms, Hold] | Trouble:
+        """Hold the most that the call can cost; where only other holds stand in the way, wait for them a while."""
+        gateway, key, feature = self._gateway, self._key, self._feature
+        limits = await gateway.limits(key.organization, feature.id)
+        terms = call_terms.terms(
+            self._call, self._model, feature, limits.output_tokens_max, limits.tokens_per_request_max
+        )
+        reserve = Reserve(
+            feature=feature.id,
+            user=caller(key),
+            quantity=terms.quantity,
+            tokens=terms.tokens,
+            least=terms.least,
+            timeout_ms=2 * self._model.first_byte_ms,
+        )
+        name = None if self._claim is None else self._claim.hold
+        for wait_ms in (*WAITS_MS, 0):
+            try:
+                answer = await gateway.charging.begin(
+                    key.organization, reserve, 2 * self._model.first_byte_ms, name
+                )
+            except AlreadyRan:
+                return Trouble("running", "A call under this key is running.", retry_after_ms=1_000)
+            if isinstance(answer, Hold):
+                self._hold = answer
+                return terms, answer
+            if answer.code is not Code.HELD or not wait_ms:
+                return await self._refused(answer)
+            await asyncio.sleep(wait_ms / 1000)
+        raise AssertionError("the last try has no wait")
+
+    async def _refused(self, refusal: Refusal) -> Trouble:
+        self.over = True
+        if self._claim is not None:
+            await self._gateway.once.free(self._claim)
+        self._gateway.notes.called(self._model.id, "refused", 0, 0)
+        return Trouble("refused", refusal.message, refusal, refusal.retry_after_ms)
+
+    async def _whole(self, line: Line, hold: Hold, limit: int | None) -> Outcome:
+        """Read the answer whole and charge it."""
+        call = self._call
+        parts: list[bytes] = []
+        try:
+            while (part := await line.next()) is not None:
+                parts.append(part)
+        except UpstreamDown as down:
+            trouble = of_down(down)
+            await self.drop(trouble.why)
+            return trouble
+        await line.close()
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
+        try:
+            answer = _decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            answer = None
+        said: Counted = "reported"
+        usage = of_answer(answer)
+        if isinstance(answer, dict) and usage is None:
+            said = "estimated"
+            written = 0 if call.kind == "embeddings" else answers.counted(answer)
+            usage = Usage(self.reads(), written) if written or call.kind == "embeddings" else None
+        if not isinstance(answer, dict) or usage is None or answer.get("error") is not None:
+            await self.drop("upstream_failed")
+            return Trouble("upstream_failed", "The model's answer cannot be read. Nothing was charged.")
+        if answers.excess(limit, call.answers, usage, answers.size(answer)):
+            assert limit is not None, "without a limit there is no excess"
+            answers.cut(answer, limit, call.answers, usage)
+            said, body = "cut", _encode(answer)
+        charge = await self.charge(usage, said)
+        told = facts(receipt(hold, charge, said))
+        whole = Whole(200, "application/json", body, told)
+        if self._claim is not None:
+            await self._gateway.once.keep(self._claim, whole)
+        return whole
+
+    # ---- how it ends ---------------------------------------------------------------------------------
+
+    def reads(self) -> int:
+        """What the call read, counted by the rule of `tokentill.rules.calls`."""
+        return counted(self._call.body)
+
+    async def charge(self, usage: Usage, counted: Counted) -> Charge:
+        """The call ran: charge what it used, at most what was held. Goes on to the end whoever goes away."""
+        self.over = True
+        hold = self._hold
+        assert hold is not None, "what was not reserved is not charged"
+        tokens = call_terms.cost(self._feature, usage, self._call.answers)
+        hold.charge(min(tokens, TOKENS_MAX), min(usage.written, TOKENS_MAX))
+        charge = await self._gateway.charging.finish(hold)
+        self._gateway.notes.called(self._model.id, counted, charge.tokens, charge.uncollected)
+        if counted == "estimated":
+            log.warning(
+                "an upstream told no usage, so it was counted", model=self._model.id, operation=hold.id
+            )
+        return charge
+
+    async def drop(self, outcome: str) -> None:
+        """The call came to nothing: give everything back."""
+        self.over = True
+        if self._line is not None:
+            await self._line.close()
+        if self._hold is not None:
+            reason = "timeout" if outcome in ("upstream_slow", "slow") else "failed"
+            await self._gateway.charging.abandon(self._hold, "cancelled" if outcome == "gone" else reason)  # type: ignore[arg-type]  # one of the words
+        if self._claim is not None:
+            await self._gateway.once.free(self._claim)
+        self._gateway.notes.called(self._model.id, outcome, 0, 0)
+
+    async def _keep_stream(self, body: bytes | None) -> None:
+        if self._claim is None:
+            return
+        if body is None:
+            await self._gateway.once.gone(self._claim)
+        else:
+            await self._gateway.once.keep(self._claim, Whole(200, "text/event-stream", body, ()))

@@ -1,0 +1,163 @@
+"""Line: the connection of one call to the upstream that answers it, with its clocks.
+
+Until the first byte the targets of the model are tried in order. From then on the hold is made to last as long as
+bytes may come, until the call has lasted as long as its model allows.
+
+Requirement ids: R-SALE-5, R-LED-3.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+
+from tokentill.flows.charge import Charging, Hold
+from tokentill.flows.gateway.outcome import PassedOn, Trouble
+from tokentill.ports.gateway import UpstreamDown, UpstreamReply, Upstreams
+from tokentill.rules.calls import PATHS, Kind, ModelCall, written
+from tokentill.rules.catalog import Catalog
+from tokentill.rules.models import Model, Target, Upstream
+from tokentill.rules.receipts import Receipt
+
+ERROR_BYTES_MAX = 64 * 1024
+ENDING_SECONDS = 0.05
+"""How long an upstream that has said everything may take to end its answer, so that its connection can be kept."""
+OURS = frozenset({401, 402, 403, 407})
+"""What an upstream says of our own key or account; that is no business of the customer's."""
+_NEW_LIMIT = "max_completion_tokens"
+
+
+def speaks(upstream: Upstream, kind: Kind) -> bool:
+    """Whether the upstream knows calls of this kind."""
+    return upstream.kind == "echo" or (upstream.kind == "anthropic") == (kind == "messages")
+
+
+def targets(catalog: Catalog, model: Model, kind: Kind) -> list[Target]:
+    """Who may answer such a call, in order."""
+    return [target for target in model.targets if speaks(catalog.upstreams[target.upstream], kind)]
+
+
+class Line:
+    """Of one call. `open` before anything else; `close` whatever happens."""
+
+    def __init__(self, upstreams: Upstreams, charging: Charging, hold: Hold, model: Model) -> None:
+        self._upstreams = upstreams
+        self._charging = charging
+        self._hold = hold
+        self._model = model
+        self._loop = asyncio.get_running_loop()
+        self._silence = model.first_byte_ms / 1000
+        self._ends_at = self._loop.time() + model.total_ms / 1000
+        self._reply: UpstreamReply | None = None
+        self._chunks: AsyncIterator[bytes] | None = None
+        self._first: bytes | None = None
+        self.content_type = ""
+
+    async def open(
+        self, catalog: Catalog, call: ModelCall, limit: int | None, headers: Mapping[str, str]
+    ) -> Trouble | PassedOn | None:
+        """Find who answers, and wait for the first byte; None when there is one."""
+        trouble: Trouble | None = None
+        for target in targets(catalog, self._model, call.kind):
+            upstream = catalog.upstreams[target.upstream]
+            modern = "api.openai.com" in upstream.base_url
+            body = written(call, target.model, limit, _NEW_LIMIT if modern else "max_tokens")
+            try:
+                await self._lengthen()
+                found = await self._try(upstream, PATHS[call.kind], body, headers)
+            except UpstreamDown as down:
+                trouble = of_down(down)
+            else:
+                if not isinstance(found, Trouble):
+                    return found
+                trouble = found
+            await self.close()
+        assert trouble is not None, "a model that nobody answers was not let in"
+        return trouble
+
+    async def next(self) -> bytes | None:
+        """The next bytes, None at the end. Raises `UpstreamDown`."""
+        if self._first is not None:
+            first, self._first = self._first, None
+            return first
+        assert self._chunks is not None
+        await self._lengthen()
+        left = self._ends_at - self._loop.time()
+        if left <= 0:
+            raise UpstreamDown("too_slow", "The call lasted longer than any call of the model may.")
+        try:
+            async with asyncio.timeout(min(self._silence, left)):
+                return await anext(self._chunks, None)
+        except TimeoutError as late:
+            raise UpstreamDown("too_slow", "The upstream fell silent in the middle of its answer.") from late
+
+    async def finish(self) -> None:
+        """Everything was said: let the answer end by itself, if it does so at once, and let the connection go."""
+        if self._chunks is not None:
+            with contextlib.suppress(UpstreamDown, TimeoutError):
+                async with asyncio.timeout(ENDING_SECONDS):
+                    while await anext(self._chunks, None) is not None:
+                        pass
+        await self.close()
+
+    async def close(self) -> None:
+        """Let go; an upstream that still works on the answer is cut, so that it stops."""
+        reply, self._reply, self._chunks = self._reply, None, None
+        if reply is not None:
+            await reply.close()
+
+    async def _try(
+        self, upstream: Upstream, path: str, body: bytes, headers: Mapping[str, str]
+    ) -> Trouble | PassedOn | None:
+        began = self._loop.time()
+        self._reply = reply = await self._upstreams.open(
+            upstream, path, body, headers, self._model.first_byte_ms
+        )
+        self._chunks = reply.chunks()
+        left = began + self._silence - self._loop.time()
+        try:
+            async with asyncio.timeout(max(left, 0.001)):
+                first = await anext(self._chunks, None)
+        except TimeoutError as late:
+            raise UpstreamDown(
+                "too_slow", f"The upstream {upstream.name} sent no first byte in time."
+            ) from late
+        if reply.status == 200:
+            if first is None:
+                raise UpstreamDown("cut", f"The upstream {upstream.name} sent nothing.")
+            self._first = first
+            self.content_type = reply.headers.get("content-type", "")
+            return None
+        return await self._refused(reply, first or b"")
+
+    async def _refused(self, reply: UpstreamReply, first: bytes) -> Trouble | PassedOn:
+        """What to make of an answer that is an error: try the next, or give it to the customer."""
+        status = reply.status
+        if status == 429:
+            asked = reply.headers.get("retry-after", "")
+            wait = int(asked) * 1000 if asked.isdigit() and len(asked) < 6 else 1_000
+            return Trouble("upstream_busy", "The model is busy at the moment.", retry_after_ms=wait)
+        if status in OURS or not 400 <= status < 500 or status == 408:
+            return Trouble("upstream_failed", "The model did not answer. Nothing was charged.")
+        body = first
+        while (chunk := await self.next()) is not None:
+            body += chunk
+            if len(body) > ERROR_BYTES_MAX:
+                return Trouble("upstream_failed", "The model did not answer. Nothing was charged.")
+        return PassedOn(status, body)
+
+    async def _lengthen(self) -> None:
+        """Make the hold last until the next bytes must have come."""
+        if self._hold.ends_at >= self._loop.time() + self._silence:
+            return
+        answer = await self._charging.extend(self._hold, 2 * self._model.first_byte_ms)
+        if not isinstance(answer, Receipt):
+            raise UpstreamDown("too_slow", "The call lasted longer than its tokens were held.")
+
+
+def of_down(down: UpstreamDown) -> Trouble:
+    """What an upstream that gave no answer means to the customer."""
+    if down.why == "too_slow":
+        return Trouble("upstream_slow", "The model did not answer in time. Nothing was charged.")
+    return Trouble("upstream_failed", "The model did not answer. Nothing was charged.")

@@ -1,0 +1,73 @@
+"""Gatefit: how the endpoint for model calls is put together. A part of the wiring, kept apart for its size.
+
+Requirement ids: R-SALE-5, R-PLAT-5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from tokentill.flows.api_keys import ApiKeys
+from tokentill.flows.charge import Charging
+from tokentill.flows.gateway.gateway import Gateway
+from tokentill.flows.gateway.once import Once
+from tokentill.flows.gateway.outcome import Notes
+from tokentill.flows.send import LedgerBooks
+from tokentill.ports import Clock, Ids, Ledger
+from tokentill.ports.gateway import Upstreams
+from tokentill.vendors.echo import WithEcho
+from tokentill.vendors.sealing import AesSeal
+from tokentill.vendors.upstream import HttpUpstreams
+from tokentill.web.gateway.endpoint import Endpoint
+from tokentill.web.gateway.gate import KeyGate
+from tokentill.web.limiter import Limiter
+
+HOUR_MS = 3_600_000
+PURPOSE = "tokentill answer"
+
+
+class Gatefit:
+    """Everything the endpoint is made of. `open` makes it, `close` ends it."""
+
+    def __init__(  # noqa: PLR0913 what the endpoint is made of
+        self,
+        ledger: Ledger,
+        charging: Charging,
+        secret: bytes,
+        clock: Clock,
+        ids: Ids,
+        random: Callable[[int], bytes],
+        environment: Mapping[str, str],
+        *,
+        address: Callable[[], str] = str,
+        answers_hours: int = 24,
+        upstreams: Upstreams | None = None,
+    ) -> None:
+        books = LedgerBooks(ledger, secret)
+        wanted = {one.key_env for one in ledger.catalog.upstreams.values()}
+        keys = {name: value for name, value in environment.items() if name in wanted}
+        self._ledger = ledger
+        self._clock = clock
+        self._ids = ids
+        self._address = address
+        self._charging = charging
+        self._upstreams = WithEcho(upstreams or HttpUpstreams(keys))
+        self.keys = ApiKeys(ledger, clock, ids)
+        seal = AesSeal(secret, PURPOSE, random)
+        self._once = Once(ledger, books, clock, seal, books.operation_id, answers_hours * HOUR_MS)
+
+    def open(self, notes: Notes, wrong_keys: Limiter) -> Endpoint:
+        """The endpoint."""
+        gateway = Gateway(self._ledger, self._charging, self._upstreams, self._once, self._clock, notes)
+        gate = KeyGate(self.keys, self._clock, wrong_keys)
+        self._gateway = gateway
+        return Endpoint(gateway, gate, self._ledger, self._ids, self._address)
+
+    def start(self) -> None:
+        """Work on what is due in the background."""
+        self._once.start()
+
+    async def close(self) -> None:
+        """Let what runs end."""
+        await self._gateway.close()
+        await self.keys.close()

@@ -1,0 +1,98 @@
+"""Calls of models from the key to the charge, whole and streamed, in both APIs."""
+
+from typing import Any
+
+import pytest
+
+from tests.support.gateways import Gateway
+
+# R-SALE-5, R-LED-3, R-ABU-4
+
+
+async def test_a_chat_is_charged_by_what_the_upstream_reports(gateway: Gateway) -> None:
+    reply = await gateway.chat("answer=7 one two")
+    assert (reply.status, reply.text) == (200, "w0 w1 w2 w3 w4 w5 w6 ")
+    assert reply.receipt["charged"] == 3 + 7
+    assert reply.receipt["balance"] == 100_000 - 10
+    assert (reply.receipt["held"], reply.receipt["usage"]) == (0, "reported")
+    assert await gateway.spent(100_000) == 10
+    [asked] = gateway.lab.asked
+    assert (asked["model"], asked["max_tokens"]) == ("big-there", 200)
+    assert gateway.lab.headers[0]["authorization"].startswith("Bearer sk-lab")
+
+
+async def test_a_stream_is_charged_before_its_last_chunk(gateway: Gateway) -> None:
+    reply = await gateway.chat("answer=7 one two", stream=True)
+    assert (reply.status, reply.text) == (200, "w0 w1 w2 w3 w4 w5 w6 ")
+    assert reply.events[-1] == "[DONE]"
+    assert reply.events[-2]["choices"][0]["finish_reason"] == "stop"
+    assert reply.events[-2]["tokentill"]["charged"] == 10
+    assert not any(one.get("usage") for one in reply.events[:-1])
+    assert await gateway.spent(100_000) == 10
+
+
+async def test_whoever_asks_for_the_usage_gets_it(gateway: Gateway) -> None:
+    reply = await gateway.chat("answer=7 one two", stream=True, stream_options={"include_usage": True})
+    assert reply.events[-2]["usage"]["completion_tokens"] == 7
+    assert reply.events[-2]["tokentill"]["charged"] == 10
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/completions", {"prompt": "answer=4 one"}),
+        ("/v1/responses", {"input": "answer=4 one"}),
+        ("/v1/messages", {"messages": [{"role": "user", "content": "answer=4 one"}], "max_tokens": 50}),
+    ],
+)
+async def test_every_kind_of_call(gateway: Gateway, path: str, body: dict[str, object], stream: bool) -> None:
+    reply = await gateway.ask(path, {"model": "big", **body, "stream": stream})
+    assert reply.status == 200, reply.raw
+    assert reply.receipt["charged"] == 2 + 4
+    assert await gateway.spent(100_000) == 6
+
+
+async def test_embeddings_are_charged_by_what_is_read(gateway: Gateway) -> None:
+    reply = await gateway.ask("/v1/embeddings", {"model": "big", "input": ["one two", "three"]})
+    assert reply.status == 200
+    assert reply.receipt["charged"] == 3
+
+
+async def test_a_fixed_price_is_for_each_answer(gateway: Gateway) -> None:
+    assert (await gateway.chat("answer=50", model="fixed")).receipt["charged"] == 10
+    assert (await gateway.chat("answer=50", model="fixed", n=3)).receipt["charged"] == 30
+
+
+async def test_the_echo_answers_without_a_network(gateway: Gateway) -> None:
+    reply = await gateway.chat("hello there", model="echo")
+    assert reply.text == "Echo (no AI): hello there"
+    assert reply.receipt["charged"] == 2 + 5
+    reply = await gateway.chat("hello there", model="echo", stream=True, max_tokens=4)
+    assert reply.text == "Echo (no AI): hello "
+    assert reply.receipt["charged"] == 2 + 4
+    assert gateway.lab.calls == 0
+
+
+async def test_the_models_and_the_balance(gateway: Gateway) -> None:
+    listed = (await gateway.ask("/v1/models", None, method="GET")).json
+    assert [one["id"] for one in listed["data"]] == ["big", "fixed", "spare", "lost", "echo"]
+    balance = (await gateway.ask("/v1/balance", None, method="GET")).json
+    assert (balance["remaining"], balance["held"]) == (100_000, 0)
+
+
+async def test_what_is_asked_for_is_lowered_to_what_may_be_written(gateway: Gateway) -> None:
+    for asked, answers, sent in ((50, 1, 50), (1_000, 1, 200), (1_000, 4, 50), (None, 1, 200)):
+        body: dict[str, Any] = {} if asked is None else {"max_tokens": asked}
+        assert (await gateway.chat("answer=2", n=answers, **body)).status == 200
+        assert gateway.lab.asked[-1]["max_tokens"] == sent
+
+
+async def test_what_is_asked_for_is_lowered_to_what_is_affordable(gateway: Gateway) -> None:
+    key = await gateway.open(80, "poor")
+    reply = await gateway.chat("answer=100", key=key)
+    assert reply.status == 200, reply.raw
+    sent = gateway.lab.asked[-1]["max_tokens"]
+    assert 16 <= sent < 80
+    assert reply.receipt["charged"] == 1 + sent
+    assert (await gateway.quiet("poor")).free == 80 - 1 - sent
