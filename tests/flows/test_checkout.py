@@ -110,6 +110,25 @@ async def test_an_open_checkout_holds_its_slot_until_it_can_be_paid_no_more(
     assert (await buy(world)).state == "pending"
 
 
+async def test_one_that_is_left_while_it_is_being_opened_cannot_be_paid(
+    shop_world: World,
+) -> None:  # R-PACK-4
+    world = shop_world
+    await world.begin("acme")
+    real = world.provider.checkout
+
+    async def checkout(order: Any, key: str) -> Any:
+        started = await real(order, key)
+        await world.shop.checkout.cancel("acme", order.purchase.id)
+        return started
+
+    world.provider.checkout = checkout  # type: ignore[method-assign]  # to come in between
+    assert (await refused(world)).code == Code.NOT_POSSIBLE
+    [session] = world.provider.all("session").values()
+    assert session["state"] == "closed"
+    assert [row.state for row in await world.purchases("acme")] == ["abandoned"]
+
+
 async def test_what_was_paid_cannot_be_cancelled(shop_world: World) -> None:  # R-PACK-3
     world = shop_world
     await world.begin("acme")

@@ -34,7 +34,7 @@ async def overdraw(world: World, organization: str = "acme") -> None:
         await ok(world.ledger, organization, c.Charge(feature="generate_goal"))
     world.clock.time += MONTH
     await ok(world.ledger, organization, c.Tick())
-    await world.settle()
+    await world.follow()
 
 
 async def save(world: World, saved: str, organization: str = "acme") -> None:
@@ -56,7 +56,7 @@ async def test_a_bill_is_charged_to_the_saved_method(world: World) -> None:  # R
     assert await world.shop.overages.open("acme") == []
     # Whoever reads the journal again makes no second bill.
     await world.rows.keep_position("overage", "")
-    await world.settle()
+    await world.follow()
     assert len(await world.purchases("acme")) == 1
     await world.clean()
 

@@ -39,7 +39,7 @@ async def use(world: World, tokens: int, organization: str = "acme") -> None:
         goals = min(3, -(-left // 3))
         await ok(world.ledger, organization, c.Charge(feature="generate_goal", quantity=goals))
         left -= 3 * goals
-    await world.settle()
+    await world.follow()
 
 
 async def stand(world: World, organization: str = "acme") -> TopUp:

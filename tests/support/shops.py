@@ -97,6 +97,18 @@ class World:
         async with asyncio.timeout(60):
             await (shop or self.shop).clerk.once()
 
+    async def follow(self) -> None:
+        """Every entry can be read by those who follow the journal, and everything that comes of it is done.
+
+        On PostgreSQL that is when every older transaction has ended, those of other tests included.
+        """
+        names = await self.ledger.organizations("", 1000)
+        total = sum([(await self.account(name)).state.seq for name in names])
+        async with asyncio.timeout(60):
+            while len((await self.ledger.follow("", 100_000)).rows) < total:  # noqa: ASYNC110 the journal has no event
+                await asyncio.sleep(0.01)
+        await self.settle()
+
     async def later(self, milliseconds: int) -> None:
         """Time passes, and what comes due is done."""
         self.clock.time += milliseconds

@@ -13,6 +13,7 @@ Requirement ids: R-PACK-2, R-PACK-3, R-PACK-4, R-SALE-3.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Literal
 
 from msgspec import Struct
@@ -74,7 +75,13 @@ class Paying:
                 if attempt == TRIES_MAX:
                     return await self._over(purchase, provider_down())
         assert started is not None, "the loop ends by a checkout or a refusal"
-        return await self._started(purchase, started)
+        opened = await self._started(purchase, started)
+        if opened.state != "abandoned":
+            return opened
+        # It was left while it was being opened: what nobody waits for must not be paid.
+        with suppress(VendorDown, VendorRefused):
+            await payments.close_checkout(opened)
+        return Refusal(Code.NOT_POSSIBLE, "The checkout was cancelled while it was being opened.")
 
     async def charge(self, purchase: Purchase) -> Purchase:
         """Take the money from the saved method; an unanswered charge is left to the clerk."""

@@ -86,10 +86,8 @@ class Subscribing:
         # One at a time, because each that is paid becomes a subscription that is billed.
         own = (("organization", ask.organization), ("kind", "plan"))
         placed = await self._checkout.place(ordered, (Room(1, own, ("slot_until", order.now)),), ask.terms)
-        if isinstance(placed, Refusal) and placed.code == Code.PACK_LIMIT:
-            message = "A checkout for a plan is just being opened. Try again in a moment."
-            return Refusal(Code.NOT_POSSIBLE, message, retry_after_ms=1_000)
-        return placed
+        full = isinstance(placed, Refusal) and placed.code == Code.PACK_LIMIT
+        return _being_opened() if full else placed
 
     async def _open_already(self, ordered: Purchase) -> Purchase | Refusal | None:
         """The open checkout of the very plan; one of another plan, or one that cannot be paid any more, is left."""
@@ -98,6 +96,8 @@ class Subscribing:
         for row in await self._means.rows.find(Purchase, equal, limit=PLANS_MAX):
             if row.state not in ("created", "pending"):
                 continue
+            if row.url is None:
+                return _being_opened()
             can_be_paid = row.url is not None and now < (row.expires_at or 0)
             if can_be_paid and (row.item, row.amount, row.provider) == (
                 ordered.item,
@@ -251,3 +251,9 @@ class Subscribing:
         equal = {"organization": organization}
         found: Sequence[Subscription] = await self._means.rows.find(Subscription, equal, limit=PLANS_MAX)
         return bool(found)
+
+
+def _being_opened() -> Refusal:
+    """Somebody else orders a plan for the organization in this very moment."""
+    message = "A checkout for a plan is just being opened. Try again in a moment."
+    return Refusal(Code.NOT_POSSIBLE, message, retry_after_ms=1_000)
