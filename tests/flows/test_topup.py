@@ -186,6 +186,7 @@ async def test_a_crash_between_any_two_steps_of_topping_up(shop_world: World) ->
         except Crash:
             died = True
         world.restart()
+        await world.follow()
         for _ in range(3):
             await world.later(11_000)
         row = await stand(world, name)
