@@ -41,6 +41,7 @@ class Reader:
         self.servers: list[subprocess.Popen[str]] = []
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = str(free.getsockname()[1])
+        self.environment["TOKENTILL_PORT"] = self.port  # what the pages call 8420
 
     def run(self, command: list[str]) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -42,8 +42,8 @@ def packs(found: v.PacksView) -> Group:
 
 def purchase(one: v.PurchaseView) -> Text:
     """One purchase, and where to pay it."""
-    tokens = f", {number(one.tokens + one.bonus)} tokens" if one.kind in ("pack", "code") else ""
-    lines = [f"{one.title}{tokens} for {money(one.amount, one.currency)}: {one.state} (purchase {one.id})"]
+    more = f" and {number(one.bonus)} more" if one.bonus else ""
+    lines = [f"{one.title}{more} for {money(one.amount, one.currency)}: {one.state} (purchase {one.id})"]
     if one.url is not None:
         lines.append(f"Pay at {one.url} until {moment(one.expires_at)} UTC.")
     if one.problem is not None:
