@@ -98,7 +98,7 @@ class Subscribing:
                 continue
             if row.url is None:
                 return _being_opened()
-            can_be_paid = row.url is not None and now < (row.expires_at or 0)
+            can_be_paid = now < (row.expires_at or 0)
             if can_be_paid and (row.item, row.amount, row.provider) == (
                 ordered.item,
                 ordered.amount,
