@@ -1,6 +1,7 @@
 """Redemption codes: shown once, kept as digests, used once under any number of tries (R-PACK-8)."""
 
 import asyncio
+import contextlib
 from typing import Any
 
 from tests.support.shops import World
@@ -133,3 +134,25 @@ async def test_a_crash_between_any_two_steps_of_redeeming(shop_world: World) -> 
     else:
         raise AssertionError("the story never ended")
     await world.clean()
+
+
+async def test_a_code_that_expires_after_it_was_marked_is_honoured(shop_world: World) -> None:  # R-PACK-8
+    """Whoever redeemed it died in between, and the clerk comes by when it has expired."""
+    world = shop_world
+    await world.begin("acme", "other")
+    [written] = await make(world, expires_at=world.clock.time + 5_000)
+    wire = Wire(1)
+    while (await world.rows.find(RedemptionCode, {}, limit=1))[0].used_at is None:
+        shop = world.open(rows=wire.across(world.rows, "rows"), ledger=wire.across(world.ledger, "ledger"))
+        with contextlib.suppress(Crash):
+            await shop.codes.redeem(Ask(organization="acme"), written)
+        wire = Wire(wire.at + 1)
+    assert await world.balance("acme") == 200
+    await world.later(60_000)
+    assert await world.balance("acme") == 300
+    again = await world.shop.codes.redeem(Ask(organization="acme"), written)
+    assert isinstance(again, Purchase)
+    assert await world.balance("acme") == 300
+    late = await world.shop.codes.redeem(Ask(organization="other"), written)
+    assert isinstance(late, Refusal)
+    assert late.code == Code.CODE_INVALID

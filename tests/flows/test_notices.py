@@ -1,5 +1,6 @@
 """Notices: who is told what, once, by real e-mail and real signed webhooks (R-PLAN-8, R-PACK-7, R-LIC-1)."""
 
+import asyncio
 import json
 import secrets
 from collections.abc import AsyncIterator
@@ -14,7 +15,7 @@ from tests.support.stores import SECRET, ok
 from tokentill.flows.notices import WAITS_MS, Notices
 from tokentill.rules import commands as c
 from tokentill.rules.notices import TYPES
-from tokentill.rules.refusals import Refusal
+from tokentill.rules.refusals import Code, Refusal
 from tokentill.rules.rows import Contact, Endpoint, Message
 from tokentill.vendors.mail import SmtpMail
 from tokentill.vendors.outbound import HttpOutbound
@@ -208,3 +209,30 @@ async def test_the_secret_of_an_endpoint_is_not_kept_in_plain_text(telling: Tell
     endpoint, secret = await telling.call()
     assert secret not in endpoint.secret
     assert secret.removeprefix("whsec_") not in endpoint.secret
+
+
+async def test_a_receipt_counts_what_came_on_top(telling: Telling) -> None:  # R-PACK-7, R-PACK-8
+    world = telling.world
+    await telling.write_to()
+    ordered = await world.place(world.order("acme", bonus=50, title="500 tokens\r\nBcc: eve@evil.test"))
+    await world.tell(*world.provider.pay(ordered.checkout or ""))
+    await world.settle()
+    [letter] = telling.office.letters
+    assert (letter["Subject"], letter["Bcc"]) == ("Receipt: 500 tokens Bcc: eve@evil.test", None)
+    assert await world.balance("acme") == 750
+    assert "Balance: 750 tokens" in plain(letter)
+
+
+async def test_many_at_once_get_the_one_secret_of_an_endpoint(telling: Telling) -> None:  # R-LED-9
+    """Each is told the secret that its webhooks are signed with, whoever was first."""
+    made = await asyncio.gather(
+        *(telling.notices.add_endpoint("acme", telling.hook.url, (), "same key") for _ in range(10))
+    )
+    secrets_told = {one[1] for one in made if not isinstance(one, Refusal)}
+    assert len(secrets_told) == 1
+    again = await telling.notices.add_endpoint("acme", telling.hook.url, (), "same key")
+    assert not isinstance(again, Refusal)
+    assert {again[1]} == secrets_told
+    other = await telling.notices.add_endpoint("acme", telling.hook.url, ("balance.low",), "same key")
+    assert isinstance(other, Refusal)
+    assert other.code == Code.KEY_REUSED

@@ -449,3 +449,81 @@ async def test_a_trial_begins_without_a_payment_and_once(tmp_path: Path) -> None
     await world.clean()
     await world.shop.close()
     await store.close()
+
+
+async def test_a_late_repetition_of_a_change_does_not_undo_the_one_after(
+    shop_world: World,
+) -> None:  # R-LED-9
+    world = shop_world
+    subscription = await started(world)
+    flow = world.shop.subscribing
+    left = await flow.cancel("acme", "first")
+    assert isinstance(left, Receipt)
+    assert isinstance(await flow.resume("acme", "second"), Receipt)
+    again = await flow.cancel("acme", "first")
+    assert isinstance(again, Receipt)
+    assert (again.operation, again.replayed) == (left.operation, True)
+    assert world.provider.all("subscription")[subscription]["ends"] is False
+    assert (await row(world)).ends_at is None
+    assert not (await world.account("acme")).state.scheduled
+
+
+async def test_a_renewal_that_was_never_told_holds_nothing_back_for_ever(
+    shop_world: World,
+) -> None:  # R-LIC-3
+    """The till set everything aside by itself; when the subscription ends there is nothing left to pay."""
+    world = shop_world
+    subscription = await started(world)
+    await ok(world.ledger, "acme", c.Grant(tokens=500, origin="pack"))
+    await world.later(2 * MONTH)
+    await ok(world.ledger, "acme", c.Tick())
+    assert (await world.account("acme")).state.failed_at is not None
+    await world.tell(world.provider.standing(subscription, status="canceled", ended=True))
+    await world.settle()
+    state = (await world.account("acme")).state
+    assert (state.failed_at, state.plan, await world.balance("acme")) == (None, None, 500)
+    assert isinstance(await world.shop.subscribing.start(Ask(organization="acme"), "pro"), Purchase)
+    await world.clean()
+
+
+async def test_an_end_in_the_middle_of_a_change_reaches_the_account(shop_world: World) -> None:  # R-PLAN-4
+    world = shop_world
+    subscription = await started(world, plan="enterprise")
+    world.provider.fail["renew_as"] = [DOWN]
+    assert isinstance(await world.shop.subscribing.downgrade("acme", "pro"), Refusal)
+    await world.tell(world.provider.standing(subscription, status="canceled", ended=True))
+    await world.settle()
+    assert await plan_of(world) is None
+    world.provider.fail["renew_as"] = [VendorRefused("subscription_over", "It is over.")]
+    await world.later(60_000)
+    found = await world.rows.find(Subscription, {"organization": "acme"})
+    assert [(one.status, one.change) for one in found] == [("ended", None)]
+    assert await plan_of(world) is None
+
+
+@pytest.mark.parametrize("second", ["pro", "enterprise"])
+async def test_two_subscriptions_ask_for_a_person(
+    shop_world: World, second: str
+) -> None:  # R-PLAN-4, R-PACK-3
+    """The customer paid in a checkout that had been given up for another: both are billed."""
+    world = shop_world
+    await world.begin("acme", plan="starter")
+    first = await world.shop.subscribing.start(Ask(organization="acme"), "pro")
+    assert isinstance(first, Purchase)
+    late = world.provider.pay(first.checkout or "")
+    await world.rows.put(replace(first, ended=True, state="abandoned", slot_until=0))
+    other = await world.shop.subscribing.start(Ask(organization="acme"), second)
+    assert isinstance(other, Purchase)
+    for fact in world.provider.pay(other.checkout or ""):
+        await world.tell(fact)
+    await world.settle()
+    assert "two_subscriptions" not in await world.alerts()
+    for fact in late:
+        await world.tell(fact)
+    await world.settle()
+    assert "two_subscriptions" in await world.alerts()
+    # The operator ends one of them. The plan is what the other pays for.
+    one = min(world.provider.all("subscription"))
+    await world.tell(world.provider.standing(one, status="canceled", ended=True))
+    await world.settle()
+    assert await plan_of(world) == second

@@ -23,7 +23,8 @@ ACME = Shopper(organization="acme", plan="starter")
 ORDER = Order(id="p1", now=NOW, provider="stripe", providers=("stripe", "paypal"), user="ann")
 HALF = Promo(code="HALF", percent_off=50, uses_max=100)
 GIFT = Promo(code="GIFT", percent_off=100, once_per_organization=False)
-CODES = replace(ANALYSIS, promos={"HALF": HALF, "GIFT": GIFT})
+FIRST = Promo(code="FIRST", percent_off=50, once_per_organization=False, first_purchase_only=True)
+CODES = replace(ANALYSIS, promos={"HALF": HALF, "GIFT": GIFT, "FIRST": FIRST})
 
 
 def pack(name: str = "token_pack_25", catalog: Catalog = CODES, **more: Any) -> Purchase:
@@ -253,3 +254,10 @@ def test_no_amount_is_below_zero(name: str, percent: int, credit: int) -> None:
     up = order_plan(ANALYSIS, ACME, ORDER, "professional", credit=credit, subscribed=True)
     assert isinstance(up, Purchase)
     assert 0 <= up.amount <= 9999
+
+
+def test_a_code_for_the_first_purchase_is_not_used_in_two_open_checkouts() -> None:  # R-PACK-8, R-PACK-4
+    row = pack(code="FIRST")
+    assert Limit(1, (("organization", "acme"), ("promo", "FIRST")), "promo_until") in limits(CODES, row)
+    again = order_pack(CODES, ACME, ORDER, "token_pack_25", "FIRST", Uses(by_own=1))
+    assert no(again) == Code.PROMO_INVALID

@@ -1,8 +1,14 @@
 """Webhooks reach public addresses only, however a private one is written (R-PLAN-8; CWE-918)."""
 
+import asyncio
+from socket import AF_INET
+
 import pytest
+from aiohttp.abc import ResolveResult
+from aiohttp.resolver import ThreadedResolver
 
 from tokentill.ports.messages import Undelivered
+from tokentill.vendors import outbound as module
 from tokentill.vendors.outbound import HttpOutbound, PublicOnly, public
 
 
@@ -11,7 +17,7 @@ from tokentill.vendors.outbound import HttpOutbound, PublicOnly, public
     [
         "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1",
         "255.255.255.255", "::1", "::", "fe80::1", "fc00::1", "ff02::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1",
-        "64:ff9b::7f00:1", "2002:7f00:1::", "fe80::1%eth0", "not an address",
+        "64:ff9b::7f00:1", "2002:7f00:1::", "fec0::1", "fe80::1%eth0", "not an address",
     ],
 )  # fmt: skip
 def test_private_addresses(address: str) -> None:
@@ -53,3 +59,30 @@ async def test_a_name_that_resolves_to_a_private_address_is_not_reached() -> Non
 )
 def test_public_places_may_be_called(url: str) -> None:
     assert HttpOutbound().check(url) is None
+
+
+async def test_a_name_that_points_inside_is_not_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its address is looked at where the connection is made, whatever the name was when it was written."""
+    calls = 0
+
+    async def count(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal calls
+        calls += 1
+        writer.close()
+
+    server = await asyncio.start_server(count, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    monkeypatch.setattr(module, "PORTS", frozenset({port}))
+
+    async def inside(_self: object, host: str, port: int = 0, _family: int = 0) -> list[ResolveResult]:
+        return [ResolveResult(hostname=host, host="127.0.0.1", port=port, family=AF_INET, proto=6, flags=0)]
+
+    monkeypatch.setattr(ThreadedResolver, "resolve", inside)  # as a name server says that somebody rebinds
+    outbound = HttpOutbound()
+    url = f"https://hooks.example.com:{port}/"
+    assert outbound.check(url) is None, "only its resolution tells"
+    with pytest.raises(Undelivered):
+        await outbound.post(url, b"{}", {})
+    assert calls == 0
+    await outbound.close()
+    server.close()

@@ -218,11 +218,7 @@ class Notices:
         ident = means.ids.operation() if key is None else deed_key("endpoint", organization, key)
         known = await means.rows.get(Endpoint, ident, organization)
         if known is not None:
-            if (known.url, known.events) != (url, tuple(sorted(set(events)))):
-                return Refusal(
-                    Code.KEY_REUSED, "This idempotency key was used for another endpoint. Use a new key."
-                )
-            return known, self._seal.open(known.secret, ident)
+            return self._same(known, url, events)
         if (
             len(await means.rows.find(Endpoint, {"organization": organization}, limit=ENDPOINTS_MAX))
             >= ENDPOINTS_MAX
@@ -236,7 +232,16 @@ class Notices:
             id=ident, organization=organization, created_at=means.clock.now(), url=url,
             secret=self._seal.close(secret, ident), events=tuple(sorted(set(events))),
         )  # fmt: skip
-        return (await means.rows.add(endpoint)).row, secret
+        added = await means.rows.add(endpoint)
+        return (added.row, secret) if added.how == "new" else self._same(added.row, url, events)
+
+    def _same(self, known: Endpoint, url: str, events: Sequence[str]) -> tuple[Endpoint, str] | Refusal:
+        """The endpoint that was made under the key before, if it is the one that is asked for."""
+        if (known.url, known.events) != (url, tuple(sorted(set(events)))):
+            return Refusal(
+                Code.KEY_REUSED, "This idempotency key was used for another endpoint. Use a new key."
+            )
+        return known, self._seal.open(known.secret, known.id)
 
     async def endpoints(self, organization: str) -> Sequence[Endpoint]:
         """The endpoints of the organization, newest first."""

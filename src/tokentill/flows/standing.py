@@ -71,6 +71,8 @@ class Subscriptions:
             return changed
 
         await self._means.upsert(new, begun)
+        if purchase.kind == "plan":
+            await self._warn_of_two(new)
 
     def _new(self, provider: str, ref: str, first: Purchase, at: int) -> Subscription:
         """The row of a subscription of which nothing was known."""
@@ -91,20 +93,57 @@ class Subscriptions:
         means = self._means
         organization = row.organization
         account = await means.ledger.account(organization)
-        if account is None or row.plan is None or row.status == "ended" or row.change is not None:
+        if account is None or row.plan is None or row.status == "ended":
+            return
+        if row.change is not None and not fact.ended:
             return  # a change of ours is under way and tells the account itself
         plan = account.state.plan
         if fact.ended:
             await self._forgive(row)
             if plan == row.plan:
-                # What was to come at the period's end comes now, if it needs no payment.
-                command = c.ChangePlan(plan=row.next_plan if row.ends_at is not None else None, when="now")
+                await self._unfreeze(row)
+                command = await self._after(row)
                 await means.submit(organization, command, deed_key(row.id, "ended"))
         elif plan == row.plan and (fact.ends_at is None) != (row.ends_at is None):
             leaving = fact.ends_at is not None
             command = c.ChangePlan(plan=None if leaving else row.plan, when="period_end")
             key = deed_key(row.id, "ends", row.version, str(fact.ends_at))
             await means.submit(organization, command, key)
+
+    async def _others(self, row: Subscription) -> list[Subscription]:
+        """Other subscriptions of the organization that run."""
+        found = await self._means.rows.find(Subscription, {"organization": row.organization})
+        return [one for one in found if one.id != row.id and one.status != "ended"]
+
+    async def _after(self, row: Subscription) -> c.ChangePlan:
+        """What follows a subscription that is over: what another pays for, else what was to come for nothing."""
+        now = await self._means.time_of(row.organization)
+        for other in await self._others(row):
+            end = None if (other.period_end or 0) <= now else other.period_end
+            return c.ChangePlan(plan=other.plan, when="now", end=end, billed=True)
+        # What was to come at the period's end comes now, if it needs no payment.
+        return c.ChangePlan(plan=row.next_plan if row.ends_at is not None else None, when="now")
+
+    async def _warn_of_two(self, row: Subscription) -> None:
+        """A checkout that was given up for another was paid after all: both are billed from now on."""
+        others = await self._others(row)
+        if others:
+            text = (
+                f"{row.organization} pays for {row.ref} at {row.provider} beside {others[0].ref} at "
+                f"{others[0].provider}. The plan is that of the payment that came last. End one of them there and "
+                "give its payment back."
+            )
+            await self._means.alert(row.organization, "two_subscriptions", row.id, text)
+
+    async def _unfreeze(self, row: Subscription) -> None:
+        """A renewal that never came set everything aside; it is not waited for any more, and nothing else is owed."""
+        means = self._means
+        account = await means.ledger.account(row.organization)
+        if account is None or account.state.failed_at is None or not account.state.awaits_renewal:
+            return
+        if not await self._delivery.owed(row.organization):
+            command = c.Restore(reason="subscription ended")
+            await means.submit(row.organization, command, deed_key(row.id, "unfreeze"))
 
     async def _forgive(self, row: Subscription) -> None:
         """The subscription is over: what was still owed for it is not collected any more."""

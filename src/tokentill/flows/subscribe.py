@@ -173,6 +173,10 @@ class Subscribing:
         if row is None:
             command = c.ChangePlan(plan=plan or None, when="period_end")
             return await means.submit(organization, command, deed_key(nonce, "account"))
+        told = deed_key(nonce, "account")
+        if row.change is None and key is not None and await means.ledger.operation(organization, told):
+            # It was carried out before; told to the provider again it would undo what was asked for since.
+            return await means.submit(organization, c.ChangePlan(plan=plan or None, when="period_end"), told)
         if row.change is not None and row.change != f"{verb}:{plan}:{nonce}":
             message = "Another change of the subscription is under way. Try again in a moment."
             return Refusal(Code.NOT_POSSIBLE, message, retry_after_ms=LEASE_MS)

@@ -109,7 +109,8 @@ def _receipt(about: About) -> Letter:
         ]
     if about.notice.data.get("expires_at"):
         rows.append(("Valid until", _day(about.notice.data["expires_at"])))
-    rows.append(("Balance", _tokens(about.notice.balance, about.catalog)))
+    more = 0 if about.purchase is None else about.purchase.bonus  # a lot of its own, granted right after
+    rows.append(("Balance", _tokens(about.notice.balance + more, about.catalog)))
     text = "Thank you. What you bought is in your account and can be used now."
     return Letter(f"Receipt: {title}", (text,), tuple(rows))
 

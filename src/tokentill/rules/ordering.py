@@ -148,7 +148,7 @@ def order_code(
         return _no_code("The code was withdrawn. Ask whoever gave it to you.")
     if row.used_at is not None and row.purchase != order.id:
         return _no_code("The code was redeemed before. Each code brings its tokens once.")
-    if row.expires_at is not None and order.now >= row.expires_at:
+    if row.used_at is None and row.expires_at is not None and order.now >= row.expires_at:
         return _no_code("The code has expired. Ask whoever gave it to you.")
     return _purchase(
         catalog,
@@ -172,7 +172,7 @@ def limits(catalog: Catalog, purchase: Purchase) -> tuple[Limit, ...]:
         found.append(Limit(catalog.checkout.packs_max, own, "slot_until"))
     promo = None if purchase.promo is None else catalog.promos.get(purchase.promo)
     if promo is not None:
-        if promo.once_per_organization:
+        if promo.once_per_organization or promo.first_purchase_only:
             own = (("organization", purchase.organization), ("promo", promo.code))
             found.append(Limit(1, own, "promo_until"))
         if promo.uses_max is not None:

@@ -111,7 +111,7 @@ def _refused(catalog: Catalog, promo: Promo, pack: Pack, now: int, uses: Uses, b
         return _no(f"The code {code} is not for {pack.title}. It is for: {titles}.", code)
     if promo.first_purchase_only and bought:
         return _no(f"The code {code} is for a first purchase only. Order without it.", code)
-    if promo.once_per_organization and uses.by_own:
+    if (promo.once_per_organization or promo.first_purchase_only) and uses.by_own:
         why = "has been used by this organization, or stands in one of its open checkouts"
         return _no(f"The code {code} {why}. Finish that one, or order without the code.", code)
     if promo.uses_max is not None and uses.by_all >= promo.uses_max:

@@ -38,6 +38,8 @@ def public(address: str) -> bool:
             return public(str(inner))
         if found in ipaddress.ip_network("64:ff9b::/96"):
             return public(str(ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)))
+        if found.is_site_local:
+            return False  # fec0::/10, which Python takes for global
     return found.is_global and not found.is_multicast and not found.is_reserved
 
 
@@ -127,6 +129,7 @@ class HttpOutbound:
                 ),
                 timeout=aiohttp.ClientTimeout(total=SECONDS),
                 cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
                 trust_env=False,
             )
         return self._session

@@ -75,7 +75,7 @@ class SmtpMail:
         found = EmailMessage(policy=POLICY)
         found["From"] = Address(self._shop, addr_spec=self._sender)
         found["To"] = Address(addr_spec=to)
-        found["Subject"] = letter.subject
+        found["Subject"] = " ".join(letter.subject.split())  # a title may have been typed on two lines
         found["Date"] = format_datetime(_moment(self._clock.now()))
         found["Message-ID"] = f"<{message_id}@{self._sender.rpartition('@')[2]}>"
         found["Auto-Submitted"] = "auto-generated"
