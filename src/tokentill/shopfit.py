@@ -60,6 +60,7 @@ def payments_of(
     """The payment providers that are set up, the one that is taken by default first."""
     found: dict[str, Payments] = {}
     production = settings.production == "yes"
+    _not_by_halves(settings)
     if settings.stripe_key is not None:
         _needs(settings, "stripe_key", "stripe_webhook_secret")
         from tokentill.vendors.stripe import StripePayments  # noqa: PLC0415 its SDK is slow to load
@@ -83,6 +84,17 @@ def payments_of(
 
         found["embedded"] = Embedded(ledger.rows, secret, clock, address)
     return found
+
+
+def _not_by_halves(settings: Settings) -> None:
+    """Raise `SettingsError` where real money is taken beside test payments, which would be good for the same tokens."""
+    if settings.production == "yes":
+        return
+    live = (settings.stripe_key or "").startswith(("sk_live_", "rk_live_"))
+    real = settings.paypal_client_id is not None and settings.paypal_api_base == PAYPAL_BASES[True]
+    if live or real:
+        name = "STRIPE_KEY is a live one" if live else "PAYPAL_API_BASE is the real one"
+        raise SettingsError(f"{PREFIX}{name}. Set {PREFIX}PRODUCTION=yes, or use the test account.")
 
 
 def _needs(settings: Settings, given: str, *needed: str) -> None:

@@ -43,6 +43,23 @@ async def test_without_a_word_there_are_test_payments_and_never_in_production(
         await providers(ledger, production="yes", embedded_payments="yes")
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {**STRIPE, "stripe_key": "sk_live_1"},
+        {**STRIPE, "stripe_key": "rk_live_1", "embedded_payments": "no"},
+        {**PAYPAL, "paypal_api_base": "https://api-m.paypal.com"},
+    ],
+)
+async def test_real_money_and_test_cards_never_buy_the_same_tokens(
+    ledger: Any, given: dict[str, str]
+) -> None:  # R-PLAT-1
+    with pytest.raises(SettingsError, match="TOKENTILL_PRODUCTION=yes"):
+        await providers(ledger, **given)
+    given.pop("embedded_payments", None)
+    assert len(await providers(ledger, **given, production="yes")) == 1
+
+
 @pytest.mark.parametrize("given", [STRIPE, PAYPAL])
 async def test_one_that_is_set_up_by_halves_is_refused(ledger: Any, given: dict[str, str]) -> None:
     first, *others = given

@@ -7,10 +7,12 @@ import pytest
 from msgspec.structs import replace
 
 from tests.support.desk import change_plan
+from tests.support.scripted import DOWN
 from tests.support.shops import World, make_world, selling
 from tests.support.stores import MONTH, Store, ok, sqlite_url
 from tokentill.flows.pay import Terms
 from tokentill.rules import commands as c
+from tokentill.rules import happenings as h
 from tokentill.rules.catalog import Exhaustion, Overage
 from tokentill.rules.purchases import Purchase
 from tokentill.rules.refusals import Code, Refusal
@@ -106,3 +108,54 @@ async def test_a_declined_bill_stays_open_and_freezes_nothing(world: World) -> N
     await world.tell(*world.provider.pay(opened.checkout or ""))
     await world.settle()
     assert (await world.purchase(replace(bill))).state == "delivered"
+
+
+async def test_a_bill_that_nobody_confirmed_can_still_be_paid(world: World) -> None:  # R-PLAN-6, R-PACK-3
+    """The bank asked the customer, who was not there: the money is still owed."""
+    await world.begin("acme")
+    await save(world, "pm_confirm")
+    await overdraw(world)
+    [bill] = await world.shop.overages.open("acme")
+    assert (bill.state, bill.url) == ("pending", "https://pay.test/cs_1")
+    await world.later(3 * 3_600_000)
+    [left] = await world.shop.overages.open("acme")
+    assert (left.mode, await world.alerts()) == ("invoice", ["overage_unpaid"])
+    opened = await world.shop.checkout.pay("acme", bill.id)
+    assert isinstance(opened, Purchase)
+    assert opened.url == "https://pay.test/cs_2"
+    await world.tell(*world.provider.pay("cs_2"))
+    await world.settle()
+    assert (await world.purchase(bill)).state == "delivered"
+
+
+async def test_a_decline_that_a_webhook_tells_leaves_the_bill_open(
+    world: World,
+) -> None:  # R-PLAN-6, R-PACK-3
+    await world.begin("acme")
+    await save(world, "pm_a")
+    world.provider.fail["charge_saved"] = [DOWN]
+    await overdraw(world)
+    [bill] = await world.shop.overages.open("acme")
+    assert (bill.state, bill.mode) == ("created", "saved")
+    await world.tell(
+        h.Declined(
+            at=world.clock.time, purchase=bill.id, organization="acme", attempt="ch_1", code="stolen_card"
+        )
+    )
+    await world.settle()
+    assert (await world.purchase(bill)).mode == "invoice"
+    assert isinstance(await world.shop.checkout.pay("acme", bill.id), Purchase)
+
+
+async def test_a_bill_that_is_read_days_later_is_charged(world: World) -> None:  # R-PLAN-6
+    """The till was down: the day in which an unanswered charge is asked for again begins when it is tried."""
+    await world.begin("acme")
+    await save(world, "pm_a")
+    for _ in range(70):
+        await ok(world.ledger, "acme", c.Charge(feature="generate_goal"))
+    world.clock.time += MONTH
+    await ok(world.ledger, "acme", c.Tick())
+    world.clock.time += 3 * 86_400_000
+    await world.follow()
+    [bill] = await world.purchases("acme")
+    assert (bill.state, world.provider.money(bill.id), await world.alerts()) == ("delivered", 1_500, [])

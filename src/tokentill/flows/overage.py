@@ -17,6 +17,7 @@ from tokentill.flows.shopper import Reader
 from tokentill.ports import JournalRow
 from tokentill.rules import entries as e
 from tokentill.rules.purchases import Purchase, derive, purchase_id
+from tokentill.rules.waiting import unpaid_overage
 
 NAME = "overage"
 """Of the cursor."""
@@ -48,7 +49,7 @@ class Overages:
             Purchase(
                 id=purchase_id("overage", f"{organization}:{entry.seq}"),
                 organization=organization,
-                created_at=entry.time,
+                created_at=means.clock.now(),  # from when on it is tried, however long nobody read the journal
                 kind="overage",
                 item="overage",
                 title=f"{entry.tokens} {means.ledger.catalog.unit.many} beyond the plan",
@@ -70,7 +71,7 @@ async def leave_open(means: Means, purchase: Purchase) -> Purchase:
     """The saved method did not pay the invoice: it stays open, to be paid by a checkout."""
 
     def opened(row: Purchase) -> Purchase:
-        if row.mode != "saved" or row.state != "failed":
+        if not unpaid_overage(row):
             return row
         return later(derive(replace(row, mode="invoice")), None)
 

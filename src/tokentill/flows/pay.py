@@ -30,7 +30,7 @@ from tokentill.rules.prices import order_price_ref
 from tokentill.rules.purchases import BILLED, Purchase, begin, derive, merge, next_step
 from tokentill.rules.refusals import Code, Refusal
 from tokentill.rules.rows import Payer, Subscription
-from tokentill.rules.waiting import CHARGE_MS, LEASE_MS, START_MS, look_at, overdue
+from tokentill.rules.waiting import CHARGE_MS, LEASE_MS, START_MS, look_at, overdue, unpaid_overage
 
 TRIES_MAX = 2
 """So often a provider that cannot be reached is asked while a customer waits."""
@@ -195,8 +195,8 @@ class Paying:
                 log.warning("no look at a purchase", purchase=purchase.id, trouble=type(trouble).__name__)
                 over = False
             if over and purchase.state in ("created", "pending") and purchase.mode != "invoice":
-                return await self.end(purchase, "expired")
-        if purchase.kind == "overage" and purchase.mode == "saved" and purchase.state == "failed":
+                purchase = await self.end(purchase, "expired")
+        if unpaid_overage(purchase):
             return await leave_open(means, purchase)
         return await means.change(purchase, lambda row: later(row, look_at(row, means.clock.now())))
 

@@ -36,12 +36,20 @@ def overdue(purchase: Purchase, now: int) -> bool:
     return purchase.state in ("created", "pending") and now >= end
 
 
+def unpaid_overage(purchase: Purchase) -> bool:
+    """Whether the saved method did not pay a bill of overage, which is then left open to be paid by a checkout."""
+    over = purchase.state in ("failed", "abandoned")
+    return purchase.kind == "overage" and purchase.mode == "saved" and over
+
+
 def look_at(purchase: Purchase, now: int) -> int | None:
     """When to look at the purchase again; None if nothing can happen without our being told."""
     if next_step(purchase) is not None:
         return now + LEASE_MS
     if purchase.sweep:
         return now + SWEEP_MS
+    if unpaid_overage(purchase):
+        return now
     if purchase.state not in ("created", "pending") or purchase.mode in ("invoice", "free"):
         return None
     age = max(0, now - purchase.created_at)
