@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import secrets
 from collections.abc import AsyncIterator
@@ -185,7 +186,9 @@ class Gateway:
             "content-type": "application/json",
         }
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}
-        data = raw if raw is not None else (None if body is None else json.dumps(body).encode())
+        data: Any = raw if raw is not None else (None if body is None else json.dumps(body).encode())
+        if data is not None and len(data) > 500_000:
+            data = io.BytesIO(data)
         async with self.client.request(method, self.url + path, data=data, headers=sent) as answer:
             return Reply(answer.status, answer.headers, await answer.read())
 
@@ -199,6 +202,14 @@ class Gateway:
         account = await self.ledger.account(organization)
         assert account is not None
         return account
+
+    async def until(self, count: str, least: int = 1) -> None:
+        """Until the upstream counts so many `calls`, or calls that were `cancelled`."""
+        for _ in range(1_000):
+            if getattr(self.lab, count) >= least:
+                return
+            await asyncio.sleep(0.01)
+        raise AssertionError(f"the upstream never had {least} {count}")
 
     async def quiet(self, organization: str = "acme") -> Account:
         """The account once nothing of it runs any more."""

@@ -33,7 +33,9 @@ def chat(ident: str, model: str, text: str, usage: tuple[int, int] | None, finis
     return body | _chat_usage(usage)
 
 
-def completion(ident: str, model: str, text: str, usage: tuple[int, int] | None, finish: str) -> Body:
+def completion(
+    ident: str, model: str, text: str, usage: tuple[int, int] | None, finish: str | None
+) -> Body:
     """A completion of the older API."""
     body: Body = {
         "id": f"cmpl-{ident}", "object": "text_completion", "created": 1_770_000_000, "model": model,
@@ -126,8 +128,9 @@ def completion_stream(
     ident: str, model: str, parts: Sequence[str], usage: tuple[int, int] | None, finish: str, *, tells: bool
 ) -> Iterator[bytes]:
     """The events of a streamed completion of the older API."""
-    for part in parts:
-        yield event(completion(ident, model, part, None, finish) | {"usage": None})
+    for at, part in enumerate(parts, 1):
+        reason = finish if at == len(parts) else None
+        yield event(completion(ident, model, part, None, reason) | {"usage": None})
     if tells and usage is not None:
         yield event(completion(ident, model, "", usage, finish) | {"choices": []})
     yield event("[DONE]")

@@ -11,6 +11,7 @@ Requirement ids: R-SALE-5.
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import AsyncIterator, Mapping
 
 import aiohttp
@@ -23,6 +24,8 @@ BODY_BYTES_MAX = 16 * 1024 * 1024
 CONNECT_S = 5.0
 IDLE_S = 60.0
 """Longest silence in the middle of an answer."""
+LARGE_BYTES = 512 * 1024
+"""A body from this size on is sent in pieces, so that others get their turn."""
 ANTHROPIC_VERSION = "2023-06-01"
 PASSED_ON = frozenset({"content-type", "retry-after", "x-request-id", "request-id"})
 
@@ -80,7 +83,10 @@ class HttpUpstreams:
         try:
             async with asyncio.timeout(first_byte_ms / 1000):
                 response = await self._client().post(
-                    f"{upstream.base_url.rstrip('/')}{path}", data=body, headers=sent, allow_redirects=False
+                    f"{upstream.base_url.rstrip('/')}{path}",
+                    data=body if len(body) < LARGE_BYTES else io.BytesIO(body),
+                    headers=sent,
+                    allow_redirects=False,
                 )
         except TimeoutError as trouble:
             message = f"The upstream {upstream.name} sent no first byte within {first_byte_ms / 1000:g} s."

@@ -116,14 +116,16 @@ class Pump:
             event = see(seen, data)
             if event is None and data != b"[DONE]":
                 raise ValueError("the upstream sent what is no event")
-            if event is None or answers.is_end(event):
+            end = event is None or answers.is_end(event)
+            if held and not (end and (event is None or not event.get("choices"))):
+                # It was not the end after all: of several answers one had ended, or each piece says so.
+                out += [one for was, one in held if not (self._strip and answers.is_only_usage(was))]
+                held.clear()
+            if end:
                 held.append((event, raw))
             else:
-                if held:
-                    out += [one for was, one in held if not (self._strip and answers.is_only_usage(was))]
-                    held.clear()
                 out.append(raw)
-                self._last = event
+            self._last = event or self._last
             if answers.excess(self._limit, self._call.answers, None, seen.size, seen.pieces):
                 self._cut = True
                 break

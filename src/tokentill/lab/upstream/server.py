@@ -37,6 +37,8 @@ class LabUpstream:
         self.asked: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.late = asyncio.Event()
+        self.obeys = True
+        """Whether it keeps to the limit it was given."""
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one call as its script says."""
@@ -109,7 +111,7 @@ class LabUpstream:
             count = len(texts) if isinstance(texts, list) else 1
             await _json(send, 200, speech.embeddings(model, count, spent))
             return
-        limit = _limit(asked)
+        limit = _limit(asked) if self.obeys else None
         count = script.answer if limit is None else min(script.answer, limit)
         finish = "stop" if count == script.answer else "length"
         said = script.usage

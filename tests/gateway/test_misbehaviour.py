@@ -1,0 +1,180 @@
+"""Every way in which an upstream can misbehave, and what is charged for it (R-LED-3, R-SALE-5, R-ABU-4)."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.gateways import Gateway, running_gateway
+from tokentill.rules.commands import Extend
+from tokentill.rules.entries import Alerted
+
+TOKENS = 100_000
+
+
+async def test_an_upstream_that_hangs_costs_nothing(brisk: Gateway) -> None:
+    for stream in (False, True):
+        reply = await brisk.chat("do=hang", stream=stream)
+        assert (reply.status, reply.json["error"]["code"]) == (504, "upstream_slow")
+    assert await brisk.spent(TOKENS) == 0
+    assert brisk.lab.cancelled == 2
+
+
+async def test_a_drip_that_outlasts_what_a_call_may_take_costs_nothing(brisk: Gateway) -> None:
+    whole = await brisk.chat("answer=60 do=drip pace=0.05")
+    assert whole.status == 504
+    reply = await brisk.chat("answer=60 pace=0.05", stream=True)
+    assert reply.status == 200
+    assert reply.events[-1]["error"]["code"] == "upstream_slow"
+    assert await brisk.spent(TOKENS) == 0
+
+
+async def test_a_slow_stream_outlives_its_first_hold_while_bytes_flow(brisk: Gateway) -> None:
+    reply = await brisk.chat("answer=8 pace=0.1", stream=True)
+    assert reply.text.split()[-1] == "w7"
+    assert reply.receipt["charged"] == 2 + 8
+    assert brisk.line.sent(Extend)
+    assert await brisk.spent(TOKENS) == 10
+
+
+async def test_a_drip_of_single_bytes_is_an_answer(gateway: Gateway) -> None:
+    reply = await gateway.chat("answer=4 do=drip", stream=True)
+    assert (reply.text, reply.receipt["charged"]) == ("w0 w1 w2 w3 ", 2 + 4)
+
+
+@pytest.mark.parametrize("path", ["chat/completions", "completions", "responses", "messages"])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_upstream_that_cuts_costs_nothing(gateway: Gateway, path: str, stream: bool) -> None:
+    body = {"prompt": "answer=9 do=cut"} if path == "completions" else {"input": "answer=9 do=cut"}
+    if path in ("chat/completions", "messages"):
+        body = {"messages": [{"role": "user", "content": "answer=9 do=cut"}]}  # type: ignore[dict-item]
+    reply = await gateway.ask(f"/v1/{path}", {"model": "big", **body, "stream": stream})
+    if stream:
+        assert reply.status == 200
+        assert "upstream_failed" in reply.raw.decode()
+        assert "[DONE]" not in reply.raw.decode()
+    else:
+        assert reply.status == 502
+    assert await gateway.spent(TOKENS) == 0
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("do", ["garbage", "flood", "error:500", "error:503", "error:401", "error:403"])
+async def test_what_is_no_answer_costs_nothing(gateway: Gateway, do: str, stream: bool) -> None:
+    reply = await gateway.chat(f"do={do}", stream=stream)
+    assert (reply.status, reply.json["error"]["code"]) == (502, "upstream_failed")
+    assert "as told" not in reply.raw.decode()
+    assert await gateway.spent(TOKENS) == 0
+
+
+async def test_what_the_upstream_refuses_as_it_is_is_passed_on(gateway: Gateway) -> None:
+    reply = await gateway.chat("do=error:400")
+    assert (reply.status, reply.json["error"]["message"]) == (400, "as told")
+    busy = await gateway.chat("do=error:429")
+    assert (busy.status, busy.json["error"]["code"]) == (503, "upstream_busy")
+    assert busy.headers["retry-after"] == "1"
+    assert await gateway.spent(TOKENS) == 0
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("usage", "charged", "said"),
+    [("none", 5 + 5, "estimated"), ("zero", 0, "reported"), ("huge", None, "cut"), ("garbage", None, None)],
+)
+async def test_what_an_upstream_may_say_of_usage(
+    gateway: Gateway, usage: str, charged: int | None, said: str | None, stream: bool
+) -> None:
+    # Sixteen bytes are read and 15 written; what the call can cost at most is held.
+    reply = await gateway.chat(f"usage={usage}", stream=stream)
+    assert reply.status == 200
+    spent = await gateway.spent(TOKENS)
+    assert reply.receipt["charged"] == spent
+    match usage:
+        case "zero":
+            assert (spent, reply.receipt["usage"]) == (0, "reported")
+        case "huge":
+            assert 200 < spent < 260
+        case _ if usage == "garbage" and stream:
+            assert reply.receipt["usage"] == "reported"
+        case _:
+            assert reply.receipt["usage"] == "estimated"
+            assert 5 < spent < 40
+
+
+@pytest.mark.parametrize("path", ["chat/completions", "completions", "responses", "messages"])
+async def test_an_answer_above_its_cap_is_cut_and_flagged(tmp_path: Path, path: str) -> None:
+    async with running_gateway(tmp_path) as gateway:
+        gateway.lab.obeys = False
+        body: dict[str, Any] = {"model": "big", "stream": True}
+        if path == "completions":
+            body["prompt"] = "answer=5000"
+        elif path == "responses":
+            body["input"] = "answer=5000"
+        else:
+            body["messages"] = [{"role": "user", "content": "answer=5000"}]
+        reply = await gateway.ask(f"/v1/{path}", body)
+        text = reply.raw.decode()
+        assert reply.receipt["usage"] == "cut"
+        assert "w199 " in text
+        assert "w300 " not in text
+        spent = await gateway.spent(TOKENS)
+        assert 200 <= spent <= 260
+        body["stream"] = False
+        whole = await gateway.ask(f"/v1/{path}", body)
+        assert whole.receipt["usage"] == "cut"
+        assert len(whole.raw) < 4_000
+        entries = [row.entry for row in (await gateway.ledger.journal("acme")).rows]  # type: ignore[union-attr]
+        flagged = [entry for entry in entries if isinstance(entry, Alerted) and entry.code == "output_cap"]
+        assert len(flagged) == 2
+
+
+async def test_an_upstream_that_answers_after_its_time_costs_nothing(brisk: Gateway) -> None:
+    asking = asyncio.ensure_future(brisk.chat("do=late"))
+    reply = await asking
+    brisk.lab.late.set()
+    assert reply.status == 504
+    assert await brisk.spent(TOKENS) == 0
+
+
+async def test_the_next_upstream_answers_where_the_first_does_not(gateway: Gateway) -> None:
+    for stream in (False, True):
+        reply = await gateway.chat("answer=3", model="spare", stream=stream)
+        assert (reply.status, reply.text) == (200, "w0 w1 w2 ")
+    lost = await gateway.chat("answer=3", model="lost")
+    assert (lost.status, lost.json["error"]["code"]) == (502, "upstream_failed")
+    assert await gateway.spent(TOKENS) == 2 * (1 + 3)
+
+
+@pytest.mark.parametrize("path", ["chat/completions", "messages"])
+async def test_a_client_that_vanishes_at_any_chunk_pays_what_was_delivered(
+    gateway: Gateway, path: str
+) -> None:
+    body = {"model": "big", "messages": [{"role": "user", "content": "answer=40 pace=0.03"}], "stream": True}
+    before = TOKENS
+    for chunks in range(6):
+        cancelled = gateway.lab.cancelled
+        headers = {"authorization": f"Bearer {gateway.key}"}
+        async with gateway.client.post(f"{gateway.url}/v1/{path}", json=body, headers=headers) as answer:
+            for _ in range(chunks):
+                await answer.content.readuntil(b"\n\n")
+            answer.close()
+        free = (await gateway.quiet()).free
+        spent, before = before - free, free
+        assert spent < 30, "what was not delivered is not charged"
+        if chunks > 3:
+            assert spent > 0
+        await gateway.until("cancelled", cancelled + 1)
+        assert gateway.lab.cancelled == cancelled + 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_client_that_vanishes_before_the_first_byte_pays_nothing(
+    gateway: Gateway, stream: bool
+) -> None:
+    asking = asyncio.ensure_future(gateway.chat("do=hang", stream=stream))
+    await gateway.until("calls")
+    assert (await gateway.account()).state.holds
+    asking.cancel()
+    assert await gateway.spent(TOKENS) == 0
+    await gateway.until("cancelled")
