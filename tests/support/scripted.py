@@ -44,6 +44,8 @@ class Scripted:
         self.own_ids = own_ids
         """Whether it sends our own purchase id back with everything it tells."""
         self.log: list[str] = []
+        self.refunds = "done"
+        """What becomes of refunds: done, pending or failed."""
         self.fail: dict[str, list[Exception]] = {}
         self._db = sqlite3.connect(path, isolation_level=None, timeout=30)
         self._db.execute(
@@ -147,7 +149,45 @@ class Scripted:
 
     async def refund(self, purchase: Purchase, amount: int, key: str) -> Sequence[h.AnyHappening]:
         self._asked("refund")
-        return [h.Refunded(at=self.now(), payment=purchase.payment or "", refunded=amount, currency="USD")]
+        payment = purchase.payment or ""
+        if self._get("refund", key) is None:
+            if self.refunded(payment) + amount > self.all("payment")[payment]["amount"]:
+                raise VendorRefused("over_refund", "More than was paid cannot be given back.")
+            self._set("refund", key, {"payment": payment, "amount": amount, "state": self.refunds})
+        self._asked("refund.answer")
+        state = self._get("refund", key)["state"]
+        if state == "pending":
+            return []
+        if state == "failed":
+            return [self.fact_of_failure(key)]
+        return [self.fact_of_refunds(payment)]
+
+    def refunded(self, payment: str) -> int:
+        """What was given back of the payment, or is on its way."""
+        made = self.all("refund").values()
+        return sum(one["amount"] for one in made if one["payment"] == payment and one["state"] != "failed")
+
+    def fact_of_refunds(self, payment: str) -> h.Refunded:
+        made = self.all("refund").values()
+        done = [one["amount"] for one in made if one["payment"] == payment and one["state"] == "done"]
+        return h.Refunded(at=self.now(), payment=payment, refunded=sum(done), currency="USD")
+
+    def fact_of_failure(self, key: str) -> h.RefundFailed:
+        one = self._get("refund", key)
+        return h.RefundFailed(
+            at=self.now(), payment=one["payment"], refund=key, amount=one["amount"], currency="USD"
+        )
+
+    def refund_outside(self, payment: str, amount: int) -> h.Refunded:
+        """Somebody gives money back in the provider's dashboard."""
+        self._set("refund", self._new("re"), {"payment": payment, "amount": amount, "state": "done"})
+        return self.fact_of_refunds(payment)
+
+    def end_refunds(self, state: str) -> None:
+        """Refunds that were pending are through, or failed."""
+        for key, one in self.all("refund").items():
+            if one["state"] == "pending":
+                self._set("refund", key, {**one, "state": state})
 
     async def portal(self, customer: str, return_url: str) -> str | None:
         return f"https://pay.test/portal/{customer}"

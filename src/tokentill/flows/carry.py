@@ -17,7 +17,7 @@ from typing import Protocol
 
 from tokentill.flows.means import Means
 from tokentill.rules.account import Lot
-from tokentill.rules.claims import Claim, claim_of, claimed, ended
+from tokentill.rules.claims import Claim, claim_of, claimed, ended, given_back
 from tokentill.rules.purchases import Purchase
 
 
@@ -54,9 +54,12 @@ async def carry(means: Means, delivery: Advance, purchase: Purchase) -> int:
     before = await means.rows.get(Purchase, purchase.replaces, purchase.organization)
     assert before is not None, "a purchase is never deleted"
     claim = Claim(refund=purchase.id, closes=True, sweeps=False)
-    before = await means.change(
-        before, lambda row: delivery.ready(ended(claimed(row, claim), claim.refund, "settled"))
-    )
+
+    def settled(row: Purchase) -> Purchase:
+        row = row if given_back(row) else claimed(row, claim)
+        return delivery.ready(ended(row, claim.refund, "settled"))
+
+    before = await means.change(before, settled)
     found = claim_of(before, claim.refund)
     if found is None or found.state != "settled":
         share = purchase.tokens * purchase.amount // max(1, purchase.list_amount)

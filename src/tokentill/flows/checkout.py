@@ -21,6 +21,7 @@ from tokentill.flows.means import Means, later
 from tokentill.flows.pay import Paying, Terms, no_provider, provider_refused, unknown_purchase
 from tokentill.flows.shopper import Reader
 from tokentill.ports import Room, VendorDown, VendorRefused
+from tokentill.rules.credit import available
 from tokentill.rules.ordering import Order, limits, order_pack
 from tokentill.rules.promos import Uses, normal
 from tokentill.rules.purchases import Purchase, Source, begin, derive, purchase_id
@@ -47,6 +48,8 @@ class Ask(Struct, frozen=True, kw_only=True):
     payer: str | None = None
     source: Source = "customer"
     number: str | None = None
+    use_credit: bool = False
+    """Pay with money credit as far as it reaches."""
     terms: Terms = Terms()
 
 
@@ -67,7 +70,7 @@ class Checkout:
         read = await self._reader.shopper(ask.organization)
         if isinstance(read, Refusal):
             return read
-        shopper, _ = read
+        shopper, account = read
         order = await self.order(ask)
         if isinstance(order, Refusal):
             return order
@@ -76,6 +79,8 @@ class Checkout:
             # Its slot and its promotion are taken by itself, so that it would be refused now.
             return await self.resume(again, ask, ("pack", pack))
         uses = Uses(by_own=await self._own_uses(ask.organization, promo))
+        if ask.use_credit:
+            order = replace(order, credit=available(account.state))
         ordered = order_pack(self._means.ledger.catalog, shopper, order, pack, promo, uses)
         if isinstance(ordered, Refusal):
             return ordered

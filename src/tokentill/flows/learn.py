@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from tokentill.flows.deliver import Delivery
 from tokentill.flows.means import Means, later
+from tokentill.flows.refund_facts import wake
 from tokentill.flows.standing import Subscriptions
 from tokentill.flows.suspect import Suspicion
 from tokentill.rules import happenings as h
@@ -85,6 +86,8 @@ class Learning:
         purchase = await self._delivery.advance(purchase)
         if isinstance(fact, h.InvoicePaid):
             await self._subscriptions.paid(provider, fact, purchase)
+        if isinstance(fact, h.Refunded | h.RefundFailed) or purchase.replaces is not None:
+            await wake(means, purchase)
         if isinstance(fact, h.Paid | h.InvoicePaid):
             await self._remember(provider, purchase, fact)
         return await self._suspicion.judge(purchase, fact)

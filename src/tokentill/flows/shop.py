@@ -18,6 +18,8 @@ from tokentill.flows.notices import Notices, Posting
 from tokentill.flows.offer import Offers
 from tokentill.flows.overage import Overages
 from tokentill.flows.pay import Paying, Terms
+from tokentill.flows.refund_desk import RefundDesk
+from tokentill.flows.refunding import Refunding
 from tokentill.flows.shopper import Reader
 from tokentill.flows.standing import Subscriptions
 from tokentill.flows.subscribe import Subscribing
@@ -28,6 +30,7 @@ from tokentill.flows.topup import TopUps
 from tokentill.flows.webhook import UnknownProvider, Webhooks
 from tokentill.ports import EmbeddedPayments, Inbound
 from tokentill.rules.purchases import Purchase
+from tokentill.rules.refund_rows import Refund
 from tokentill.rules.rows import Message, ProviderEvent, RedemptionCode, Subscription, TopUp
 
 __all__ = ["Ask", "Batch", "Posting", "Shop", "Terms", "UnknownProvider", "open_shop"]
@@ -50,6 +53,8 @@ class Shop:
     webhooks: Webhooks
     learning: Learning
     delivery: Delivery
+    refunding: Refunding
+    refund_desk: RefundDesk
     notices: Notices | None = None
     """Who is told of what happens; None where nothing was given to tell it with."""
 
@@ -101,7 +106,9 @@ def open_shop(means: Means, posting: Posting | None = None) -> Shop:
     codes = Codes(means, checkout, reader)
     overages = Overages(means, reader)
     clerk.attend(ProviderEvent, webhooks.process)
+    refunding = Refunding(means, delivery, learning, checkout, paying)
     clerk.attend(Purchase, paying.attend)
+    clerk.attend(Refund, refunding.attend)
     clerk.attend(Subscription, subscribing.attend)
     clerk.attend(TopUp, topups.attend)
     clerk.attend(RedemptionCode, codes.attend)
@@ -125,5 +132,7 @@ def open_shop(means: Means, posting: Posting | None = None) -> Shop:
         webhooks=webhooks,
         learning=learning,
         delivery=delivery,
+        refunding=refunding,
+        refund_desk=RefundDesk(means, refunding),
         notices=notices,
     )

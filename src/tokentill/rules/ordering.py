@@ -46,6 +46,8 @@ class Order(Struct, frozen=True, kw_only=True):
     user: str | None = None
     payer: str | None = None
     return_url: str = ""
+    credit: int = 0
+    """Money credit that may pay for it."""
 
 
 class Limit(Struct, frozen=True):
@@ -71,7 +73,9 @@ def order_pack(
     deal = terms(catalog, pack, order.now, code, uses, shopper.bought)
     if isinstance(deal, Refusal):
         return _unknown_provider(order) or deal
-    refused = _unknown_provider(order) if deal.price > 0 else None
+    price = max(0, deal.price)
+    credit = min(order.credit, price)
+    refused = _unknown_provider(order) if price > credit else None
     refused = refused or pack_refused(catalog, shopper, pack, order.now)
     if refused is not None:
         return refused
@@ -79,11 +83,12 @@ def order_pack(
         catalog,
         shopper,
         order,
-        free=deal.price <= 0,
+        free=price == credit,
         kind="pack",
         item=pack.id,
         title=pack.title,
-        amount=max(0, deal.price),
+        amount=price - credit,
+        credit_used=credit,
         list_amount=pack.price,
         tokens=pack.tokens,
         bonus=deal.bonus,

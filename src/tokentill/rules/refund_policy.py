@@ -51,7 +51,9 @@ class RefundPolicy(Struct, frozen=True, kw_only=True):
     text: str = "Tell us why. You see at once what you get back, and what else we can do for you."
     waiting: str = "A person looks at it. Your tokens are kept for you until then."
     bands: tuple[Band, ...] = (Band(5, 100), Band(25, 75), Band(50, 50), Band(101, 25))
-    reasons: dict[str, int] = field(default_factory=lambda: {str(key): value for key, value in S0_REASONS.items()})
+    reasons: dict[str, int] = field(
+        default_factory=lambda: {str(key): value for key, value in S0_REASONS.items()}
+    )
     tiers: tuple[Tier, ...] = (Tier(100_000, 120), Tier(10_000, 110))
     """Highest first; in a currency without cents an operator writes other figures."""
     early_s: int = HOUR_S

@@ -68,6 +68,8 @@ class Bought(Struct, frozen=True, kw_only=True):
     paid_at: int
     credit: int = 0
     refunded: int = 0
+    refunded_money: int = 0
+    """Of what was given back, the part that was money."""
     settled: bool = False
     """The claim is closed: an alternative was taken, or a dispute decides."""
     waived: bool = False
@@ -313,7 +315,7 @@ def _options(
     def valued(tokens: int) -> int:
         return half_up(bought.price * tokens, usage.granted)
 
-    money = half_up(amount * bought.paid, bought.price)
+    money = min(half_up(amount * bought.paid, bought.price), bought.paid - bought.refunded_money)
     cash = Option(
         choice="cash",
         worth=amount,
@@ -323,12 +325,12 @@ def _options(
         take_back=usage.left,
     )
     others: list[Option] = []
-    if policy.bonus_percent is not None:
+    if policy.bonus_percent is not None and not bought.refunded:
         bonus = usage.granted * policy.bonus_percent // 100
         keep = usage.left + bonus
         others.append(Option(choice="bonus", worth=valued(keep), cost=served(keep), tokens=bonus))
     if policy.credit_percent is not None:
-        credit = half_up(bought.price * policy.credit_percent, 100)
+        credit = min(half_up(bought.price * policy.credit_percent, 100), bought.price - bought.refunded)
         buys = 0 if bought.price == 0 else usage.granted * credit // bought.price
         others.append(
             Option(

@@ -1,0 +1,166 @@
+"""Refund desk: what operators see and decide of refunds, each with a reason and a name on the record; the report.
+
+Requirement ids: R-REF-6.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from tokentill.flows.means import Means
+from tokentill.flows.refunding import Refunding, unknown_refund
+from tokentill.rules import refund_steps as steps
+from tokentill.rules.claims import claim_of, resized, standing, told
+from tokentill.rules.purchases import Purchase, State
+from tokentill.rules.refund_rows import Opinion, Refund, RefundState
+from tokentill.rules.refusals import Code, Refusal
+
+PAGE = 500
+ACTOR_MAX = 200
+REASON_MAX = 1_000
+PAID: tuple[State, ...] = (
+    "paid", "delivered", "partly_refunded", "refunded", "disputed", "charged_back",
+)  # fmt: skip
+
+
+class Share(Struct, frozen=True):
+    """Of the purchases of one sort (`name`) how many were refunded: how many there were, and what they were for."""
+
+    by: str
+    name: str
+    purchases: int
+    refunds: int
+    amount: int
+    refunded: int
+
+
+class RefundDesk:
+    """Decides refunds by hand, and counts them."""
+
+    def __init__(self, means: Means, refunding: Refunding) -> None:
+        self._means = means
+        self._refunding = refunding
+
+    # ---- reading -------------------------------------------------------------------------------------
+
+    async def refund(self, organization: str, number: str) -> Refund | None:
+        """One refund of the organization."""
+        return await self._means.rows.get(Refund, number, organization)
+
+    async def of(self, organization: str, before: str | None = None, limit: int = 50) -> Sequence[Refund]:
+        """The organization's refunds, older than the id `before`."""
+        return await self._means.rows.find(Refund, {"organization": organization}, before=before, limit=limit)
+
+    async def queue(
+        self, state: RefundState = "waiting", before: str | None = None, limit: int = 50
+    ) -> Sequence[Refund]:
+        """Refunds of all organizations that stand so; those that wait for an operator."""
+        return await self._means.rows.find(Refund, {"state": state}, before=before, limit=limit)
+
+    # ---- deciding ------------------------------------------------------------------------------------
+
+    async def approve(self, organization: str, number: str, actor: str, reason: str) -> Refund | Refusal:
+        """Agree to the refund as it is. Where two must agree the second one carries it out."""
+        return await self._judge(organization, number, "approve", actor, reason)
+
+    async def deny(self, organization: str, number: str, actor: str, reason: str) -> Refund | Refusal:
+        """Refuse the refund; the tokens come back."""
+        return await self._judge(organization, number, "deny", actor, reason)
+
+    async def adjust(
+        self, organization: str, number: str, amount: int, actor: str, reason: str
+    ) -> Refund | Refusal:
+        """Agree to another amount of money or credit, of what was not given back yet."""
+        row = await self._waiting(organization, number, actor, reason)
+        if isinstance(row, Refusal):
+            return row
+        if row.choice not in ("cash", "credit"):
+            return Refusal(Code.NOT_POSSIBLE, "Only money and credit can be adjusted.", detail="amount")
+        if type(amount) is not int or amount < 1:
+            return Refusal(
+                Code.INVALID, "amount must be a whole number of minor units, 1 or more.", detail="amount"
+            )
+        means = self._means
+        purchase = await means.rows.get(Purchase, row.purchase, organization)
+        assert purchase is not None, "a purchase is never deleted"
+        others = sum(one.money for one in standing(purchase) if one.refund != row.id)
+        money, credit = steps.split(amount, row, purchase.amount - max(told(purchase), others))
+        claim = steps.claim_for(row).refund
+        purchase = await means.change(purchase, lambda one: resized(one, claim, money, credit))
+        known = claim_of(purchase, claim)
+        if known is None or (known.money, known.credit) != (money, credit):
+            return Refusal(Code.NOT_POSSIBLE, "More than was paid cannot be given back.", detail="amount")
+        opinion = Opinion(means.clock.now(), actor, "adjust", reason, amount)
+        policy = means.ledger.catalog.refunds
+        row = await self._refunding.to(row, lambda one: steps.adjusted(one, opinion, money, credit, policy))
+        return await self._refunding.advance(row)
+
+    async def _judge(
+        self, organization: str, number: str, what: str, actor: str, reason: str
+    ) -> Refund | Refusal:
+        row = await self._waiting(organization, number, actor, reason)
+        if isinstance(row, Refusal):
+            return row
+        opinion = Opinion(self._means.clock.now(), actor, "deny" if what == "deny" else "approve", reason)
+        if what == "approve" and actor in steps.approvers(row):
+            return Refusal(
+                Code.NOT_POSSIBLE, "You have agreed already; another operator must too.", detail="actor"
+            )
+        row = await self._refunding.to(row, lambda one: steps.judged(one, opinion))
+        return await self._refunding.advance(row)
+
+    async def _waiting(self, organization: str, number: str, actor: str, reason: str) -> Refund | Refusal:
+        if not actor.strip() or not reason.strip():
+            return Refusal(
+                Code.INVALID, "A decision needs a reason and the name of who decides.", detail="reason"
+            )
+        if len(actor) > ACTOR_MAX or len(reason) > REASON_MAX:
+            return Refusal(Code.INVALID, "The reason or the name is too long.", detail="reason")
+        row = await self._means.rows.get(Refund, number, organization)
+        if row is None:
+            return unknown_refund()
+        if row.state != "waiting":
+            return Refusal(Code.NOT_POSSIBLE, "This refund does not wait for an operator.", detail=row.state)
+        return row
+
+    # ---- counting ------------------------------------------------------------------------------------
+
+    async def report(self, since: int = 0) -> list[Share]:
+        """How many purchases since then were refunded, by pack, by segment and by sales approach.
+
+        The segment is whether it was the organization's first purchase. What was given back counts however it was:
+        by this engine, in the provider's dashboard, or by a lost dispute.
+        """
+        rows = [row for state in PAID for row in await self._all(state)]
+        rows.sort(key=lambda row: (row.paid_at or 0, row.id))
+        seen: set[str] = set()
+        figures: dict[tuple[str, str], Counter[str]] = {}
+        for row in rows:
+            if row.kind != "pack" or row.amount + row.credit_used == 0:
+                continue
+            segment = "returning" if row.organization in seen else "first"
+            seen.add(row.organization)
+            if (row.paid_at or 0) < since:
+                continue
+            own = sum(one.money + one.credit for one in row.claims if one.state == "settled")
+            gone = row.amount if row.state == "charged_back" else max(own, row.refunded)
+            for key in (("pack", row.item), ("segment", segment), ("approach", row.approach or "none")):
+                found = figures.setdefault(key, Counter())
+                found.update(
+                    purchases=1, refunds=int(gone > 0), amount=row.amount + row.credit_used, refunded=gone
+                )
+        return [
+            Share(by, name, found["purchases"], found["refunds"], found["amount"], found["refunded"])
+            for (by, name), found in sorted(figures.items())
+        ]
+
+    async def _all(self, state: State) -> list[Purchase]:
+        found: list[Purchase] = []
+        before: str | None = None
+        while page := await self._means.rows.find(Purchase, {"state": state}, before=before, limit=PAGE):
+            found += page
+            before = page[-1].id
+        return found

@@ -1,0 +1,178 @@
+"""Refund facts: what a quote and its review are made from, read at this moment.
+
+Requirement ids: R-REF-1, R-REF-2, R-REF-4, R-REF-6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from tokentill.flows.carry import lots_of
+from tokentill.flows.means import Means, later
+from tokentill.rules import entries as e
+from tokentill.rules.claims import claim_of, closed, given_back, open_claim, standing, told
+from tokentill.rules.purchases import Purchase
+from tokentill.rules.refund_policy import DAY_S, Reason
+from tokentill.rules.refund_review import History
+from tokentill.rules.refund_rows import Guarantee, Refund
+from tokentill.rules.refunds import Bought, Customer, Larger, Quote, Usage, quote
+from tokentill.rules.rows import Payer
+
+PURCHASES_MAX = 1_000
+REFUNDS_MAX = 500
+JOURNAL_MAX = 500
+UNASKED = frozenset({"quoted", "changed", "withdrawn"})
+"""States of refunds that were not asked for in the end."""
+
+
+class Suggestion(Struct, frozen=True):
+    """A reason that the till itself sees, and what it saw; the customer states it or another one."""
+
+    reason: Reason
+    why: str
+
+
+class RefundFacts:
+    """Reads what a refund depends on."""
+
+    def __init__(self, means: Means) -> None:
+        self._means = means
+
+    async def quoted(
+        self, purchase: Purchase, reason: Reason | None, now: int, refund: str = "", region: str | None = None
+    ) -> Quote:
+        """The quote at `now`. What the refund of this id has claimed already does not count against itself."""
+        means = self._means
+        catalog = means.ledger.catalog
+        customer = await self.customer(purchase, refund)
+        larger = tuple(
+            Larger(pack.id, pack.title, pack.tokens, pack.price)
+            for pack in catalog.packs.values()
+            if pack.enabled and purchase.kind == "pack" and purchase.replaces is None
+        )
+        return quote(
+            bought(purchase, refund),
+            await self.usage(purchase),
+            replace(customer, region=region),
+            reason,
+            now,
+            catalog.refunds,
+            larger=larger,
+            cost_per_million=catalog.costs.per_million_tokens,
+        )
+
+    async def usage(self, purchase: Purchase) -> Usage:
+        """The use of the purchase's own lots."""
+        lots = await lots_of(self._means, purchase)
+        own = [lot for lot in lots if lot.origin == "pack"]
+        return Usage(
+            granted=sum(lot.granted for lot in own),
+            spent=sum(lot.spent for lot in own),
+            held=sum(lot.held for lot in lots),
+            left=sum(lot.available for lot in lots),
+        )
+
+    async def customer(self, purchase: Purchase, refund: str = "") -> Customer:
+        """Who asks: what was spent in life without this purchase, and whether it was the first."""
+        rows = await self._means.rows.find(
+            Purchase, {"organization": purchase.organization}, limit=PURCHASES_MAX
+        )
+        others = [row for row in rows if row.paid_at is not None and row.id != purchase.id and row.amount]
+        paid_at = purchase.paid_at or 0
+        uses = await self.guarantees(purchase)
+        return Customer(
+            spent=sum(row.amount - min(row.amount, max(row.refunded, told(row))) for row in others),
+            first_purchase=not any((row.paid_at or 0, row.id) < (paid_at, purchase.id) for row in others),
+            guarantee_used=any(use.refund != refund for use in uses),
+        )
+
+    async def guarantees(self, purchase: Purchase) -> Sequence[Guarantee]:
+        """Uses of the guarantee by this customer or with this payment method."""
+        found = [await self._means.rows.get(Guarantee, name) for name in guarantee_ids(purchase)]
+        return [use for use in found if use is not None]
+
+    async def history(self, row: Refund, purchase: Purchase) -> History:
+        """What is known of the customer and of the payment method, beside this refund."""
+        means = self._means
+        window_ms = means.ledger.catalog.refunds.window_days * DAY_S * 1000
+        since = (row.accepted_at or row.created_at) - window_ms
+        refunds = await means.rows.find(Refund, {"organization": row.organization}, limit=REFUNDS_MAX)
+        asked = [
+            one
+            for one in refunds
+            if one.id != row.id and one.state not in UNASKED and (one.accepted_at or 0) > since
+        ]
+        payers: Sequence[Payer] = ()
+        if purchase.method is not None:
+            payers = await means.rows.find(Payer, {"method": purchase.method}, limit=REFUNDS_MAX)
+        return History(
+            refunds=len(asked),
+            accounts=max(1, len({payer.organization for payer in payers})),
+            guarantees=sum(use.refund != row.id for use in await self.guarantees(purchase)),
+        )
+
+    async def suggestions(self, purchase: Purchase) -> list[Suggestion]:
+        """Reasons that the till sees by itself: failed operations, tokens that were not used, a first purchase."""
+        found: list[Suggestion] = []
+        page = await self._means.ledger.journal(purchase.organization, None, JOURNAL_MAX)
+        since = purchase.paid_at or purchase.created_at
+        failed = sum(
+            isinstance(row.entry, e.Released) and row.entry.reason == "failed" and row.entry.time >= since
+            for row in (() if page is None else page.rows)
+        )
+        if failed:
+            plural = "operation has" if failed == 1 else "operations have"
+            found.append(Suggestion("technical", f"{failed} {plural} failed since the purchase."))
+        usage = await self.usage(purchase)
+        lowest = self._means.ledger.catalog.refunds.bands[0]
+        if usage.granted and usage.spent * 100 < lowest.below * usage.granted:
+            found.append(Suggestion("unused", f"{usage.spent} of {usage.granted} tokens were used."))
+        if (await self.customer(purchase)).first_purchase:
+            found.append(Suggestion("first_time", "It was the first purchase."))
+        return found
+
+
+def bought(purchase: Purchase, refund: str = "") -> Bought:
+    """The purchase as the quote sees it, without what the refund of this id has claimed."""
+    own = claim_of(purchase, refund)
+    if own is not None and own.state == "open":
+        purchase = replace(purchase, claims=tuple(one for one in purchase.claims if one != own))
+    money = max(told(purchase), sum(one.money for one in standing(purchase)))
+    return Bought(
+        id=purchase.id,
+        item=purchase.item,
+        title=purchase.title,
+        currency=purchase.currency,
+        paid=purchase.amount,
+        paid_at=purchase.paid_at or 0,
+        credit=purchase.credit_used,
+        refunded=given_back(purchase),
+        refunded_money=min(money, purchase.amount),
+        settled=closed(purchase),
+    )
+
+
+def guarantee_ids(purchase: Purchase) -> list[str]:
+    """Whose use of the guarantee the purchase's would be."""
+    found = [f"organization:{purchase.organization}"]
+    if purchase.method is not None:
+        found.append(f"method:{purchase.provider}:{purchase.method}")
+    return found
+
+
+async def wake(means: Means, purchase: Purchase) -> None:
+    """Have the refund looked at that waits for the purchase: for its money, or as an upgrade for its delivery."""
+    if purchase.replaces is not None:
+        equal = {"purchase": purchase.replaces, "organization": purchase.organization}
+        rows = [row for row in await means.rows.find(Refund, equal) if row.upgrade == purchase.id]
+    else:
+        claim = open_claim(purchase)
+        found = None if claim is None else await means.rows.get(Refund, claim.refund, purchase.organization)
+        rows = [] if found is None else [found]
+    now = means.clock.now()
+    for row in rows:
+        if row.state in ("paying", "buying"):
+            await means.change(row, lambda one: later(one, now) if one.state in ("paying", "buying") else one)

@@ -1,0 +1,378 @@
+"""Refunding: quotes, what customers choose of them, and carrying that out so that a crash anywhere loses nothing.
+
+Each state of a refund is written down before what it stands for is done, and all that is done may be done again: the
+claim is on the purchase once, the provider is asked under one key, and so is the account. Of many at once one claim
+is first (`tokentill.rules.claims`). The tokens are set aside first; the figures are then checked once more as of the
+moment of acceptance, so that nobody spends while a refund is decided. What is quoted anew is shown, and nothing done.
+
+What people decide on is `tokentill.flows.refund_desk`. No provider is asked inside a transaction.
+
+Requirement ids: R-REF-4, R-REF-5, R-REF-6.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from tokentill.flows.carry import lots_of
+from tokentill.flows.checkout import Checkout
+from tokentill.flows.deliver import Delivery
+from tokentill.flows.learn import Learning
+from tokentill.flows.means import Means, deed_key, later, log
+from tokentill.flows.pay import Paying, Terms, unknown_purchase
+from tokentill.flows.refund_facts import RefundFacts, guarantee_ids
+from tokentill.ports import VendorDown, VendorRefused
+from tokentill.rules import happenings as h
+from tokentill.rules import refund_steps as steps
+from tokentill.rules.catalog import DAY_MS
+from tokentill.rules.claims import claim_of, claimed, ended, told
+from tokentill.rules.purchases import Purchase, derive, purchase_id
+from tokentill.rules.receipts import Receipt
+from tokentill.rules.refund_policy import Reason
+from tokentill.rules.refund_review import review
+from tokentill.rules.refund_rows import FINAL, Guarantee, Refund
+from tokentill.rules.refund_texts import why_not
+from tokentill.rules.refunds import Choice
+from tokentill.rules.refusals import Code, Refusal
+from tokentill.rules.waiting import LEASE_MS
+
+TEXT_MAX = 2_000
+OPEN = ("accepted", "paying", "giving", "buying", "undoing")
+"""States in which something is done without anybody being asked."""
+
+
+class Refunding:
+    """Quotes refunds and carries them out."""
+
+    def __init__(
+        self, means: Means, delivery: Delivery, learning: Learning, checkout: Checkout, paying: Paying
+    ) -> None:
+        self._means = means
+        self._delivery = delivery
+        self._learning = learning
+        self._checkout = checkout
+        self._paying = paying
+        self.facts = RefundFacts(means)
+
+    # ---- what customers do ---------------------------------------------------------------------------
+
+    async def quote(
+        self,
+        organization: str,
+        number: str,
+        reason: Reason | None = None,
+        text: str = "",
+        user: str | None = None,
+    ) -> Refund | Refusal:
+        """What could be given back for the purchase now; the quote is kept, whatever comes of it."""
+        purchase = await self._means.rows.get(Purchase, number, organization)
+        if purchase is None:
+            return unknown_purchase()
+        refused = self._refused(purchase)
+        if refused is not None:
+            return refused
+        return await self._shown(purchase, reason, text[:TEXT_MAX], user, self._means.ids.operation())
+
+    def _refused(self, purchase: Purchase) -> Refusal | None:
+        if not self._means.ledger.catalog.refunds.enabled:
+            return Refusal(Code.NOT_POSSIBLE, "Refunds are not asked for here. Write to us instead.")
+        if purchase.kind not in ("pack", "code"):
+            return Refusal(Code.NOT_POSSIBLE, "Only packs can be given back.", detail=purchase.kind)
+        if purchase.paid_at is None:
+            return Refusal(Code.NOT_POSSIBLE, "This purchase was not paid, so there is nothing to give back.")
+        return None
+
+    async def _shown(
+        self, purchase: Purchase, reason: Reason | None, text: str, user: str | None, number: str
+    ) -> Refund:
+        """A quote as it is now, put on record under `number`."""
+        means = self._means
+        now = await means.time_of(purchase.organization)
+        account = await means.ledger.account(purchase.organization)
+        row = Refund(
+            id=number,
+            organization=purchase.organization,
+            created_at=now,
+            purchase=purchase.id,
+            quote=await self.facts.quoted(purchase, reason, now),
+            item=purchase.item,
+            segment="" if account is None else account.state.plan or "",
+            approach=purchase.approach,
+            reason=reason,
+            text=text,
+            since_ms=max(0, now - (purchase.paid_at or now)),
+            user=user,
+        )
+        return (await means.rows.add(row)).row
+
+    async def accept(
+        self,
+        organization: str,
+        number: str,
+        choice: Choice,
+        item: str | None = None,
+        payer: str | None = None,
+    ) -> Refund | Refusal:
+        """Take what was offered. A quote that is stale or whose figures got worse is shown anew instead.
+
+        Raises `StoreDown`; then accept it again. The same choice twice is the same refund.
+        """
+        means = self._means
+        row = await means.rows.get(Refund, number, organization)
+        if row is None:
+            return unknown_refund()
+        if row.state != "quoted":
+            if row.choice in (None, choice):
+                return await self._newest(row)
+            return Refusal(
+                Code.NOT_POSSIBLE, "Something else was chosen of this quote already.", detail="choice"
+            )
+        shown = steps.option_of(row.quote, choice, item)
+        if shown is None:
+            why = why_not(row.quote, means.ledger.catalog.refunds) or "This quote does not offer that."
+            return Refusal(Code.NOT_POSSIBLE, why, detail=row.quote.refused or "choice")
+        purchase = await self._purchase(row)
+        now = await means.time_of(organization)
+        again = await self.facts.quoted(purchase, row.reason, now)
+        if now > row.quote.valid_until or steps.worse(shown, steps.option_of(again, choice, shown.item)):
+            return await self._anew(row)
+        upgrade = purchase_id("refund", row.id)
+        row = await self.to(row, lambda one: steps.accept(one, shown, now, upgrade, payer))
+        return await self.advance(row)
+
+    async def withdraw(self, organization: str, number: str) -> Refund | Refusal:
+        """The customer thinks better of it, before any money has moved."""
+        row = await self._means.rows.get(Refund, number, organization)
+        if row is None:
+            return unknown_refund()
+        if row.state == "buying":
+            left = await self._paying.cancel(organization, row.upgrade or "")
+            if isinstance(left, Refusal):
+                return left
+            return await self.advance(row)
+        if row.state not in ("accepted", "waiting"):
+            return Refusal(Code.NOT_POSSIBLE, "This refund can be withdrawn no more.", detail=row.state)
+        row = await self.to(
+            row, lambda one: steps.undo(one, "withdrawn") if one.state in ("accepted", "waiting") else one
+        )
+        return await self.advance(row)
+
+    # ---- carrying it out -----------------------------------------------------------------------------
+
+    async def attend(self, row: Refund) -> object:
+        """Whatever is due of the refund. Raises `StoreDown`."""
+        return await self.advance(row)
+
+    async def advance(self, row: Refund) -> Refund:
+        """Everything that can be done now; the refund as it stands then. Raises `StoreDown`."""
+        while row.state in OPEN:
+            before = row.state
+            if before == "accepted":
+                row = await self._begin(row)
+            elif before == "paying":
+                row = await self._pay(row)
+            elif before == "giving":
+                row = await self._give(row)
+            elif before == "buying":
+                row = await self._buy(row)
+            else:
+                row = await self._undo(row)
+            if row.state == before:
+                return row
+        if row.due_at is not None:
+            row = await self._means.change(row, lambda one: one if one.state in OPEN else later(one, None))
+        return await self._newest(row)
+
+    async def _begin(self, row: Refund) -> Refund:
+        """Set the tokens aside, look at the figures again, and find out who must agree."""
+        means = self._means
+        claim = steps.claim_for(row)
+        purchase = await means.change(
+            await self._purchase(row), lambda one: self._delivery.ready(claimed(one, claim))
+        )
+        purchase = await self._delivery.advance(purchase)
+        known = claim_of(purchase, claim.refund)
+        if known is None or known.state == "failed":
+            return await self.to(row, lambda one: steps.undo(one, "failed", "in_progress"))
+        if purchase.doing is not None:
+            return await self._again(row, "the tokens could not be set aside yet")
+        again = await self.facts.quoted(purchase, row.reason, row.accepted_at or row.created_at, row.id)
+        if row.choice == "upgrade":
+            found = steps.option_of(row.quote, "upgrade", row.larger)  # its price was agreed to
+        else:
+            assert row.choice is not None, "it was accepted"
+            found = steps.option_of(again, row.choice)
+        lost = row.choice != "upgrade" and (
+            found is None or (found.money, found.credit, found.tokens) != (row.money, row.credit, row.tokens)
+        )
+        if lost or (row.guarantee and not await self._use_guarantee(row, purchase)):
+            return await self.to(row, lambda one: steps.undo(one, "changed", "changed"))
+        assert found is not None, "else it is lost"
+        seen = review(again, found, await self.facts.history(row, purchase), means.ledger.catalog.refunds)
+        return await self.to(row, lambda one: steps.reviewed(one, seen))
+
+    async def _use_guarantee(self, row: Refund, purchase: Purchase) -> bool:
+        """Use the guarantee up, for the customer and the payment method; False if it was used before."""
+        for name in guarantee_ids(purchase):
+            use = Guarantee(id=name, created_at=row.created_at, refund=row.id, owner=row.organization)
+            if (await self._means.rows.add(use)).row.refund != row.id:
+                return False
+        return True
+
+    async def _pay(self, row: Refund) -> Refund:
+        """Have the provider give the money back, under the refund's own key."""
+        means = self._means
+        purchase = await self._purchase(row)
+        claim = claim_of(purchase, row.id)
+        assert claim is not None, "it was claimed before"
+        payments = means.payments.get(purchase.provider)
+        problem, code = "the provider has it pending", ""
+        if payments is None:
+            return await self.to(row, lambda one: steps.undo(one, "failed", "no_provider"))
+        failed = False
+        try:
+            answer = await payments.refund(purchase, row.money, deed_key(row.id, "pay"))
+            owned = [
+                one
+                if isinstance(one, h.Subscribed)
+                else replace(one, purchase=purchase.id, organization=row.organization)
+                for one in answer
+            ]
+            await self._learning.learn(purchase.provider, owned)
+            failed = any(isinstance(one, h.RefundFailed) for one in answer)
+            code = "refund_failed"
+        except VendorRefused as refused:
+            failed, code = True, refused.code
+        except VendorDown:
+            problem = "the provider did not answer"
+        if told(await self._purchase(row)) >= claim.before + row.money:
+            return await self.to(row, steps.paid)
+        if failed:
+            return await self.to(row, lambda one: steps.undo(one, "failed", code))
+        if means.clock.now() - (row.accepted_at or 0) > steps.PAY_MS:
+            text = f"Whether refund {row.id} reached the customer is not known after a day. Look at the provider."
+            await means.alert(row.organization, "refund_unanswered", row.id, text)
+        log.info("a refund is not through yet", refund=row.id, problem=problem)
+        return await self._again(row, problem)
+
+    async def _give(self, row: Refund) -> Refund:
+        """Take the tokens back, and grant what was chosen instead of money."""
+        means = self._means
+        purchase = await means.change(
+            await self._purchase(row), lambda one: self._delivery.ready(ended(one, row.id, "settled"))
+        )
+        purchase = await self._delivery.advance(purchase)
+        if steps.claim_for(row).takes and row.id not in purchase.taken:
+            return await self._again(row, purchase.problem or "the tokens could not be taken back yet")
+        for part, command in steps.grants(row, await self._bonus_until(row, purchase)):
+            reply = await means.submit(row.organization, command, deed_key(row.id, part))
+            if not isinstance(reply, Receipt):
+                text = f"Refund {row.id} could not be granted: {reply.code}: {reply.message}"
+                await means.alert(row.organization, "refund_stuck", row.id, text)
+                return await self._again(row, f"{reply.code}: {reply.message}")
+        return await self.to(row, lambda one: steps.settled(one, means.clock.now()))
+
+    async def _bonus_until(self, row: Refund, purchase: Purchase) -> int | None:
+        """Bonus tokens last as long as those that were bought; where these are over, as long as new ones would."""
+        now = await self._means.time_of(row.organization)
+        bought = next((lot for lot in await lots_of(self._means, purchase) if lot.origin == "pack"), None)
+        if bought is None or bought.expires_at is None or bought.expires_at > now:
+            return None if bought is None else bought.expires_at
+        return now + (purchase.valid_days or 1) * DAY_MS
+
+    async def _buy(self, row: Refund) -> Refund:
+        """Have the larger pack paid, and see whether it was."""
+        means = self._means
+        purchase = await means.rows.get(Purchase, row.upgrade or "", row.organization)
+        if purchase is None:
+            old = await self._purchase(row)
+            pack = means.ledger.catalog.packs.get(row.larger or "")
+            shown = steps.option_of(row.quote, "upgrade", row.larger)
+            if pack is None or shown is None:
+                return await self.to(row, lambda one: steps.undo(one, "failed", "not_sold"))
+            now = means.clock.now()
+            ordered = Purchase(
+                id=row.upgrade or "", organization=row.organization, created_at=now, kind="pack", item=pack.id,
+                title=pack.title, amount=shown.pay, currency=old.currency, list_amount=pack.price, tokens=pack.tokens,
+                valid_days=pack.valid_days, provider=old.provider, mode="checkout" if row.payer is None else "saved",
+                user=row.user, payer=row.payer, replaces=old.id, approach=old.approach,
+                expires_at=now + means.ledger.catalog.checkout.open_ms if row.payer is None else None,
+            )  # fmt: skip
+            placed = await self._checkout.place(derive(ordered), (), Terms())
+            if isinstance(placed, Refusal):
+                problem = f"{placed.code}: {placed.message}"
+                return await self.to(row, lambda one: steps.undo(one, "failed", problem))
+            purchase = placed
+        if purchase.state in ("abandoned", "failed"):
+            return await self.to(row, lambda one: steps.undo(one, "withdrawn", "not_paid"))
+        if purchase.delivered_at is not None:
+            return await self.to(row, lambda one: steps.settled(one, means.clock.now()))
+        due_at = means.clock.now() + 60_000
+        return await means.change(row, lambda one: later(one, due_at) if one.state == "buying" else one)
+
+    async def _undo(self, row: Refund) -> Refund:
+        """Give everything back that was set aside, and show a new quote where the figures changed."""
+        means = self._means
+        claim = steps.claim_for(row).refund
+        purchase = await means.change(
+            await self._purchase(row), lambda one: self._delivery.ready(ended(one, claim, "failed"))
+        )
+        purchase = await self._delivery.advance(purchase)
+        for use in await self.facts.guarantees(purchase):
+            if use.refund == row.id:
+                await means.rows.drop(Guarantee, use.id)
+        if row.ends == "changed":
+            await self._next(row, purchase)
+        return await self.to(row, steps.undone)
+
+    # ---- inside --------------------------------------------------------------------------------------
+
+    async def _purchase(self, row: Refund) -> Purchase:
+        found = await self._means.rows.get(Purchase, row.purchase, row.organization)
+        assert found is not None, "a purchase is never deleted"
+        return found
+
+    async def to(self, row: Refund, edit: steps.Edit) -> Refund:
+        """The row after the edit; what follows is this process's for a while, then the clerk's."""
+        now = self._means.clock.now()
+
+        def changed(one: Refund) -> Refund:
+            found = edit(one)
+            if found.state == one.state:
+                return found
+            return later(replace(found, tries=0), now + LEASE_MS if found.state in OPEN else None)
+
+        return await self._means.change(row, changed)
+
+    async def _again(self, row: Refund, problem: str) -> Refund:
+        now, state = self._means.clock.now(), row.state
+        return await self._means.change(
+            row, lambda one: steps.again(one, now, problem) if one.state == state else one
+        )
+
+    async def _next(self, row: Refund, purchase: Purchase) -> Refund:
+        """The quote that is shown instead of one whose figures changed."""
+        number = purchase_id("requote", row.id)
+        return await self._shown(purchase, row.reason, row.text, row.user, number)
+
+    async def _anew(self, row: Refund) -> Refund:
+        """The quote is over; the one that is shown instead."""
+        shown = await self._next(row, await self._purchase(row))
+        await self._means.change(
+            row, lambda one: replace(one, state="changed", next=shown.id) if one.state == "quoted" else one
+        )
+        return shown
+
+    async def _newest(self, row: Refund) -> Refund:
+        """The quote that is shown instead of the refund, where its figures changed; else the refund."""
+        if row.state not in FINAL or row.ends != "changed":
+            return row if row.next is None else await self._of(row, row.next)
+        return await self._of(row, purchase_id("requote", row.id))
+
+    async def _of(self, row: Refund, number: str) -> Refund:
+        return await self._means.rows.get(Refund, number, row.organization) or row
+
+
+def unknown_refund() -> Refusal:
+    """There is no such refund."""
+    return Refusal(Code.UNKNOWN_PURCHASE, "This organization has no refund of this id.", detail="refund")
