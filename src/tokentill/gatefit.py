@@ -64,8 +64,9 @@ class Gatefit:
         return Endpoint(gateway, gate, self._ledger, self._ids, self._address)
 
     def start(self) -> None:
-        """Work on what is due in the background."""
+        """Work on what is due in the background, and store the charges that other processes left (R-LED-4)."""
         self._once.start()
+        self._charging.recovery.wake()
 
     async def close(self) -> None:
         """Let what runs end."""

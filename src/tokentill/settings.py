@@ -131,6 +131,15 @@ class Settings(Struct, frozen=True, kw_only=True):
     mail_from: Annotated[
         str | None, Meta(description="The address that e-mail comes from; `mail_url` needs it.")
     ] = None
+    answers_hours: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=8760,
+            description="How long the answer of a model call under an idempotency key is kept, encrypted, to be given "
+            "again to a retry.",
+        ),
+    ] = 24
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
         Meta(description="The least serious events that are logged."),

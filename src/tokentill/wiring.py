@@ -26,7 +26,6 @@ from tokentill import catalogs, keyfile
 from tokentill.flows.charge import AlreadyRan, Charge, Charging, Done, Hold, TimedOut
 from tokentill.flows.check import Checks, Features, LayerAnswer, battery, features
 from tokentill.flows.keys import create_operator_key
-from tokentill.flows.recover import Recovery
 from tokentill.flows.send import Books, Ending, LedgerBooks, Retry, insist
 from tokentill.keyfile import key_file
 from tokentill.ports import Clock, Ids, IntentState, JournalRow, Ledger, Page
@@ -41,6 +40,7 @@ from tokentill.web.views import CatalogView, JournalLine, JournalView, NewOperat
 
 if TYPE_CHECKING:
     from tokentill.flows.shop import Shop
+    from tokentill.gatefit import Gatefit
     from tokentill.web.app import Application
     from tokentill.web.trading import Trader
 
@@ -49,8 +49,8 @@ __all__ = [
     "Features", "Hold", "JournalLine", "JournalView", "LayerAnswer", "LedgerBooks", "NewOperatorKey",
     "OperationView", "Retry", "Shop", "SystemClock", "SystemIds", "TimedOut", "Trader", "battery", "build",
     "catalog_of", "catalog_view", "charging", "create_operator_key", "features", "insist", "intents_in",
-    "journal_view", "key_file", "log_to_stderr", "make_ledger", "name_of_ledger", "name_of_url", "office_views",
-    "open_ledger", "operation_view", "read_catalog", "secret_of", "shop_views", "sync_stripe",
+    "journal_view", "key_file", "log_to_stderr", "make_gatefit", "make_ledger", "name_of_ledger",
+    "name_of_url", "office_views", "open_ledger", "operation_view", "read_catalog", "secret_of", "shop_views", "sync_stripe",
 ]  # fmt: skip
 """What is built here, and what the client knows of flows and views, which it may not reach itself."""
 
@@ -136,11 +136,39 @@ async def make_ledger(settings: Settings, *, clock: Clock | None = None, ids: Id
     return await SqliteLedger.open(settings.database, catalog, secret, clock, ids)
 
 
-def build(settings: Settings, ledger: Ledger, shop: Shop | None = None) -> Application:
-    """The HTTP application over an open ledger and its shop, to be served by `tokentill.web.serving`."""
+def build(
+    settings: Settings, ledger: Ledger, shop: Shop | None = None, fit: Gatefit | None = None
+) -> Application:
+    """The HTTP application over an open ledger, its shop and its endpoint, to be served by `tokentill.web.serving`."""
     from tokentill.web.app import build_app  # noqa: PLC0415 whoever does not serve need not load it
 
-    return build_app(ledger, secret=secret_of(settings), clock=SystemClock(), ids=SystemIds(), shop=shop)
+    secret, opening = secret_of(settings), None if fit is None else fit.open
+    return build_app(ledger, secret=secret, clock=SystemClock(), ids=SystemIds(), shop=shop, opening=opening)
+
+
+def make_gatefit(
+    settings: Settings,
+    ledger: Ledger,
+    address: Callable[[], str] | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> Gatefit:
+    """The endpoint for model calls over an open ledger. Whoever asks for it closes it, after its application."""
+    from tokentill.gatefit import Gatefit  # noqa: PLC0415 whoever does not serve need not load it
+
+    secret = secret_of(settings)
+    clock, ids = SystemClock(), SystemIds()
+    books = LedgerBooks(ledger, secret)
+    return Gatefit(
+        ledger,
+        charging(books, settings.spool_folder, name_of_ledger(secret), clock=clock, ids=ids),
+        secret,
+        clock,
+        ids,
+        secrets.token_bytes,
+        environment,
+        address=address or Address(settings),
+        answers_hours=settings.answers_hours,
+    )
 
 
 def make_shop(
@@ -200,13 +228,6 @@ def trade_places() -> Mapping[str, tuple[str, str]]:
     from tokentill.web.trading import PLACES  # noqa: PLC0415 as above
 
     return PLACES
-
-
-def recovery(settings: Settings, ledger: Ledger) -> Recovery:
-    """What stores the charges that other processes left in the spool of this ledger (R-LED-4)."""
-    secret = secret_of(settings)
-    intents = FileIntents(settings.spool_folder, name_of_ledger(secret))
-    return Recovery(LedgerBooks(ledger, secret), intents, SystemClock())
 
 
 def log_to_stderr(settings: Settings, *, quiet: bool = False) -> None:

@@ -19,7 +19,7 @@ from tokentill.settings import Settings
 
 SERVING = (
     "secret_file", "host", "port", "drain_seconds", "trusted_proxies", "production", "public_url",
-    "embedded_payments", "mail_from", "log_level", "log_format",
+    "embedded_payments", "mail_from", "answers_hours", "log_level", "log_format",
 )  # fmt: skip
 
 
@@ -58,9 +58,9 @@ async def _serve(settings: Settings) -> None:
         fresh = not await ledger.operator_keys()
         address = wiring.Address(settings)
         shop = wiring.make_shop(settings, ledger, address)
-        app = wiring.build(settings, ledger, shop)
-        waiting = wiring.recovery(settings, ledger)
-        waiting.wake()
+        fit = wiring.make_gatefit(settings, ledger, address)
+        app = wiring.build(settings, ledger, shop, fit)
+        fit.start()
         shop.clerk.start()
 
         def ready(url: str) -> None:
@@ -76,7 +76,7 @@ async def _serve(settings: Settings) -> None:
             ready=ready,
         )
         await shop.close()
-        await waiting.close()
+        await fit.close()
 
 
 def _announce(settings: Settings, ledger: Ledger, url: str, *, fresh: bool) -> None:
