@@ -47,10 +47,11 @@ if TYPE_CHECKING:
 __all__ = [
     "Address", "AlreadyRan", "Books", "CatalogView", "Charge", "Charging", "Checks", "Done", "Ending",
     "Features", "Hold", "JournalLine", "JournalView", "LayerAnswer", "LedgerBooks", "NewOperatorKey",
-    "OperationView", "Retry", "Shop", "SystemClock", "SystemIds", "TimedOut", "Trader", "battery", "build",
-    "catalog_of", "catalog_view", "charging", "create_operator_key", "features", "insist", "intents_in",
-    "journal_view", "key_file", "log_to_stderr", "make_gatefit", "make_ledger", "name_of_ledger",
-    "name_of_url", "office_views", "open_ledger", "operation_view", "read_catalog", "secret_of", "shop_views", "sync_stripe",
+    "OperationView", "Retry", "Shop", "SystemClock", "SystemIds", "TimedOut", "Trader", "battery",
+    "build", "catalog_of", "catalog_view", "charging", "create_operator_key", "features", "insist",
+    "intents_in", "journal_view", "key_file", "log_to_stderr", "make_gatefit", "make_ledger",
+    "name_of_ledger", "name_of_url", "office_views", "open_ledger", "operation_view", "read_catalog",
+    "secret_of", "shop_views", "sync_stripe",
 ]  # fmt: skip
 """What is built here, and what the client knows of flows and views, which it may not reach itself."""
 
