@@ -4,15 +4,17 @@ Preset `analysis`: Starter $39.99 for 50 tokens every 30 days, packs 25/$25, 50/
 """
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.desk import preset, without_limits
+from tests.support.scripted import Scripted
 from tests.support.shops import World
 from tests.support.stores import SECRET, Store, ok
-from tokentill.flows.shop import Ask
+from tokentill.flows.shop import Ask, open_shop
 from tokentill.flows.testclock import Moved, TestClock
 from tokentill.ports import Inbound, Paying
 from tokentill.rules import commands as c
@@ -215,6 +217,45 @@ async def test_an_upgrade_pays_the_difference_and_starts_a_full_period(
     await year.advance(30)
     assert await year.paid() == 3999 + 7333 + 9999
     assert (await year.stand()).remaining == 150
+
+
+async def test_a_pack_a_month_is_no_pack_above_the_limit(year: Year) -> None:  # R-PACK-4, R-PACK-11
+    """Limits and ceilings follow the account's own clock: the whole year passes in seconds."""
+    await year.subscribe()
+    for _ in range(6):
+        await year.buy("token_pack_25")
+        await year.advance(30)
+    paid = await year.paid()
+    await year.buy("token_pack_25")
+    payer = await year.shop.reader.saved_payer("acme")
+    assert payer is not None
+    await year.shop.topups.set("acme", threshold=500, pack="token_pack_25", ceiling=2500)
+    await year.settle()  # one more, which is the second of the day and all that the month may cost
+    row = await year.shop.topups.get("acme")
+    assert row is not None
+    assert (row.spent, row.month) == (2500, "2026-06")
+    over = await year.shop.checkout.buy_pack(Ask(organization="acme"), "token_pack_25")
+    assert isinstance(over, Refusal)
+    assert over.code == Code.PACK_LIMIT
+    assert await year.paid() == paid + 5000
+
+
+async def test_a_simulated_organization_never_pays_real_money(year: Year, tmp_path: Path) -> None:  # R-PLAT-1
+    """Another provider is set up beside the embedded one, and is the first: the default of everybody else."""
+    real = Scripted(str(tmp_path / "real.db"), year.clock.now)
+    shop = open_shop(replace(year.shop.means, payments={"scripted": real, "embedded": year.embedded}))
+    await ok(year.ledger, "acme", c.Open(plan="starter", simulated=True))
+    await ok(year.ledger, "other", c.Open(plan="starter"))
+    own = await shop.checkout.buy_pack(Ask(organization="acme"), "token_pack_25")
+    assert isinstance(own, Purchase)
+    assert own.provider == "embedded"
+    refused = await shop.checkout.buy_pack(Ask(organization="acme", provider="scripted"), "token_pack_25")
+    assert isinstance(refused, Refusal)
+    assert refused.code == Code.UNKNOWN_PROVIDER
+    theirs = await shop.checkout.buy_pack(Ask(organization="other"), "token_pack_25")
+    assert isinstance(theirs, Purchase)
+    assert theirs.provider == "scripted"
+    await real.close()
 
 
 async def test_a_clock_on_real_time_cannot_be_moved(year: Year) -> None:  # R-PLAN-4

@@ -89,7 +89,9 @@ class Checkout:
     async def order(self, ask: Ask) -> Order | Refusal:
         """The part of an order that is alike for everything."""
         means = self._means
-        provider = ask.provider or next(iter(means.payments), "")
+        account = await means.ledger.account(ask.organization)
+        providers = means.providers(account)
+        provider = ask.provider or next(iter(providers), "")
         if ask.payer is not None:
             payer = await self._reader.saved_payer(ask.organization, ask.payer)
             if payer is None:
@@ -100,9 +102,9 @@ class Checkout:
         made = means.ids.operation() if ask.key is None else purchase_id(ask.organization, ask.key)
         return Order(
             id=ask.number or made,
-            now=means.clock.now(),
+            now=means.selling_time(account),
             provider=provider,
-            providers=tuple(means.payments),
+            providers=providers,
             mode="checkout" if ask.payer is None else "saved",
             source=ask.source,
             user=ask.user,
@@ -156,8 +158,10 @@ class Checkout:
             return Refusal(Code.NOT_POSSIBLE, "Only an invoice that is still open can be paid so.")
         if purchase.url is not None and means.clock.now() < (purchase.expires_at or 0):
             return purchase
-        chosen = provider or purchase.provider or next(iter(means.payments), "")
-        if chosen not in means.payments:
+        providers = means.providers(await means.ledger.account(organization))
+        known = purchase.provider if purchase.provider in providers else next(iter(providers), "")
+        chosen = provider or known
+        if chosen not in providers:
             return no_provider(chosen)
         if chosen != purchase.provider:
             changed = await means.change(

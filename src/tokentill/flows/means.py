@@ -17,8 +17,9 @@ import structlog
 from msgspec.structs import replace
 
 from tokentill.flows.send import Retry, insist
-from tokentill.ports import Clock, Ids, Ledger, Payments, Rows
+from tokentill.ports import Clock, EmbeddedPayments, Ids, Ledger, Payments, Rows
 from tokentill.rules import commands as c
+from tokentill.rules.account import Account
 from tokentill.rules.receipts import Receipt
 from tokentill.rules.refusals import Refusal
 from tokentill.rules.rows import Alert, Reference, Row
@@ -60,6 +61,18 @@ class Means:
         account = await self.ledger.account(organization)
         now = self.clock.now()
         return now if account is None else account.moment(now)
+
+    def selling_time(self, account: Account | None) -> int:
+        """The moment of an order: now, or where a simulated clock is ahead of it, the time there."""
+        now = self.clock.now()
+        return now if account is None else max(now, account.state.time)
+
+    def providers(self, account: Account | None) -> tuple[str, ...]:
+        """The payment providers that may take money of the account: on a simulated clock none that takes real money."""
+        simulated = account is not None and account.state.simulated
+        return tuple(
+            name for name, one in self.payments.items() if not simulated or isinstance(one, EmbeddedPayments)
+        )
 
     async def change(self, row: R, edit: Callable[[R], R]) -> R:
         """The row after `edit`, whatever others made of it meanwhile; unchanged rows are not written."""

@@ -35,7 +35,7 @@ class Reader:
         if account is None:
             return Refusal(Code.UNKNOWN_ORGANIZATION, "There is no organization of this id.")
         state = account.state
-        now = means.clock.now()
+        now = means.selling_time(account)
         packs = await self.packs(organization)
         paid = [row for row in packs if row.paid_at is not None]
         days = means.ledger.catalog.recommend.history_days

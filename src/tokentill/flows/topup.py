@@ -112,17 +112,17 @@ class TopUps:
         if isinstance(read, Refusal):
             return await means.change(row, lambda known: later(known, None))
         shopper, account = read
-        todo = topups.decide(means.ledger.catalog, row, account, shopper, means.clock.now())
+        todo = topups.decide(means.ledger.catalog, row, account, shopper, means.selling_time(account))
         if todo is None:
             return await means.change(row, lambda known: later(known, None))
         if isinstance(todo, topups.Stop):
             return await self._stop(row, todo.reason)
-        return await self._order(row, todo)
+        return await self._order(row, todo, means.selling_time(account))
 
     # ---- inside --------------------------------------------------------------------------------------
 
-    async def _order(self, row: TopUp, todo: topups.Buy) -> TopUp:
-        """Write down what is to be bought, then order it."""
+    async def _order(self, row: TopUp, todo: topups.Buy, at: int) -> TopUp:
+        """Write down what is to be bought `at` that moment, then order it."""
         means = self._means
         now = means.clock.now()
         meant = Purchase(
@@ -134,7 +134,7 @@ class TopUps:
             amount=todo.amount,
             currency=means.ledger.catalog.currency,
         )
-        begun = await means.rows.put(later(topups.begun(row, meant, now), now + LEASE_MS))
+        begun = await means.rows.put(later(topups.begun(row, meant, at), now + LEASE_MS))
         if begun is None:
             return (
                 row  # somebody else was first, or the customer changed it; it comes due or is charged again
