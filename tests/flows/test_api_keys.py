@@ -12,7 +12,7 @@ from tokentill.flows.api_keys import ApiKeys, Issued, Scope
 from tokentill.ports import Ledger
 from tokentill.rules import keys
 from tokentill.rules.api_keys import LIVE_MAX, NEVER, caller, wrong_with
-from tokentill.rules.commands import Envelope, Open
+from tokentill.rules.commands import Charge, Envelope, Grant, Open
 from tokentill.rules.refusals import Code, Refusal
 from tokentill.rules.rows import ApiKey
 from tokentill.settings import Settings
@@ -132,6 +132,8 @@ async def test_the_same_request_makes_one_key(desk: Desk) -> None:
         ("acme", Scope(models=("gpt-9",)), Code.INVALID, "models"),
         ("acme", Scope(features=("gpt-9",)), Code.INVALID, "features"),
         ("acme", Scope(expires_at=START), Code.INVALID, "expires_at"),
+        ("acme", Scope(spend_max=-1), Code.INVALID, "spend_max"),
+        ("acme", Scope(spend_max=2**63), Code.INVALID, "spend_max"),
     ],
 )
 async def test_what_no_key_is_made_for(
@@ -140,6 +142,19 @@ async def test_what_no_key_is_made_for(
     refused = await desk.keys.issue(organization, "server", scope)
     assert isinstance(refused, Refusal)
     assert (refused.code, refused.detail) == (code, detail)
+
+
+async def test_what_a_key_has_spent_goes_on_through_its_rotation(desk: Desk) -> None:
+    old = (await desk.issued(Scope(spend_max=10))).key
+    new = await desk.keys.rotate("acme", old.id)
+    assert isinstance(new, Issued)
+    await desk.ledger.submit(Envelope("acme", Grant(tokens=100), "0" * 32))
+    for key, number in ((old, "a"), (new.key, "b")):
+        use = Charge(feature="echo", tokens=4, purse=key.purse, purse_max=key.spend_max)
+        answer = await desk.ledger.submit(Envelope("acme", use, number * 32))
+        assert not isinstance(answer, Refusal), answer
+    has = await desk.keys.spent(new.key)
+    assert (has.spent, has.held, has.left(10)) == (8, 0, 2)
 
 
 async def test_keys_that_work_are_limited_and_others_do_not_count(

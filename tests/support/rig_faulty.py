@@ -53,7 +53,9 @@ def _deduct(account: a.Account, entry: e.Held | e.Charged, now: int) -> e.Held |
         account.list_lot(lot)
     held = entry.tokens if isinstance(entry, e.Held) else 0
     time, free = max(state.time, now), account.free - 2 * drawn
-    entry = structs.replace(entry, seq=state.seq + 1, time=time, balance=free, held=account.held + held)
+    entry = structs.replace(
+        entry, purse_max=None, seq=state.seq + 1, time=time, balance=free, held=account.held + held
+    )
     evolve(account, entry)
     for number, tokens in entry.moves:
         lot = state.lots[number]
@@ -194,6 +196,20 @@ def _derived(account: a.Account) -> None:
     account.free, account.aside, account.order = fresh.free, fresh.aside, fresh.order
 
 
+def _forget_purses(account: a.Account, command: c.Command) -> dict[str, list[int]]:
+    """What a key has used already is forgotten while another use of it is decided."""
+    kept = dict(account.state.purses) if isinstance(command, c.Reserve | c.Charge) else {}
+    for name in kept:
+        account.state.purses[name] = [0, 0]
+    return kept
+
+
+def _purses_again(account: a.Account, kept: dict[str, list[int]]) -> None:
+    for name, counts in kept.items():
+        for at, count in enumerate(counts):
+            account.state.purses[name][at] += count
+
+
 FAULTS: dict[str, Callable[[], Execute]] = {
     "check then deduct": check_then_deduct,
     "settle twice": settle_twice,
@@ -201,6 +217,7 @@ FAULTS: dict[str, Callable[[], Execute]] = {
     "released tokens of an expired lot come back": _around(_revive, _lapse),
     "hold expiry ignored": _around(_no_deadlines, _deadlines_again),
     "tokens set aside are spent": _around(_spend_aside, _aside_again),
+    "what a key has used is forgotten": _around(_forget_purses, _purses_again),
     "overspend by one": _around(_one_more, _nothing),
     "replay charges again": charge_again_on_replay,
 }

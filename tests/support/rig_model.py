@@ -123,6 +123,12 @@ def compare_balance(account: a.Account, catalog: Catalog, expected: dict[str, An
         raise Disagreement(f"{left} left, but {said.remaining} remaining and {said.set_aside} set aside")
 
 
+def compare_purses(account: a.Account, naive: Naive) -> None:
+    """What every key with a purse has spent and holds (R-SALE-8)."""
+    if account.state.purses != naive.book.purses():
+        raise Disagreement(f"purses (till, model): {account.state.purses}, {naive.book.purses()}")
+
+
 class Trio:
     """Till, naive model and auditor, stepped together; anything they do not agree on raises."""
 
@@ -152,6 +158,7 @@ class Trio:
         account = self.till.account()
         compare_balance(account, self.catalog, self.naive.balance(), self.naive.book.now)
         self.auditor.compare(account)
+        compare_purses(account, self.naive)
 
     def compare_notes(self, entries: Sequence[e.Entry]) -> None:
         """What was billed at a period's end, alerted and warned of (R-PLAN-6, R-PLAN-8, R-ABU-5)."""

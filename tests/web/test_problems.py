@@ -28,6 +28,7 @@ def test_waiting_is_429_paying_is_402_and_nothing_else_is() -> None:
     assert {code for code, status in problems.STATUS.items() if status == 429} == RETRYABLE
     assert {code for code, status in problems.STATUS.items() if status == 402} == {
         Code.NO_PLAN,
+        Code.KEY_LIMIT,
         Code.EXHAUSTED,
         Code.SPENDING_CAP,
         Code.PAYMENT_FAILED,

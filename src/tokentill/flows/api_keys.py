@@ -16,6 +16,8 @@ from msgspec.structs import replace
 from tokentill.ports import Clock, Ids, Ledger, Room, StoreDown
 from tokentill.rules import keys
 from tokentill.rules.api_keys import LIVE_MAX, NEVER, OVERLAP_MS_MAX, revoked
+from tokentill.rules.catalog import TOKENS_MAX
+from tokentill.rules.purses import Purse, purse
 from tokentill.rules.refusals import Code, Refusal
 from tokentill.rules.rows import ApiKey
 
@@ -26,7 +28,7 @@ _NOTED_MAX = 10_000
 
 
 class Scope(Struct, frozen=True, kw_only=True):
-    """What a new key may be used for, as `ApiKey` says it."""
+    """What a new key may be used for, as `ApiKey` says it; `spend_max` tokens in all."""
 
     user: str | None = None
     features: tuple[str, ...] = ()
@@ -64,6 +66,9 @@ class ApiKeys:
             wrong = Refusal(Code.UNKNOWN_ORGANIZATION, "There is no organization of this id.")
         if wrong is not None:
             return wrong
+        if scope.spend_max is not None and not 0 <= scope.spend_max <= TOKENS_MAX:
+            message = f"spend_max must be a whole number of tokens from 0 to {TOKENS_MAX}."
+            return Refusal(Code.INVALID, message, detail="spend_max")
         if scope.expires_at is not None and scope.expires_at <= self._clock.now():
             return Refusal(Code.INVALID, "expires_at has passed already.", detail="expires_at")
         return await self._add(organization, name, scope, key_id)
@@ -109,6 +114,12 @@ class ApiKeys:
         """The key of this id as it is stored now, whosever it is."""
         found = await self._rows.find(ApiKey, {"id": key_id}, limit=1)
         return found[0] if found else None
+
+    async def spent(self, key: ApiKey) -> Purse:
+        """What the key and those it replaced have spent and hold; counted only where there is a `spend_max`."""
+        account = await self._ledger.account(key.organization)
+        assert account is not None, "a key is of an organization that is there"
+        return purse(account, key.purse)
 
     def used(self, key: ApiKey, now: int) -> None:
         """Remember that a key was used, at most once a minute, in the background."""

@@ -16,9 +16,10 @@ whenever it is asked. It decides nothing and never looks at a catalog.
     I10 what comes back to a lapsed lot expires
     I12 one plan grant for each plan and period start
 
-Beside them: a low balance warns once for each crossing (R-PLAN-8).
+Beside them: a low balance warns once for each crossing (R-PLAN-8); a purse never spends and holds more than it may
+(R-SALE-8).
 
-Requirement ids: R-LED-1, R-LED-2, R-LED-3, R-LED-4, R-LED-5, R-LED-9, R-PLAN-8.
+Requirement ids: R-LED-1, R-LED-2, R-LED-3, R-LED-4, R-LED-5, R-LED-9, R-PLAN-8, R-SALE-8.
 """
 
 from __future__ import annotations
@@ -29,20 +30,14 @@ from typing import Any, ClassVar
 from msgspec import structs
 
 from tokentill.lab.books import FAR, PLAN_PRIORITY, BookHold, BookLot, by_lot, draw_credit, first, total
-from tokentill.rules import chain
+from tokentill.lab.findings import Violation, acts, check_links
 from tokentill.rules import commands as c
 from tokentill.rules import entries as e
 from tokentill.rules.account import Account
 from tokentill.rules.receipts import Receipt
 from tokentill.rules.refusals import Refusal
 
-
-class Violation(Exception):
-    """An invariant does not hold: its number, the entry where it shows, and what was found."""
-
-    def __init__(self, invariant: str, seq: int, found: str) -> None:
-        super().__init__(f"{invariant} broken at entry {seq}: {found}")
-        self.invariant = invariant
+__all__ = ["Auditor", "Violation", "check_links"]
 
 
 class Auditor:
@@ -66,6 +61,8 @@ class Auditor:
         self.grants: set[tuple[str | None, int | None]] = set()
         self.warned: dict[str, int] = {}
         self.answers: dict[str, tuple[bytes, Receipt]] = {}
+        self.purses: dict[str, list[int]] = {}
+        """What was spent and is held under each."""
 
     @property
     def free(self) -> int:
@@ -134,6 +131,15 @@ class Auditor:
         made = total(entry.moves) + entry.beyond
         self.expect("I3", entry.tokens == made, f"{entry.tokens} tokens are made of {made}")
 
+    def _purse(self, name: str | None, spent: int, held: int, most: int | None = None) -> None:
+        """Count tokens toward a purse; a use that says how much it may have in all fits into that."""
+        if name is None:
+            return
+        now = [a + b for a, b in zip(self.purses.get(name, (0, 0)), (spent, held), strict=True)]
+        fair = min(now) >= 0 and (most is None or not spent + held or sum(now) <= most)
+        self.expect("R-SALE-8", fair, f"purse {name} of {most} has spent and holds {now}")
+        self.purses[name] = now
+
     def _held(self, entry: e.Held) -> None:
         key = entry.key or ""
         known = key in self.holds or key in self.ended or key in self.charges
@@ -141,7 +147,8 @@ class Auditor:
         self._draw(entry)
         for number, tokens in entry.moves:
             self.lots[number].held += tokens
-        self.holds[key] = BookHold(entry.tokens, entry.deadline, entry.moves, entry.beyond)
+        self.holds[key] = BookHold(entry.tokens, entry.deadline, entry.moves, entry.beyond, entry.purse)
+        self._purse(entry.purse, 0, entry.tokens, entry.purse_max)
         self.held += entry.tokens
 
     def _extended(self, entry: e.Extended) -> None:
@@ -158,6 +165,7 @@ class Auditor:
             raise Violation("I4", self.seq, f"ends hold {key}, which is not open")
         self.ended.add(key or "")
         self.held -= hold.tokens
+        self._purse(hold.purse, 0, -hold.tokens)
         for number, tokens in hold.moves:
             self.lots[number].held -= tokens
         return hold
@@ -187,6 +195,8 @@ class Auditor:
             kept = first(hold.moves, total(entry.moves))
             self.expect("I5", entry.moves == kept, f"charged {entry.moves}, order gives {kept}")
             self._back(entry.returned, entry.lapsed)
+            self.expect("R-SALE-8", entry.purse == hold.purse, f"{entry.purse} pays for {hold.purse}")
+        self._purse(entry.purse, entry.tokens, 0, entry.purse_max)
         for number, tokens in entry.moves:
             self.lots[number].spent += tokens
         made = total(entry.moves) + entry.beyond
@@ -208,6 +218,8 @@ class Auditor:
         made = total(entry.returned) + total(entry.lapsed) + entry.beyond
         fair = entry.tokens == made <= charge.tokens and entry.beyond <= charge.beyond
         self.expect("I4", fair, f"{made} of {charge.tokens} refunded")
+        self.expect("R-SALE-8", entry.purse == charge.purse, f"{entry.purse} given back of {charge.purse}")
+        self._purse(entry.purse, -entry.tokens, 0)
         spent = by_lot(charge.moves)
         for number, tokens in by_lot(entry.returned, entry.lapsed).items():
             self.expect("I4", tokens <= spent.get(number, 0), f"refunds {tokens} tokens to lot {number}")
@@ -331,8 +343,12 @@ class Auditor:
             sum(getattr(lot, name) for lot in gone) for name in ("granted", "spent", "expired", "revoked")
         ]
         self.expect("I1", sums == state.dropped, f"dropped lots sum to {state.dropped}, books {sums}")
-        holds = {k: BookHold(h.tokens, h.deadline, h.moves, h.beyond) for k, h in state.holds.items()}
+        of = state.purse_of
+        holds = {
+            k: BookHold(h.tokens, h.deadline, h.moves, h.beyond, of.get(k)) for k, h in state.holds.items()
+        }
         self.expect("I4", holds == self.holds, f"open holds are {holds}, books {self.holds}")
+        self.expect("R-SALE-8", state.purses == self.purses, f"purses {state.purses}, books {self.purses}")
         derived = (account.free, account.held, account.left)
         books = (self.free, self.held, self.left)
         self.expect("I2", derived == books, f"account derives {derived}, books {books}")
@@ -361,11 +377,11 @@ class Auditor:
 
     def answered(self, envelope: c.Envelope, reply: Receipt | Refusal, wrote: Sequence[e.Entry]) -> None:
         """What one command answered and put on the record: I6 and I7. `wrote` are its entries, due ones included."""
-        acts = [entry for entry in wrote if _acts(entry)]
+        done = [entry for entry in wrote if acts(entry)]
         if isinstance(reply, Refusal):
-            self.expect("I7", not acts, f"refused as {reply.code} but wrote {acts}")
+            self.expect("I7", not done, f"refused as {reply.code} but wrote {done}")
             return
-        self.expect("I6", not (reply.replayed and acts), f"replayed but wrote {acts}")
+        self.expect("I6", not (reply.replayed and done), f"replayed but wrote {done}")
         if envelope.key is None or not envelope.keyed or isinstance(envelope.command, _KEYED_OTHERWISE):
             return
         answer = (c.body(envelope.command), structs.replace(reply, replayed=False))
@@ -375,26 +391,3 @@ class Auditor:
 
 _KEYED_OTHERWISE = (c.Settle, c.Release, c.Refund, c.Tick, c.CountRefusals)
 """Commands keyed by the operation they are about, or that leave nothing of their own to answer with."""
-
-_ACTS = (
-    e.Opened | e.Advanced | e.Held | e.Extended | e.Charged | e.Refunded | e.Revoked | e.SetAside | e.GivenBack
-    | e.CreditSpent | e.Frozen | e.Restored | e.CapSet | e.Unblocked | e.Reviewed
-)  # fmt: skip
-
-
-def _acts(entry: e.Entry) -> bool:
-    """Whether only a command that was done may have written this entry, never the clock or a refusal."""
-    if isinstance(entry, e.Released):
-        return entry.reason != "timeout"
-    if isinstance(entry, e.Frozen):
-        return entry.reason != "renewal missing"
-    return isinstance(entry, _ACTS)
-
-
-def check_links(secret: bytes, organization: str, entries: Sequence[e.Entry], links: Sequence[str]) -> None:
-    """Every link of the chain is what the entries up to it make it (I8)."""
-    link = chain.root(secret, organization)
-    for entry, stored in zip(entries, links, strict=True):
-        link = chain.link(secret, link, e.encode(entry))
-        if link.hex() != stored:
-            raise Violation("I8", entry.seq, f"link {stored} where the chain gives {link.hex()}")

@@ -58,6 +58,7 @@ class BookHold(Struct):
     deadline: int
     moves: Moves
     beyond: int
+    purse: str | None = None
 
 
 def total(moves: Iterable[tuple[int, int]]) -> int:

@@ -165,6 +165,10 @@ class State(Struct, omit_defaults=True):
     """When it will be warned that a lot expires, by the lot's number, until that was done."""
     set_aside_at: int | None = None
     """Since when bought lots do not age, where that is later than `failed_at`: the failure was told late."""
+    purses: dict[str, list[int]] = field(default_factory=dict)
+    """What was spent and what is held under each purse (`tokentill.rules.purses`), kept for ever."""
+    purse_of: dict[str, str] = field(default_factory=dict)
+    """The purse of each open hold that names one."""
 
     @property
     def awaits_renewal(self) -> bool:

@@ -7,7 +7,7 @@ Amounts are whole tokens. A command built by hand may hold any number at all; de
 negative, zero or above `catalog.TOKENS_MAX` with a reason, and changes nothing.
 
 Requirement ids: R-LED-3, R-LED-7, R-LED-8, R-LED-9, R-LED-10, R-PLAN-4, R-PLAN-6, R-REF-5, R-LIC-1, R-LIC-3,
-R-ABU-6.
+R-ABU-6, R-SALE-8.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ class Reserve(Base, frozen=True, kw_only=True, tag="reserve"):
 
     `limits` replaces the catalog's abuse limits; only trusted callers (a key's own limits) may set it.
     `least`: a metered reservation may be cut down to what is affordable, but not below this many tokens.
+    `purse`: what it counts toward (R-SALE-8), which may spend and hold `purse_max` in all; trusted callers only, too.
     """
 
     feature: str
@@ -56,6 +57,8 @@ class Reserve(Base, frozen=True, kw_only=True, tag="reserve"):
     least: int | None = None
     timeout_ms: int | None = None
     limits: AbuseLimits | None = None
+    purse: str | None = None
+    purse_max: int | None = None
 
 
 class Settle(Base, frozen=True, kw_only=True, tag="settle"):
@@ -91,6 +94,8 @@ class Charge(Base, frozen=True, kw_only=True, tag="charge"):
     quantity: int = 1
     tokens: int | None = None
     limits: AbuseLimits | None = None
+    purse: str | None = None
+    purse_max: int | None = None
 
 
 class Refund(Base, frozen=True, kw_only=True, tag="refund"):
@@ -294,6 +299,11 @@ encode = msgspec.json.Encoder().encode
 
 
 def body(command: Command) -> bytes:
-    """What a command asks for, the body of its fingerprint: who asks by hand does not make it another command."""
+    """What a command asks for, the body of its fingerprint.
+
+    Who asks by hand does not make it another command, nor what the key may spend by then.
+    """
+    if getattr(command, "purse_max", None) is not None:
+        return encode(msgspec.structs.replace(command, purse_max=None))
     actor = getattr(command, "actor", None)
     return encode(command if actor is None else msgspec.structs.replace(command, actor=""))

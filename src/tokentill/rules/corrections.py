@@ -80,6 +80,7 @@ def _give_back(turn: Turn, command: c.Refund, charged: e.Charged, tokens: int) -
         beyond_kind=charged.beyond_kind if in_period and beyond else None,
         amount=amount,
         credited=amount - unbilled if charged.beyond_kind == "overage" else 0,
+        purse=charged.purse,
     )
     turn.emit(entry)
     return receipt(entry)

@@ -27,35 +27,16 @@ from __future__ import annotations
 from typing import Literal
 
 import msgspec
-from msgspec import Struct
 
-from tokentill.rules.refusals import Code, Refusal, Status
+from tokentill.rules.entries_of_use import Charged, Extended, Held, Late, Refunded, Released, Reviewed
+from tokentill.rules.entry import Base, Beyond, LotUnit, Moves, Origin, Standing
+from tokentill.rules.refusals import Code, Refusal
 
-Origin = Literal["plan", "rollover", "pack", "bonus", "credit", "grant", "adjustment", "refund"]
-LotUnit = Literal["token", "money"]
-Beyond = Literal["overage", "grace", "unlimited"]
-Standing = Literal["active", "past_due", "grace", "offline"]
-Moves = tuple[tuple[int, int], ...]
-
-
-class Base(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind", gc=False):
-    """What every entry has; see the module's page."""
-
-    seq: int
-    time: int
-    catalog: str
-    balance: int = 0
-    held: int = 0
-    tokens: int = 0
-    status: Status = "done"
-    user: str | None = None
-    feature: str | None = None
-    key: str | None = None
-    part: int = 0
-    body: str | None = None
-    reason: str | None = None
-    actor: str | None = None
-    """Who did it by hand: the name of the operator key; None for the customer and for the clock."""
+__all__ = [
+    "Base", "Beyond", "Charged", "Extended", "Held", "Late", "LotUnit", "Moves", "Origin", "Refunded", "Released",
+    "Reviewed", "Standing",
+]  # fmt: skip
+"""What is made elsewhere and belongs here as much."""
 
 
 class Opened(Base, frozen=True, kw_only=True, tag="open"):
@@ -88,74 +69,6 @@ class Granted(Base, frozen=True, kw_only=True, tag="grant"):
     unit: LotUnit = "token"
     reference: str | None = None
     warn_at: int | None = None
-
-
-class Held(Base, frozen=True, kw_only=True, tag="hold"):
-    """`tokens` reserved for a running operation until `deadline`; `key` is the hold's id.
-
-    `beyond` of them come from no lot: overage at `price` each, a grace use, or an unlimited plan.
-    `rated`/`burned` False: this feature has no rate or burn limit, so no counter is kept for the user.
-    """
-
-    moves: Moves
-    deadline: int
-    beyond: int = 0
-    beyond_kind: Beyond | None = None
-    price: int = 0
-    output_tokens_max: int | None = None
-    rated: bool = True
-    burned: bool = True
-
-
-class Extended(Base, frozen=True, kw_only=True, tag="extend"):
-    """The hold `hold` now lasts until `deadline`; `key` is that of the extension itself, if it has one."""
-
-    hold: str
-    deadline: int
-
-
-class Charged(Base, frozen=True, kw_only=True, tag="charge"):
-    """`tokens` spent: by settling the hold `key` (part 1) or in one shot (part 0).
-
-    `moves` are what the lots gave for good, `returned` what a partial settle gave back to its lots and
-    `lapsed` the part of the rest whose lot had expired meanwhile. `beyond` tokens came from no lot;
-    `amount` is what they cost the customer (0 for grace uses, unlimited plans and while payment fails).
-    """
-
-    moves: Moves
-    returned: Moves = ()
-    lapsed: Moves = ()
-    beyond: int = 0
-    beyond_kind: Beyond | None = None
-    price: int = 0
-    amount: int = 0
-    waived: bool = False
-    output_tokens_max: int | None = None
-    rated: bool = True
-    burned: bool = True
-
-
-class Released(Base, frozen=True, kw_only=True, tag="release"):
-    """The hold `key` ended with nothing charged; `reason` is failed, timeout or cancelled (R-LED-3, R-LED-4)."""
-
-    returned: Moves = ()
-    lapsed: Moves = ()
-    beyond: int = 0
-
-
-class Refunded(Base, frozen=True, kw_only=True, tag="refund"):
-    """`tokens` of the charge `key` given back (R-LED-7): `returned` to their lots, `lapsed` lots that had expired.
-
-    `beyond` tokens and their `amount` are taken off the period's overage; `credited` minor units of it were
-    billed already, so that the next bill is less by them.
-    """
-
-    returned: Moves = ()
-    lapsed: Moves = ()
-    beyond: int = 0
-    beyond_kind: Beyond | None = None
-    amount: int = 0
-    credited: int = 0
 
 
 class Revoked(Base, frozen=True, kw_only=True, tag="revoke"):
@@ -348,18 +261,6 @@ class Warned(Base, frozen=True, kw_only=True, tag="warning"):
     threshold: int
     lot: int | None = None
     expires_at: int | None = None
-
-
-class Late(Base, frozen=True, kw_only=True, tag="late"):
-    """A success arrived after its hold had ended: 0 charged, `lost` tokens are the operator's (readings)."""
-
-    lost: int
-
-
-class Reviewed(Base, frozen=True, kw_only=True, tag="review"):
-    """A settle that could not be stored in time, listed for review by a person (R-LED-4)."""
-
-    lost: int
 
 
 Entry = (

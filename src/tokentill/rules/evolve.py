@@ -4,7 +4,8 @@ Evolving reads the entry and the account only, never a catalog, a clock or chanc
 journal always arrives at the same state. It does not judge: an entry that does not fit raises
 `Misfit`, which in the engine is a bug and in `verify` a finding.
 
-Requirement ids: R-LED-2, R-LED-3, R-LED-5, R-ABU-2, R-ABU-3, R-ABU-5, R-ABU-6, R-LIC-1, R-LIC-3, R-PLAN-4, R-PLAN-8.
+Requirement ids: R-LED-2, R-LED-3, R-LED-5, R-ABU-2, R-ABU-3, R-ABU-5, R-ABU-6, R-LIC-1, R-LIC-3, R-PLAN-4, R-PLAN-8,
+R-SALE-8.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tokentill.rules import aside, counters, terms
+from tokentill.rules import aside, counters, purses, terms
 from tokentill.rules import entries as e
 from tokentill.rules.account import (
     PLAN_PRIORITY,
@@ -104,6 +105,8 @@ def _end_hold(account: Account, key: str | None) -> Hold:
         raise Misfit(f"hold {key} is not open")
     account.held -= hold.tokens
     account.beyond -= hold.beyond
+    if account.state.purse_of:
+        purses.ended(account.state, key, hold.tokens)
     if hold.beyond_kind == "overage":
         account.state.overage_held -= hold.beyond * hold.price
     elif hold.beyond_kind == "unlimited":
@@ -187,6 +190,8 @@ def _held(account: Account, entry: e.Held) -> None:
         burned=entry.burned,
     )
     account.push(entry.deadline, RANK_HOLD, key)
+    if entry.purse is not None:
+        purses.held(state, entry)
     if entry.rated:
         counters.admitted(state, entry.user, entry.time)
 
@@ -201,6 +206,8 @@ def _extended(account: Account, entry: e.Extended) -> None:
 
 def _charged(account: Account, entry: e.Charged) -> None:
     state = account.state
+    if entry.purse is not None or state.purse_of:
+        purses.charged(state, entry)
     if entry.part == 0:
         for number, tokens in entry.moves:
             _draw(account, number, tokens).spent += tokens
@@ -270,6 +277,7 @@ def _refunded(account: Account, entry: e.Refunded) -> None:
     elif entry.beyond_kind == "grace":
         state.grace_used = max(0, state.grace_used - 1)
     state.overage_credit += entry.credited
+    purses.refunded(state, entry)
 
 
 def _revoked(account: Account, entry: e.Revoked) -> None:

@@ -8,7 +8,7 @@ is charged 0 and its tokens are counted as the operator's loss.
 The server alone prices a use: a fixed feature costs its catalog price times the quantity, a metered one the
 tokens the trusted caller names. Nobody states a balance (R-LED-10).
 
-Order of refusals in one decision: request, abuse, licence, plan, balance (R-ABU-8).
+Order of refusals in one decision: request, abuse, licence, plan, key, balance (R-ABU-8).
 
 What comes back to a lot that has lapsed meanwhile expires. Refunds of charges give back in reverse burn
 order: overage first, then the lots last drawn from. Taking tokens back touches unheld ones only.
@@ -16,14 +16,15 @@ order: overage first, then the lots last drawn from. Taking tokens back touches 
 The entries of reserve and settle are made with at most 15 keywords, and with the rest only where it is needed:
 a call with more of them goes through a dictionary and takes four times as long as the whole entry.
 
-Requirement ids: R-LED-2, R-LED-3, R-LED-4, R-LED-6, R-LED-7, R-LED-8, R-LED-9, R-LED-10, R-LIC-5, R-ABU-4.
+Requirement ids: R-LED-2, R-LED-3, R-LED-4, R-LED-6, R-LED-7, R-LED-8, R-LED-9, R-LED-10, R-LIC-5, R-ABU-4,
+R-SALE-8.
 """
 
 from __future__ import annotations
 
 from msgspec.structs import replace
 
-from tokentill.rules import abuse, ended_holds, exhaustion, licence
+from tokentill.rules import abuse, ended_holds, exhaustion, licence, purses
 from tokentill.rules import commands as c
 from tokentill.rules import entries as e
 from tokentill.rules.account import Hold, State
@@ -69,6 +70,8 @@ def reserve(turn: Turn, command: c.Reserve) -> Reply:
     )
     if cover.beyond_kind is not None:
         entry = replace(entry, beyond=cover.beyond, beyond_kind=cover.beyond_kind, price=cover.price)
+    if command.purse is not None:
+        entry = replace(entry, purse=command.purse, purse_max=command.purse_max)
     turn.emit(entry)
     return receipt(entry)
 
@@ -103,6 +106,8 @@ def charge(turn: Turn, command: c.Charge) -> Reply:
             price=cover.price,
             amount=cover.beyond * cover.price,
         )
+    if command.purse is not None:
+        entry = replace(entry, purse=command.purse, purse_max=command.purse_max)
     turn.emit(entry)
     abuse.after_charge(turn, command.user, limits)
     warn(turn)
@@ -116,7 +121,7 @@ def _is_burned(limits: AbuseLimits) -> bool:
 def _admit(
     turn: Turn, command: c.Reserve | c.Charge, least: int | None
 ) -> Refusal | tuple[Feature, AbuseLimits, Cover]:
-    """The one decision: request, abuse battery, licence, plan policy, balance (R-ABU-8)."""
+    """The one decision: request, abuse battery, licence, plan policy, the key's limit, balance (R-ABU-8)."""
     catalog, state = turn.catalog, turn.state
     wrong = _bad_terms(command)
     if wrong is not None:
@@ -135,6 +140,25 @@ def _admit(
     if limits is None:
         table = catalog.no_plan_abuse if plan is None else plan.abuse
         limits = table.get(command.feature, abuse.NO_LIMITS)
+    refusal = _barred(turn, command, plan, limits, tokens)
+    if refusal is not None:
+        return refusal
+    if command.purse is not None:
+        allowed = purses.allowed(turn.account, command.purse, command.purse_max, tokens, least)
+        if isinstance(allowed, Refusal):
+            return allowed
+        tokens = allowed
+    cover = exhaustion.cover(turn.account, plan, tokens, least)
+    if cover is None:
+        return exhaustion.refuse(turn.account, catalog, plan, least or tokens, turn.now)
+    return feature, limits, cover
+
+
+def _barred(
+    turn: Turn, command: c.Reserve | c.Charge, plan: Plan | None, limits: AbuseLimits, tokens: int
+) -> Refusal | None:
+    """What the abuse battery, the licence and the plan have against a use, whatever the balance."""
+    state, catalog = turn.state, turn.catalog
     refusal = abuse.check(state, command.user, limits, tokens, turn.now)
     if refusal is None and state.failed_at is not None:
         refusal = licence.refuse(state, catalog, command.feature, tokens, turn.now)
@@ -142,12 +166,7 @@ def _admit(
         refusal = outside_plan(turn, plan, command.feature, tokens)
     if refusal is None and len(state.holds) >= catalog.holds_max and type(command) is c.Reserve:
         refusal = _holds_max(turn)
-    if refusal is not None:
-        return refusal
-    cover = exhaustion.cover(turn.account, plan, tokens, least)
-    if cover is None:
-        return exhaustion.refuse(turn.account, catalog, plan, least or tokens, turn.now)
-    return feature, limits, cover
+    return refusal
 
 
 def _unknown_feature(turn: Turn, name: str) -> Refusal:
@@ -182,6 +201,8 @@ def _price(command: c.Reserve | c.Charge, feature: Feature) -> int | Refusal:
 def _bad_terms(command: c.Reserve | c.Charge) -> Refusal | None:
     """What is wrong with a use whatever its feature is; said first, as the order of the codes asks."""
     wrong = bad_amount(command.quantity, what="quantity")
+    if wrong is None and not (command.purse is None and command.purse_max is None):
+        wrong = purses.bad_terms(command)
     if wrong is not None or type(command) is not c.Reserve:
         return wrong
     if command.timeout_ms is not None and not (
@@ -293,6 +314,8 @@ def settle(turn: Turn, command: c.Settle) -> Reply:
             amount=0 if waived else beyond * hold.price,
             waived=waived,
         )
+    if state.purse_of and (purse := state.purse_of.get(command.hold)) is not None:
+        entry = replace(entry, purse=purse)
     turn.emit(entry)
     _after_settle(turn, command, hold)
     return receipt(entry)

@@ -2,7 +2,7 @@
 
 A refusal is a value, never an exception. First it is said that there is no such organization, and that a key
 was used for another command. Where several other reasons hold at once, the one that stands first in `Code` is
-given: what the caller got wrong, then abuse → licence → plan → balance (R-ABU-8), so that nobody is sold tokens
+given: what the caller got wrong, then abuse → licence → plan → key → balance (R-ABU-8), so that nobody is sold tokens
 that an unpaid licence or a block would not let them use.
 
 Each refusal carries what a caller needs to go on (R-PLAN-7, R-ABU-7): the layer that refused, when a
@@ -18,7 +18,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-Layer = Literal["request", "abuse", "licence", "plan", "balance", "hold"]
+Layer = Literal["request", "abuse", "licence", "plan", "key", "balance", "hold"]
 Status = Literal["done", "prevented", "failed", "fraud_flagged"]
 
 
@@ -61,6 +61,7 @@ class Code(StrEnum):
     NOT_IN_PLAN = "not_in_plan"
     PACK_NOT_FOR_PLAN = "pack_not_for_plan"
     HOLDS_MAX = "too_many_holds"
+    KEY_LIMIT = "key_limit"
     HELD = "tokens_held"
     SPENDING_CAP = "spending_cap"
     EXHAUSTED = "exhausted"
@@ -80,6 +81,7 @@ LAYERS: dict[Code, Layer] = {
     Code.NOT_IN_PLAN: "plan",
     Code.PACK_NOT_FOR_PLAN: "plan",
     Code.HOLDS_MAX: "hold",
+    Code.KEY_LIMIT: "key",
     Code.HELD: "balance",
     Code.SPENDING_CAP: "balance",
     Code.EXHAUSTED: "balance",
@@ -118,7 +120,8 @@ class Refusal(Struct, frozen=True, omit_defaults=True):
     """Why nothing changed, what it means and what to do.
 
     `retry_after_ms`: earliest retry that can succeed, None where waiting does not help. `status`: how the
-    journal files it (R-ABU-7). `balance` and `needed` are tokens. `detail` names the offending field or value.
+    journal files it (R-ABU-7). `balance` and `needed` are tokens; of a key's limit `balance` is what the key may still
+    use and `held` what its own operations hold. `detail` names the offending field or value.
     """
 
     code: Code

@@ -3,7 +3,7 @@
 For each entry: it follows its organization's entry before it, its link is the keyed hash of the link before
 and its bytes, its columns repeat its bytes, it evolves, and the balance it states is the one that results.
 For each account: sequence, head and last row are those of its last entry; its snapshot is the fold up to
-the snapshot's sequence; its lots add up; the sweeper will come in time.
+the snapshot's sequence; its lots and purses add up; the sweeper will come in time.
 
 A journal that was cut short fits in itself, and an account that was deleted with all its entries leaves no
 trace. They show against heads kept outside the database: each account must have passed through the entry at
@@ -11,7 +11,7 @@ which it stood then, with the very link. The heads are sealed by one keyed diges
 
 Nothing here speaks to a database; an engine feeds what it reads.
 
-Requirement ids: R-LED-5, R-LED-1, R-LED-2.
+Requirement ids: R-LED-5, R-LED-1, R-LED-2, R-SALE-8.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 import msgspec
 
 from tokentill.ports import Finding, Head, Heads, Verdict
-from tokentill.rules import chain
+from tokentill.rules import chain, purses
 from tokentill.rules import entries as e
 from tokentill.rules.account import Account
 from tokentill.rules.evolve import Misfit, evolve
@@ -187,6 +187,8 @@ def _end_misfit(replay: _Replay, end: tuple[int, bytes, int], due_at: int | None
         parts = (lot.available, lot.held, lot.spent, lot.expired, lot.revoked)
         if min(parts) < 0 or sum(parts) != lot.granted:
             return f"lot {lot.id} does not add up: {lot.granted} granted, {parts} accounted for"
+    if (wrong := purses.misfit(account.state)) is not None:
+        return wrong
     due = None if account.state.simulated else account.next_due()
     if due is not None and (due_at is None or due_at > due[0]):
         return f"its next deadline is {due[0]}, but the sweeper would come at {due_at}"

@@ -56,13 +56,14 @@ STATUS: dict[Code, int] = {
     Code.NOT_IN_PLAN: 403,
     Code.PACK_NOT_FOR_PLAN: 403,
     Code.HOLDS_MAX: 429,
+    Code.KEY_LIMIT: 402,
     Code.HELD: 429,
     Code.SPENDING_CAP: 402,
     Code.EXHAUSTED: 402,
     Code.CHECKOUT_FAILED: 502,
     Code.PAYMENT_DECLINED: 402,
 }
-"""402: paying helps. 429: waiting helps. 403: this organization may not. 409: too late, or done already."""
+"""402: paying helps, or a key that may spend more. 429: waiting helps. 403: this organization may not. 409: too late, or done already."""
 
 TITLES: dict[str, str] = {
     "bad_signature": "The event is not signed as it must be",
@@ -103,6 +104,7 @@ TITLES: dict[str, str] = {
     Code.NOT_IN_PLAN: "The plan does not include this",
     Code.PACK_NOT_FOR_PLAN: "The pack is not sold on this plan",
     Code.HOLDS_MAX: "Too many open holds",
+    Code.KEY_LIMIT: "The key's limit is reached",
     Code.HELD: "The tokens are held by running operations",
     Code.SPENDING_CAP: "The spending cap is reached",
     Code.EXHAUSTED: "Not enough tokens",

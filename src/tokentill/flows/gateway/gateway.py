@@ -189,6 +189,8 @@ class Running:
             tokens=terms.tokens,
             least=terms.least,
             timeout_ms=2 * self._model.first_byte_ms,
+            purse=None if key.spend_max is None else key.purse,
+            purse_max=key.spend_max,
         )
         name = None if self._claim is None else self._claim.hold
         for wait_ms in (*WAITS_MS, 0):

@@ -28,6 +28,9 @@ def wrong_terms(command: c.Reserve | c.Charge) -> bool:
     """Whether a use says something no feature can make sense of."""
     if not 1 <= command.quantity <= TOKENS_MAX:
         return True
+    name, most = command.purse, command.purse_max
+    if (name is None and most is not None) or name == "" or not (most is None or 0 <= most <= TOKENS_MAX):
+        return True
     if isinstance(command, c.Charge):
         return False
     timeout, least = command.timeout_ms, command.least
@@ -53,19 +56,22 @@ def use(book: Notebook, envelope: c.Envelope, command: c.Reserve | c.Charge) -> 
     if wrong or price is None:
         return refuse(book, envelope, command, {Code.INVALID: {}}, limits)
     least = command.least if isinstance(command, c.Reserve) and feature.metered else None
-    cover = cover_of(book, price, least)
     reasons = _abuse(book, command.user, limits, price) | _standing(book, feature, price)
+    price = _purse(book, command, price, least, reasons)
+    cover = cover_of(book, price, least)
     if isinstance(command, c.Reserve) and len(book.open_holds()) >= book.catalog.holds_max:
         reasons[Code.HOLDS_MAX] = {}
     if cover is None:
         needed = price if least is None else least
-        reasons[_uncovered(book, needed)] = {"balance": book.free(), "needed": needed, "held": book.held()}
+        said = {"balance": book.free(), "needed": needed, "held": book.held()}
+        reasons.setdefault(_uncovered(book, needed), said)
     if reasons or cover is None:
         return refuse(book, envelope, command, reasons, limits)
     tokens = sum(n for _, n in cover.draws) + cover.beyond
     note = UseNote(
         envelope.key or "", command.user, book.now, tokens, cover.draws, cover.beyond, cover.kind, cover.price
     )
+    note.purse = command.purse
     note.burns = limits.burn_alert_tokens_per_hour is not None and command.user is not None
     book.uses.append(note)
     if limits.requests_per_minute_max is not None or limits.spacing_ms_min is not None:
@@ -163,6 +169,28 @@ def _standing(book: Notebook, feature: Feature, tokens: int) -> dict[Code, dict[
     if book.plan is not None and feature.id not in book.plan.features:
         found[Code.NOT_IN_PLAN] = {}
     return found
+
+
+def _purse(
+    book: Notebook,
+    command: c.Reserve | c.Charge,
+    tokens: int,
+    least: int | None,
+    reasons: dict[Code, dict[str, int]],
+) -> int:
+    """What the key's limit has against a use goes into `reasons`; the tokens it allows (R-SALE-8)."""
+    if command.purse is None or command.purse_max is None:
+        return tokens
+    spent, held = book.purse(command.purse)
+    left = max(0, command.purse_max - spent - held)
+    needed = tokens if least is None else least
+    if tokens <= left:
+        return tokens
+    if least is not None and least <= left:
+        return left
+    code = Code.HELD if spent + needed <= command.purse_max else Code.KEY_LIMIT
+    reasons[code] = {"balance": left, "needed": needed, "held": held}
+    return tokens
 
 
 def cover_of(book: Notebook, tokens: int, least: int | None) -> Cover | None:

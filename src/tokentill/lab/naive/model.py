@@ -66,7 +66,9 @@ class Naive:
 
 
 def _whoever(command: c.Base) -> c.Base:
-    """The command as anybody would send it."""
+    """The command as anybody would send it, at any time."""
+    if isinstance(command, c.Reserve | c.Charge):
+        return structs.replace(command, purse_max=None)
     return structs.replace(command, actor="") if isinstance(command, c.Adjust | c.Unblock) else command
 
 

@@ -78,6 +78,7 @@ class UseNote(Struct):
     refund: Draws | None = None
     refund_answer: Answer | None = None
     end_answer: Answer | None = None
+    purse: str | None = None
 
 
 class UserNote(Struct):
@@ -188,6 +189,17 @@ class Notebook:
     def left(self) -> int:
         """Tokens of lots that are not spent yet, free and held."""
         return self.free() + sum(n for use in self.open_holds() for _, n in use.draws)
+
+    def purse(self, name: str) -> tuple[int, int]:
+        """What uses of that purse have spent, less what was given back of it, and what they hold."""
+        own = [use for use in self.uses if use.purse == name]
+        back = sum(use.refund_answer.figures["tokens"] for use in own if use.refund_answer is not None)
+        held = sum(use.tokens for use in own if use.state == "open")
+        return sum(use.charged for use in own) - back, held
+
+    def purses(self) -> dict[str, list[int]]:
+        """Every purse that was ever used."""
+        return {use.purse: [*self.purse(use.purse)] for use in self.uses if use.purse is not None}
 
     def draw(self, tokens: int) -> Draws:
         """Where `tokens` come from: plan lots first, then the soonest to expire, then the oldest (R-LED-2)."""

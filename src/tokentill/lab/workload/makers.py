@@ -14,6 +14,8 @@ PURCHASES = ("order 1", "order 2", "order 3")
 KEY_LIMITS = AbuseLimits(tokens_per_request_max=3, requests_per_minute_max=2, attempts_max=4)
 """What an API key of its own limits would bring."""
 
+PURSES = ("key 1", "key 2")
+
 
 def open_account(m: Memory) -> c.Open:
     """A begin, on a plan or the default one, anchored now or before."""
@@ -48,12 +50,22 @@ def _use(m: Memory) -> tuple[str, int, int | None]:
     return feature, quantity, tokens
 
 
+def _purse(m: Memory) -> tuple[str | None, int | None]:
+    """Sometimes a key with a limit of its own, seldom one that makes no sense."""
+    if not m.chance(25):
+        return None, None
+    if m.chance(4):
+        return m.pick(((None, 5), ("", 5), ("key 1", -1), ("key 2", 10**30)))
+    return m.pick(PURSES), m.pick((None, 0, 4, 12, 12, 30, 30, 60, 200))
+
+
 def reserve(m: Memory) -> c.Reserve:
     """A hold, sometimes one that may be cut down."""
     feature, quantity, tokens = _use(m)
     least = 1 + m.dice.randrange(tokens + 1) if tokens and 0 < tokens < 99 and m.chance(30) else None
     if m.chance(3):
         least = m.pick((1, 2, 2, 0, -1, 10**18))
+    purse, most = _purse(m)
     timeout = m.pick((None, None, 1, 500, 5_000, 30_000, 600_000))
     if m.chance(2):
         timeout = m.pick((0, -1, 10**18))
@@ -65,14 +77,24 @@ def reserve(m: Memory) -> c.Reserve:
         least=least,
         timeout_ms=timeout,
         limits=KEY_LIMITS if m.chance(8) else None,
+        purse=purse,
+        purse_max=most,
     )
 
 
 def charge(m: Memory) -> c.Charge:
     """A use in one step."""
     feature, quantity, tokens = _use(m)
-    limits = KEY_LIMITS if m.chance(8) else None
-    return c.Charge(feature=feature, user=m.pick(USERS), quantity=quantity, tokens=tokens, limits=limits)
+    purse, most = _purse(m)
+    return c.Charge(
+        feature=feature,
+        user=m.pick(USERS),
+        quantity=quantity,
+        tokens=tokens,
+        limits=KEY_LIMITS if m.chance(8) else None,
+        purse=purse,
+        purse_max=most,
+    )
 
 
 def settle(m: Memory) -> c.Settle:

@@ -20,6 +20,7 @@ _USE = _KEYED | {
     Code.LICENCE,
     Code.NO_PLAN,
     Code.NOT_IN_PLAN,
+    Code.KEY_LIMIT,
     Code.HELD,
     Code.SPENDING_CAP,
     Code.EXHAUSTED,

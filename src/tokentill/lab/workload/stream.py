@@ -59,6 +59,9 @@ class Workload:
         if isinstance(envelope.command, c.Adjust | c.Unblock) and m.chance(30):
             other = structs.replace(envelope.command, actor="another op")
             return structs.replace(envelope, command=other, retry=True)
+        if isinstance(envelope.command, c.Reserve | c.Charge) and envelope.command.purse_max and m.chance(50):
+            more = structs.replace(envelope.command, purse_max=m.pick((1, 20, 500)))
+            return structs.replace(envelope, command=more, retry=True)
         if envelope.keyed and m.chance(30):
             return structs.replace(envelope, command=m.pick(MENU)(m))
         return envelope if envelope.keyed else structs.replace(envelope, retry=True)
