@@ -24,8 +24,8 @@ from tokentill.rules.rows import Payer
 PURCHASES_MAX = 1_000
 REFUNDS_MAX = 500
 JOURNAL_MAX = 500
-UNASKED = frozenset({"quoted", "changed", "withdrawn"})
-"""States of refunds that were not asked for in the end."""
+UNASKED = frozenset({"quoted", "changed", "withdrawn", "failed"})
+"""States of refunds that nobody asked for in the end, or that came to nothing by themselves."""
 
 
 class Suggestion(Struct, frozen=True):

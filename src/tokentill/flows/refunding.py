@@ -123,7 +123,7 @@ class Refunding:
             return unknown_refund()
         if row.state != "quoted":
             if row.choice in (None, choice):
-                return await self._newest(row)
+                return await self.advance(row)  # its repetition goes on where the first try stopped
             return Refusal(
                 Code.NOT_POSSIBLE, "Something else was chosen of this quote already.", detail="choice"
             )
@@ -284,7 +284,7 @@ class Refunding:
         """Have the larger pack paid, and see whether it was."""
         means = self._means
         purchase = await means.rows.get(Purchase, row.upgrade or "", row.organization)
-        if purchase is None:
+        if purchase is None or (purchase.state == "created" and purchase.url is None):
             old = await self._purchase(row)
             pack = means.ledger.catalog.packs.get(row.larger or "")
             shown = steps.option_of(row.quote, "upgrade", row.larger)
