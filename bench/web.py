@@ -110,7 +110,7 @@ class Serving:
     def charging(self, seconds: float) -> Load:
         """Reserve and settle."""
         names = _names()
-        scripts = [_pairs(self.key.encode(), names[at:] + names[:at]) for at in range(CONNECTIONS)]
+        scripts = [pairs(self.key.encode(), names[at:] + names[:at]) for at in range(CONNECTIONS)]
         return self._drive(scripts, seconds)
 
     def _drive(self, scripts: list[Iterator[bytes]], seconds: float) -> Load:
@@ -132,7 +132,7 @@ def _always(request: bytes) -> Iterator[bytes]:
         yield request
 
 
-def _pairs(key: bytes, names: list[str]) -> Iterator[bytes]:
+def pairs(key: bytes, names: list[str]) -> Iterator[bytes]:
     """Reserve and settle, for one organization after the other."""
     reserve = b'{"feature":"op","user":"u1"}'
     settle = b"{}"
