@@ -16,7 +16,7 @@ from collections.abc import Callable
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from tokentill.web import problems
-from tokentill.web.asgi import EXCHANGE, NO_STORE, Answer, override
+from tokentill.web.asgi import CLOSE, EXCHANGE, NO_STORE, Answer, override
 
 REQUEST_SECONDS_MAX = 15.0
 HEAD_BYTES_MAX = 32 * 1024
@@ -57,20 +57,17 @@ class Exchange:
         return lambda: protocol.watching.discard(gone)
 
     def send(self, answer: Answer) -> bool:
-        """Send an answer of our usual headers, as two calls of `send` would; False if it has to go that way."""
+        """Send an answer, as two calls of `send` would; False if it has to go that way."""
         cycle = self._connection.cycle
         if cycle.scope.get(EXCHANGE) is not self or cycle.response_started or cycle.disconnected:
             return False
-        if (
-            not cycle.keep_alive
-            or answer.headers
-            or cycle.scope["method"] == "HEAD"
-            or cycle.flow.write_paused
-        ):
+        if not cycle.keep_alive or cycle.scope["method"] == "HEAD" or cycle.flow.write_paused:
+            return False
+        if CLOSE in answer.headers:
             return False
         cycle.response_started = cycle.response_complete = True
         cycle.waiting_for_100_continue = False
-        usual = b"".join([b"%b: %b\r\n" % field for field in cycle.default_headers])
+        usual = b"".join([b"%b: %b\r\n" % field for field in (*cycle.default_headers, *answer.headers)])
         head = b"%b%b%b: %b\r\n%b: %b\r\ncontent-length: %d\r\n\r\n"
         body = answer.body
         cycle.transport.write(

@@ -70,6 +70,7 @@ class Gateway:
         self._ledger = ledger
         self._clock = clock
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._same: dict[str, AbuseLimits | None] = {}
 
     def model(self, call: ModelCall) -> Model | None:
         """The model that a call names, if there is one that answers calls of its kind."""
@@ -108,13 +109,13 @@ class Gateway:
 
     async def limits(self, organization: str, feature: str) -> AbuseLimits:
         """The user limits of the feature; the account is asked only where plans differ in what matters here."""
-        catalog = self.catalog
-        tables = [catalog.no_plan_abuse, *(plan.abuse for plan in catalog.plans.values())]
-        found = {(one.output_tokens_max, one.tokens_per_request_max) for one in (t[feature] for t in tables)}
-        if len(found) == 1:
-            return tables[0][feature]
+        if feature not in self._same:
+            self._same[feature] = _same_for_all(self.catalog, feature)
+        same = self._same[feature]
+        if same is not None:
+            return same
         account = await self._ledger.account(organization)
-        return limits_of(catalog, None if account is None else account.state.plan, feature)
+        return limits_of(self.catalog, None if account is None else account.state.plan, feature)
 
     def later(self, work: Coroutine[Any, Any, Any]) -> None:
         """Run `work` to its end, whoever goes away meanwhile."""
@@ -134,6 +135,14 @@ class Gateway:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.error("a call could not be ended", error=type(task.exception()).__qualname__)
+
+
+def _same_for_all(catalog: Catalog, feature: str) -> AbuseLimits | None:
+    """The limits of a feature, if every plan has the same in what matters here."""
+    tables = [catalog.no_plan_abuse, *(plan.abuse for plan in catalog.plans.values())]
+    limits = [table[feature] for table in tables]
+    same = {(one.output_tokens_max, one.tokens_per_request_max) for one in limits}
+    return limits[0] if len(same) == 1 else None
 
 
 class Running:
@@ -241,7 +250,9 @@ class Running:
         if not isinstance(answer, dict) or usage is None or answer.get("error") is not None:
             await self.drop("upstream_failed")
             return Trouble("upstream_failed", "The model's answer cannot be read. Nothing was charged.")
-        if answers.excess(limit, call.answers, usage, answers.size(answer)):
+        # What is shorter in all than its text may be needs no measuring.
+        short = limit is None or len(body) <= limit * call.answers * answers.BYTES_OF_TOKEN
+        if answers.excess(limit, call.answers, usage, 0 if short else answers.size(answer)):
             assert limit is not None, "without a limit there is no excess"
             answers.cut(answer, limit, call.answers, usage)
             said, body = "cut", _encode(answer)

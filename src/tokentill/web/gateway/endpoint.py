@@ -103,21 +103,21 @@ class Endpoint:
         if scope["method"] != method:
             allow = ((b"allow", method.encode()),)
             message = f"{scope['method'][:20]} is not possible here; {method} is."
-            return await _sent(errors.answer(shape, 405, "method_not_allowed", message, allow), send)
+            return await _sent(errors.answer(shape, 405, "method_not_allowed", message, allow), scope, send)
         client = scope["client"]
         key = await self._gate.admit(shape, scope["headers"], client[0] if client else "")
         if isinstance(key, Answer):
-            return await _sent(key, send)
+            return await _sent(key, scope, send)
         if kind is None:
             answer = self._models() if scope["raw_path"] == b"/v1/models" else await self._balance(key)
-            return await _sent(answer, send)
+            return await _sent(answer, scope, send)
         headers = dict(scope["headers"])
         body = await read_body(scope.get(EXCHANGE), receive, headers.get(b"content-length"), BODY_BYTES_MAX)
         call = calls.read(kind, body)
         if isinstance(call, BadCall):
             await self._report(key, call)
             answer = errors.answer(kind, 400, "invalid_request", call.message, (), call.field)
-            return await _sent(answer, send)
+            return await _sent(answer, scope, send)
         name = headers.get(b"idempotency-key")
         text = None if name is None else idempotency_key(name)
         digest = "" if text is None else blake2b(scope["raw_path"] + b" " + body, digest_size=16).hexdigest()
@@ -140,7 +140,7 @@ class Endpoint:
                 outcome = await self.gateway.run(key, call, headers, leash, *name)
                 if isinstance(outcome, Stream):
                     return await self._stream(call.kind, outcome, send)
-            return await _sent(self._answer(call, outcome), send)
+            return await _sent(self._answer(call, outcome), scope, send)
         except Gone:
             return GONE
         finally:
@@ -235,6 +235,8 @@ async def _wait(receive: Callable[[], Awaitable[Message]], gone: Callable[[], No
         gone()
 
 
-async def _sent(answer: Answer, send: Send) -> int:
-    await answer.send(send)
+async def _sent(answer: Answer, scope: Scope, send: Send) -> int:
+    exchange = scope.get(EXCHANGE)
+    if exchange is None or not exchange.send(answer):
+        await answer.send(send)
     return answer.status
