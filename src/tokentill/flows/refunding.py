@@ -242,7 +242,9 @@ class Refunding:
             failed = any(isinstance(one, h.RefundFailed) for one in answer)
             code = "refund_failed"
         except VendorRefused as refused:
-            failed, code = True, refused.code
+            # Whatever has gone back meanwhile went another way, and takes its tokens by itself.
+            code = refused.code
+            return await self.to(row, lambda one: steps.undo(one, "failed", code))
         except VendorDown:
             problem = "the provider did not answer"
         if told(await self._purchase(row)) >= claim.before + row.money:
