@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tokentill.web import shop_examples
+
 _HOLD = "0199f3b2c4d87a51b6e09d3f4c2a1e88"
 
 REQUESTS: dict[str, dict[str, Any]] = {
@@ -123,3 +125,7 @@ PROBLEMS: dict[str, dict[str, Any]] = {
         "field": "tokens",
     },
 }
+
+REQUESTS |= shop_examples.REQUESTS
+REPLIES |= shop_examples.REPLIES
+PROBLEMS |= shop_examples.PROBLEMS
