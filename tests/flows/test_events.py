@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.scripted import DOWN
 from tests.support.shops import World
 from tests.support.stores import ok
 from tokentill.ports import BadSignature, Inbound
@@ -128,6 +129,35 @@ async def test_a_payment_of_something_else_delivers_nothing(
     assert await world.balance("acme") == 200
     assert await world.alerts() == ["mismatched"]
     await world.clean()
+
+
+async def test_a_provider_that_is_away_for_days_loses_no_event(shop_world: World) -> None:  # R-PACK-3
+    world = shop_world
+    await world.begin("acme")
+    purchase = await world.place(world.order("acme"))
+    facts = world.provider.pay(purchase.checkout or "")
+    world.provider.fail = {"happenings": [DOWN] * 1000, "look": [DOWN] * 1000}
+    await world.tell(*facts)
+    for _ in range(48):
+        await world.later(3_600_000)
+    assert (await world.events(), await world.alerts()) == ({"waiting": 1}, ["late_events"])
+    world.provider.fail = {}
+    await world.later(3_600_000)
+    assert ((await world.purchase(purchase)).state, await world.balance("acme")) == ("delivered", 200 + PACK)
+    await world.clean()
+
+
+async def test_a_refund_that_did_not_arrive_asks_for_a_person(shop_world: World) -> None:  # R-PACK-4, R-REF-6
+    world = shop_world
+    await world.begin("acme")
+    purchase = await world.place(world.order("acme"))
+    facts = world.provider.pay(purchase.checkout or "")
+    await world.tell(*facts)
+    await world.settle()
+    await world.tell(h.RefundFailed(at=2, payment="pi_1", refund="re_1", amount=900, currency="USD"))
+    await world.settle()
+    assert (await world.purchase(purchase)).flagged == "refund_failed"
+    assert await world.alerts() == ["refund_failed"]
 
 
 async def test_an_event_of_nobodys_purchase_waits_and_is_given_up(shop_world: World) -> None:  # R-PACK-3

@@ -99,10 +99,15 @@ def test_an_alert_of_several_organizations_is_nobodys_own() -> None:
     assert (shared.organization, twice.organization) == ("", "acme")
 
 
-def test_what_the_catalog_does_not_list_raises_nothing() -> None:
+def test_what_the_catalog_does_not_list_raises_nothing_unless_money_is_in_the_wrong_place() -> None:
     quiet = replace(ANALYSIS, alerts=(AlertRule("dispute"),))
     row = bought(paid(), paid("pi_2"), h.Suspected(at=NOW, payment="pi_1", warning="w1"))
-    assert alerts(quiet, row, Seen(9, 9), NOW) == ()
+    assert [alert.code for alert in alerts(quiet, row, Seen(9, 9), NOW)] == ["paid_twice"]
+    wrong = bought(
+        paid(amount=1), h.RefundFailed(at=NOW, payment="pi_1", refund="r", amount=1, currency="USD")
+    )
+    none = replace(ANALYSIS, alerts=())
+    assert {alert.code for alert in alerts(none, wrong, Seen(9, 9), NOW)} == {"mismatched", "refund_failed"}
     assert window(quiet, "declines") is None
     assert (
         {alert.code for alert in alerts(ANALYSIS, row, Seen(), NOW)}

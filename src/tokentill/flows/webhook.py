@@ -2,7 +2,8 @@
 
 `receive` answers as soon as the event is stored; from then on nothing loses it. `process` reads it into
 happenings and takes them in. What has no purchase yet waits and is tried again, at once at first and every hour
-in the end, because events overtake one another and the order that they belong to.
+in the end, because events overtake one another and the order that they belong to. What nobody can make sense of is
+given up in the end; a provider that cannot be reached is asked for as long as that takes.
 
 Requirement ids: R-PACK-3, R-PACK-10, R-LIC-1.
 """
@@ -52,25 +53,29 @@ class Webhooks:
         except StoreDown:
             raise
         except VendorDown:
-            return await self._again(event, "waiting", "the provider could not be reached")
+            return await self._again(event, "the provider could not be reached", patient=True)
         except VendorRefused as refusal:
-            return await self._again(event, "waiting", f"the provider refused: {refusal.code}")
+            return await self._again(event, f"the provider refused: {refusal.code}")
         except Exception as error:  # noqa: BLE001 a bug in one event must not keep the others waiting, nor lose it
             log.error("an event could not be taken in", event_id=event.id, trouble=type(error).__name__)
-            return await self._again(event, "waiting", f"failed: {type(error).__name__}")
+            return await self._again(event, f"failed: {type(error).__name__}")
         if unknown:
             what = ", ".join(sorted({str(fact.__struct_config__.tag) for fact in unknown}))
-            return await self._again(event, "waiting", f"no purchase is known for: {what}")
+            return await self._again(event, f"no purchase is known for: {what}")
         state = "done" if facts else "ignored"
         return await self._means.change(
             event, lambda row: later(replace(row, state=state, problem=None), None)
         )
 
-    async def _again(self, event: ProviderEvent, state: str, problem: str) -> ProviderEvent:
-        """It waits for a while; one that waited too long is given up, and a person must look."""
+    async def _again(self, event: ProviderEvent, problem: str, *, patient: bool = False) -> ProviderEvent:
+        """It waits for a while; one that waited too long is given up unless `patient`, and a person must look."""
         tries = event.tries + 1
+        state = "waiting"
         due_at: int | None = try_at(tries, self._means.clock.now())
-        if tries >= TRIES_MAX:
+        if patient and tries >= TRIES_MAX:
+            text = f"Events of {event.provider} have waited for half a day, {event.id} first: {problem}."
+            await self._means.alert("", "late_events", event.provider, text)
+        elif tries >= TRIES_MAX:
             state, due_at = "dead", None
             text = f"Event {event.id} of type {event.type} was given up after {tries} tries: {problem}."
             await self._means.alert("", "dead_event", event.id, text)

@@ -5,7 +5,8 @@ alert names it, so that the same cause raises it once however often it is seen. 
 
 `declines`: tries of an organization that failed within the window, over all its purchases; once in each stretch
 of a window's length. `shared_method`: organizations that one card or account paid for within the window. The
-others are single events that stand in the purchase.
+others are single events that stand in the purchase. Money that is where it should not be (`MONEY`) is told of whatever
+the catalog lists.
 
 Requirement ids: R-PACK-4, R-REF-6.
 """
@@ -21,6 +22,9 @@ from tokentill.rules.catalog_shop import AlertRule, Pattern
 from tokentill.rules.money import format_amount
 from tokentill.rules.purchases import Purchase, matches
 from tokentill.rules.rows import Alert
+
+MONEY = frozenset({"mismatched", "paid_twice", "refund_failed"})
+"""Somebody has to give money back by hand: nobody can wish not to hear of that."""
 
 
 class Seen(Struct, frozen=True):
@@ -54,7 +58,7 @@ def alerts(catalog: Catalog, purchase: Purchase, seen: Seen, now: int) -> tuple[
     """The alerts that this purchase, as it stands, is a cause of; `now` is when they are raised."""
     found = []
     for pattern, cause, text in _suspicions(catalog, purchase, seen, now):
-        if _rule(catalog, pattern) is not None:
+        if pattern in MONEY or _rule(catalog, pattern) is not None:
             found.append(
                 Alert(
                     id=f"{pattern}:{cause}",
@@ -68,13 +72,11 @@ def alerts(catalog: Catalog, purchase: Purchase, seen: Seen, now: int) -> tuple[
     return tuple(found)
 
 
-def _rule(catalog: Catalog, pattern: Pattern) -> AlertRule | None:
+def _rule(catalog: Catalog, pattern: str) -> AlertRule | None:
     return next((rule for rule in catalog.alerts if rule.pattern == pattern), None)
 
 
-def _suspicions(
-    catalog: Catalog, purchase: Purchase, seen: Seen, now: int
-) -> Iterator[tuple[Pattern, str, str]]:
+def _suspicions(catalog: Catalog, purchase: Purchase, seen: Seen, now: int) -> Iterator[tuple[str, str, str]]:
     """Pattern, cause and text of everything suspicious about the purchase."""
     who, what = purchase.organization, f"{purchase.title} ({purchase.id})"
     counted, shared = _rule(catalog, "declines"), _rule(catalog, "shared_method")
@@ -103,6 +105,9 @@ def _suspicions(
     for again in right[1:]:
         text = f"{who} paid for {what} twice. Give {again.payment} back."
         yield "paid_twice", f"{purchase.id}:{again.payment}", text
+    for refund in purchase.refunds_failed:
+        text = f"A refund of {what} did not reach {who}. Give the money back in another way."
+        yield "refund_failed", f"{purchase.id}:{refund}", text
 
 
 def _hours(rule: AlertRule) -> str:
