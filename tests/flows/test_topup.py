@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tests.support.scripted import DOWN
 from tests.support.shops import World
@@ -10,8 +11,10 @@ from tests.support.stores import ok
 from tests.support.tripwire import Crash, Wire
 from tokentill.ports import VendorRefused
 from tokentill.rules import commands as c
+from tokentill.rules.purchases import purchase_id
 from tokentill.rules.refusals import Code, Refusal
 from tokentill.rules.rows import Payer, TopUp
+from tokentill.rules.topups import begun
 
 PACK, PRICE = "token_pack_500", 2_900
 DAY = 86_400_000
@@ -106,7 +109,7 @@ async def test_a_payment_that_does_not_succeed_stops_it(
     row = await stand(world)
     assert (row.enabled, row.stopped) == (False, reason)
     assert await world.balance("acme") == 98
-    assert row.spent == (PRICE if reason == "needs_confirmation" else 0)
+    assert row.spent == 0
     [purchase] = await world.purchases("acme")
     if reason == "needs_confirmation":
         await world.tell(*world.provider.pay(purchase.checkout or ""))
@@ -202,6 +205,22 @@ async def test_a_crash_between_any_two_steps_of_topping_up(shop_world: World) ->
     else:
         raise AssertionError("the story never ended")
     await world.clean()
+
+
+async def test_a_price_that_rose_after_a_crash_exceeds_no_ceiling(shop_world: World) -> None:  # R-PACK-11
+    """A process died when it had written down what is to be bought; the catalog was edited before the next one."""
+    world = shop_world
+    await ready(world, ceiling=PRICE)
+    row = await stand(world)
+    meant = world.order("acme", id=purchase_id("topup", f"acme:{row.version}"))
+    await world.rows.put(replace(begun(row, meant, world.clock.time), due_at=world.clock.time))
+    catalog = world.ledger.catalog
+    dearer = replace(catalog.packs["token_pack_500"], price=PRICE + 1)
+    world.ledger.catalog = replace(catalog, packs={**catalog.packs, "token_pack_500": dearer})
+    await world.settle()
+    row = await stand(world)
+    assert (row.stopped, row.purchase, row.spent, row.enabled) == ("ceiling", None, 0, False)
+    assert await world.purchases("acme") == []
 
 
 async def test_a_method_that_has_gone_stops_it(shop_world: World) -> None:  # R-PACK-11

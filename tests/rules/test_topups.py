@@ -21,6 +21,7 @@ from tokentill.rules.topups import (
     begun,
     decide,
     month_of,
+    room,
     setting,
     settled,
     spent_in,
@@ -127,7 +128,7 @@ def purchase(state: str = "open", at: int = NOW) -> Purchase:
 def test_it_waits_for_its_purchase() -> None:
     # R-PACK-11
     waits = begun(ON, purchase(), NOW)
-    assert (waits.purchase, waits.month, waits.spent) == ("p1", "2025-01", 2500)
+    assert (waits.purchase, waits.month, waits.spent, room(waits)) == ("p1", "2025-01", 0, ON.ceiling)
     assert decided(waits) is None
     assert settled(waits, purchase(), NOW) == waits
     done = settled(waits, purchase("delivered"), NOW)

@@ -32,6 +32,9 @@ from tokentill.rules.waiting import look_at
 PAGE = 500
 """Purchases that are read at a time."""
 
+MOST = "most"
+"""The detail of the refusal of what costs more than it may."""
+
 
 class Ask(Struct, frozen=True, kw_only=True):
     """Who orders, and how it is to be paid.
@@ -50,6 +53,8 @@ class Ask(Struct, frozen=True, kw_only=True):
     number: str | None = None
     use_credit: bool = False
     """Pay with money credit as far as it reaches."""
+    most: int | None = None
+    """Minor units that it may cost at most, None = what it costs."""
     terms: Terms = Terms()
 
 
@@ -84,6 +89,8 @@ class Checkout:
         ordered = order_pack(self._means.ledger.catalog, shopper, order, pack, promo, uses)
         if isinstance(ordered, Refusal):
             return ordered
+        if ask.most is not None and ordered.amount > ask.most:
+            return Refusal(Code.NOT_POSSIBLE, "The pack costs more by now than it may.", detail=MOST)
         return await self.place(ordered, self.rooms(ordered), ask.terms)
 
     async def order(self, ask: Ask) -> Order | Refusal:

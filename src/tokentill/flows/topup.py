@@ -1,8 +1,8 @@
 """Top up: buy the chosen pack by itself when the balance falls below the customer's threshold (R-PACK-11).
 
 Whether it is bought, and when it stops itself, are rules (`tokentill.rules.topups`). Here: a consumer of the
-journal that notices charges, and the row's own small machine. What is to be bought is written into the row, and
-counted against the ceiling, before it is ordered, so that a crash leaves an order to go on with and never two.
+journal that notices charges, and the row's own small machine. What is to be bought is written into the row before it
+is ordered, so that a crash leaves an order to go on with and never two; it costs what is left of the ceiling at most.
 It stops with a reason and never starts itself again.
 
 Requirement ids: R-PACK-11, R-PACK-4, R-SALE-3.
@@ -14,13 +14,12 @@ from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
-from tokentill.flows.checkout import Ask, Checkout
+from tokentill.flows.checkout import MOST, Ask, Checkout
 from tokentill.flows.means import Means, later, log
 from tokentill.flows.shopper import Reader
 from tokentill.ports import JournalRow
 from tokentill.rules import entries as e
 from tokentill.rules import topups
-from tokentill.rules.prices import price_now
 from tokentill.rules.purchases import Purchase, purchase_id
 from tokentill.rules.refusals import Code, Refusal
 from tokentill.rules.rows import TopUp
@@ -165,21 +164,19 @@ class TopUps:
         payer = await self._reader.saved_payer(row.organization)
         if payer is None:
             return Refusal(Code.PAYMENT_DECLINED, "There is no saved payment method.")
-        ask = Ask(organization=row.organization, number=number, payer=payer.id, source="topup")
+        most = topups.room(row)
+        ask = Ask(organization=row.organization, number=number, payer=payer.id, source="topup", most=most)
         return await self._checkout.buy_pack(ask, row.pack)
 
     async def _refused(self, row: TopUp, refusal: Refusal) -> TopUp:
         """The order was refused: nothing was spent, and it stops."""
         now = self._means.clock.now()
-        reason = _STOPS.get(refusal.code, "declined")
-        pack = self._means.ledger.catalog.packs.get(row.pack)
-        back = 0 if pack is None else price_now(pack, now)
+        reason = "ceiling" if refusal.detail == MOST else _STOPS.get(refusal.code, "declined")
 
         def undone(known: TopUp) -> TopUp:
             if known.purchase != row.purchase:
                 return known
-            free = replace(known, purchase=None, spent=max(0, known.spent - back))
-            return later(topups.stopped(free, reason, now), None)
+            return later(topups.stopped(replace(known, purchase=None), reason, now), None)
 
         log.info("an auto top-up stopped", organization=row.organization, reason=reason)
         return await self._means.change(row, undone)

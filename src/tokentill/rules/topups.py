@@ -6,7 +6,7 @@ failed or another top-up is on its way, or on an unlimited plan.
 
 Whatever stands in the way stops it for good, with a reason and a sentence that says what to do: only the
 customer starts it again. What it has spent in a month stays counted when it is switched off and on. A purchase
-counts from the moment it is tried, and no longer once it has failed.
+counts in the month in which it was tried, for what it cost; while one is on its way there is no other.
 
 Requirement ids: R-PACK-11, R-PACK-4, R-PACK-9.
 """
@@ -156,9 +156,14 @@ def switched_off(topup: TopUp) -> TopUp:
 
 
 def begun(topup: TopUp, purchase: Purchase, now: int) -> TopUp:
-    """The row once the purchase is ordered; it waits for it, and its amount counts toward the ceiling."""
+    """The row that waits for the purchase, which may still cost `room`."""
     month = month_of(now)
-    return replace(topup, purchase=purchase.id, month=month, spent=spent_in(topup, month) + purchase.amount)
+    return replace(topup, purchase=purchase.id, month=month, spent=spent_in(topup, month))
+
+
+def room(topup: TopUp) -> int:
+    """Minor units that the purchase it waits for may cost, whatever the price has become since it was decided."""
+    return topup.ceiling - topup.spent
 
 
 def stopped(topup: TopUp, reason: Reason, now: int) -> TopUp:
@@ -171,10 +176,9 @@ def settled(topup: TopUp, purchase: Purchase, now: int) -> TopUp:
     if topup.purchase != purchase.id:
         return topup
     if purchase.delivered_at is not None:
-        return replace(topup, purchase=None)
+        return replace(topup, purchase=None, spent=topup.spent + purchase.amount)
     if purchase.state not in ("failed", "abandoned", "mismatched"):
         return topup
-    back = purchase.amount if topup.month == month_of(purchase.created_at) else 0
-    freed = replace(topup, purchase=None, spent=max(0, topup.spent - back))
+    freed = replace(topup, purchase=None)
     # A purchase that ended only because nobody confirmed it has said so already.
     return freed if freed.stopped is not None else stopped(freed, "declined", now)
