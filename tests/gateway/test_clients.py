@@ -51,7 +51,7 @@ async def test_chat_streams(gateway: Gateway, client: openai.AsyncOpenAI) -> Non
     chunks = [chunk async for chunk in stream]
     # Whoever takes the first choice of every chunk, as most programs do, is not surprised by one without any.
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "w0 w1 w2 "
-    assert chunks[-1].to_dict()["tokentill"]["charged"] == 4  # type: ignore[index]
+    assert chunks[-1].to_dict()["tokentill"]["charged"] == 4  # type: ignore[index]  # what to_dict gives is an object
     told = await client.chat.completions.create(
         model="big", messages=[{"role": "user", "content": "answer=3"}], stream=True,
         stream_options={"include_usage": True},
@@ -67,7 +67,7 @@ async def test_responses(gateway: Gateway, client: openai.AsyncOpenAI) -> None:
     stream = await client.responses.create(model="big", input="answer=3", stream=True)
     events = [event async for event in stream]
     assert events[-1].type == "response.completed"
-    assert events[-1].to_dict()["tokentill"]["charged"] == 4  # type: ignore[index]
+    assert events[-1].to_dict()["tokentill"]["charged"] == 4  # type: ignore[index]  # what to_dict gives is an object
     assert await gateway.spent(TOKENS) == 8
 
 

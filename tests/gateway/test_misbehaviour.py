@@ -48,7 +48,7 @@ async def test_a_drip_of_single_bytes_is_an_answer(gateway: Gateway) -> None:
 async def test_an_upstream_that_cuts_costs_nothing(gateway: Gateway, path: str, stream: bool) -> None:
     body = {"prompt": "answer=9 do=cut"} if path == "completions" else {"input": "answer=9 do=cut"}
     if path in ("chat/completions", "messages"):
-        body = {"messages": [{"role": "user", "content": "answer=9 do=cut"}]}  # type: ignore[dict-item]
+        body = {"messages": [{"role": "user", "content": "answer=9 do=cut"}]}  # type: ignore[dict-item]  # another kind of call
     reply = await gateway.ask(f"/v1/{path}", {"model": "big", **body, "stream": stream})
     if stream:
         assert reply.status == 200
@@ -124,7 +124,7 @@ async def test_an_answer_above_its_cap_is_cut_and_flagged(tmp_path: Path, path: 
         whole = await gateway.ask(f"/v1/{path}", body)
         assert whole.receipt["usage"] == "cut"
         assert len(whole.raw) < 4_000
-        entries = [row.entry for row in (await gateway.ledger.journal("acme")).rows]  # type: ignore[union-attr]
+        entries = [row.entry for row in (await gateway.ledger.journal("acme")).rows]  # type: ignore[union-attr]  # acme is there
         flagged = [entry for entry in entries if isinstance(entry, Alerted) and entry.code == "output_cap"]
         assert len(flagged) == 2
 

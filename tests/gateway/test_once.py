@@ -67,7 +67,7 @@ async def test_an_answer_is_kept_encrypted_and_wiped_when_it_expires(gateway: Ga
     assert row.state == "done"
     assert "w0 w1" not in repr(row)
     assert row.expires_at == row.created_at + 24 * 3_600_000 == row.due_at
-    once = gateway.app.endpoint.gateway.once  # type: ignore[union-attr]
+    once = gateway.app.endpoint.gateway.once  # type: ignore[union-attr]  # this till has one
     assert await once.sweep() == 0
 
     class Later:
@@ -124,7 +124,7 @@ class Crash(BaseException):
 async def test_what_a_dead_process_left_is_told_by_the_account(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch, charged: bool, status: int, calls: int
 ) -> None:
-    once: Any = gateway.app.endpoint.gateway.once  # type: ignore[union-attr]
+    once: Any = gateway.app.endpoint.gateway.once  # type: ignore[union-attr]  # this till has one
 
     async def nothing(*_: Any) -> None:
         """As if the process had died before it could say how the call ended."""

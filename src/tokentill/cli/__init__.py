@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from tokentill.cli import accounts, keeping, office, running, shop
+from tokentill.cli import accounts, api_keys, keeping, office, running, shop
 
 app = typer.Typer(
     name="tokentill",
@@ -31,6 +31,7 @@ office.add_webhooks(_group("webhooks", "Tell other systems of what happens."))
 shop.add_stripe(_group("stripe", "Set up a Stripe account."))
 keeping.add_catalog(_group("catalog", "Check and show what is sold."))
 keeping.add_keys(_group("key", "Make, list and revoke operator keys."))
+api_keys.add(_group("api-key", "Keys with which customers call models."))
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from tokentill.ports import Health, OperatorKey
 from tokentill.rules.balance import Balance
 from tokentill.rules.refusals import Code
 from tokentill.web import bodies, operators, orders, public, reads, views, webhooks
+from tokentill.web.key_routes import KEYS
 from tokentill.web.office_routes import OFFICE
 from tokentill.web.route import ORG, Route
 from tokentill.web.route import order as _order
@@ -167,6 +168,7 @@ ROUTES: tuple[Route, ...] = (
     *READS,
     *SHOP,
     *OFFICE,
+    *KEYS,
     *OPERATORS,
     *PUBLIC,
 )

@@ -13,13 +13,16 @@ from tokentill.flows.shop import Shop
 from tokentill.ports import OperatorKey
 from tokentill.rules.refusals import Code, Refusal
 from tokentill.web.call import Call
+from tokentill.web.key_routes import KEYS
 from tokentill.web.office_routes import OFFICE
 from tokentill.web.orders import NO_SIMULATION
 from tokentill.web.problems import Halt, Problem
 from tokentill.web.routing import Bound
 from tokentill.web.shop_routes import SHOP
 
-PLACES: Mapping[str, tuple[str, str]] = {route.name: (route.method, route.path) for route in (*SHOP, *OFFICE)}
+PLACES: Mapping[str, tuple[str, str]] = {
+    route.name: (route.method, route.path) for route in (*SHOP, *OFFICE, *KEYS)
+}
 """Method and path of every route of the shop, by its name."""
 
 
@@ -29,7 +32,7 @@ class Trader:
     def __init__(self, shop: Shop, actor: str) -> None:
         self.shop = shop
         self._operator = OperatorKey("", actor, 0, None, None)
-        self._bound = {route.name: Bound(route) for route in (*SHOP, *OFFICE)}
+        self._bound = {route.name: Bound(route) for route in (*SHOP, *OFFICE, *KEYS)}
 
     async def trade(
         self,
