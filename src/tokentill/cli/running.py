@@ -67,16 +67,18 @@ async def _serve(settings: Settings) -> None:
             address.listening(url)
             _announce(settings, ledger, url, fresh=fresh)
 
-        await serve_app(
-            app,
-            settings.host,
-            settings.port,
-            drain_seconds=settings.drain_seconds,
-            trusted_proxies=settings.trusted_proxies.replace(",", " ").split(),
-            ready=ready,
-        )
-        await shop.close()
-        await fit.close()
+        try:
+            await serve_app(
+                app,
+                settings.host,
+                settings.port,
+                drain_seconds=settings.drain_seconds,
+                trusted_proxies=settings.trusted_proxies.replace(",", " ").split(),
+                ready=ready,
+            )
+        finally:
+            await shop.close()
+            await fit.close()
 
 
 def _announce(settings: Settings, ledger: Ledger, url: str, *, fresh: bool) -> None:

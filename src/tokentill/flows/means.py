@@ -102,9 +102,11 @@ class Means:
     async def refer(self, provider: str, refs: set[str], purchase: str, owner: str) -> None:
         """Remember that these objects of the provider belong to the purchase."""
         for ref in sorted(refs):
-            await self.rows.add(
-                Reference(id=f"{provider}:{ref}", purchase=purchase, owner=owner, created_at=self.clock.now())
-            )
+            ident = f"{provider}:{ref}"
+            # Most are known already, and looking does not wait for the writer as adding does.
+            if await self.rows.get(Reference, ident) is None:
+                row = Reference(id=ident, purchase=purchase, owner=owner, created_at=self.clock.now())
+                await self.rows.add(row)
 
     async def alert(self, organization: str, code: str, cause: str, text: str) -> None:
         """Ask an operator to look at something, once for each cause."""
