@@ -8,7 +8,7 @@ from msgspec import structs
 
 from tokentill.lab import toys
 from tokentill.lab.auditor import Auditor
-from tokentill.lab.naive import Answer, Naive
+from tokentill.lab.naive import Answer, Naive, clockwork
 from tokentill.lab.workload import Coverage, Step, Workload
 from tokentill.rules import account as a
 from tokentill.rules import commands as c
@@ -156,6 +156,11 @@ class Trio:
     def compare_accounts(self) -> None:
         """The balance against the model, the state against the auditor's books."""
         account = self.till.account()
+        book = self.naive.book
+        if account.state.seq > self.auditor.seq and (clockwork.soonest(book) or book.now + 1) <= book.now:
+            # A period whose invoice came late can be over as it begins. A stored account is read with what follows
+            # from that; the books and the model have it from the next command.
+            return
         compare_balance(account, self.catalog, self.naive.balance(), self.naive.book.now)
         self.auditor.compare(account)
         compare_purses(account, self.naive)
