@@ -258,6 +258,26 @@ async def test_a_simulated_organization_never_pays_real_money(year: Year, tmp_pa
     await real.close()
 
 
+async def test_a_plan_that_is_tried_in_real_time_is_billed_there(year: Year) -> None:  # R-PLAT-1, R-PLAN-4
+    """Three periods, by the clerk alone; a card that pays once fails then, and the subscription ends by itself."""
+    await ok(year.ledger, "acme", c.Open(plan=None))
+    await year.pay(await year.shop.subscribing.start(Ask(organization="acme"), "starter"))
+    for _ in range(3):
+        await year.use(5)
+        await year.later(PERIOD + 1_000)
+        assert ((await year.stand()).remaining, (await year.stand()).standing) == (50, "active")
+    assert await year.paid() == 4 * 3999
+    await ok(year.ledger, "other", c.Open(plan=None))
+    other = await year.shop.subscribing.start(Ask(organization="other"), "starter")
+    await year.pay(other, ONCE)
+    await year.later(PERIOD + 1_000)
+    assert (await year.account("other")).state.failed_at is not None
+    for _ in range(25):
+        await year.later(DAY_MS)
+    state = (await year.account("other")).state
+    assert (state.failed_at, state.plan) == (None, None)
+
+
 async def test_a_clock_on_real_time_cannot_be_moved(year: Year) -> None:  # R-PLAN-4
     await ok(year.ledger, "real", c.Open(plan=None))
     refused = await year.clockwork.advance("real", year.start + DAY_MS)

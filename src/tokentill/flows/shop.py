@@ -25,13 +25,13 @@ from tokentill.flows.standing import Subscriptions
 from tokentill.flows.subscribe import Subscribing
 from tokentill.flows.suspect import Suspicion
 from tokentill.flows.switches import Switches
-from tokentill.flows.testclock import TestClock
+from tokentill.flows.testclock import Billing, TestClock
 from tokentill.flows.topup import TopUps
 from tokentill.flows.webhook import UnknownProvider, Webhooks
 from tokentill.ports import EmbeddedPayments, Inbound
 from tokentill.rules.purchases import Purchase
 from tokentill.rules.refund_rows import Refund
-from tokentill.rules.rows import Message, ProviderEvent, RedemptionCode, Subscription, TopUp
+from tokentill.rules.rows import EmbeddedPayment, Message, ProviderEvent, RedemptionCode, Subscription, TopUp
 
 __all__ = ["Ask", "Batch", "Posting", "Shop", "Terms", "UnknownProvider", "open_shop"]
 
@@ -79,9 +79,7 @@ class Shop:
 
     async def take_in(self, provider: str, inbound: Inbound) -> None:
         """Take a webhook in and return when the accounts know of it; as for `receive`, for who can wait."""
-        event = await self.webhooks.receive(provider, inbound)
-        if event is not None:
-            await self.webhooks.process(event)
+        await self.webhooks.take_in(provider, inbound)
 
     async def close(self) -> None:
         """Finish what is being worked on, and let the providers go."""
@@ -106,6 +104,9 @@ def open_shop(means: Means, posting: Posting | None = None) -> Shop:
     codes = Codes(means, checkout, reader)
     overages = Overages(means, reader)
     clerk.attend(ProviderEvent, webhooks.process)
+    embedded = means.payments.get("embedded")
+    if isinstance(embedded, EmbeddedPayments):
+        clerk.attend(EmbeddedPayment, Billing(means, embedded, webhooks.take_in).attend)
     refunding = Refunding(means, delivery, learning, checkout, paying)
     clerk.attend(Purchase, paying.attend)
     clerk.attend(Refund, refunding.attend)

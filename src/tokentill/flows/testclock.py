@@ -5,7 +5,9 @@ Its time stands still until it is moved here, and is moved from one deadline to 
 subscription, which is then billed (or fails, and is tried again), or to where it shall stand. Everything due in
 between happens in the account itself, in order, at its own moment (design idea 4).
 
-Requirement ids: R-PLAN-4, R-LIC-1, R-LIC-3, R-PLAT-1.
+An organization on the real clock that tries a plan with test payments is billed there when it is due (`Billing`).
+
+Requirement ids: R-PLAN-4, R-LIC-1, R-LIC-3, R-PLAT-1, R-PACK-3.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from collections.abc import Awaitable, Callable
 
 from msgspec import Struct
 
+from tokentill.flows.means import Means, later
 from tokentill.ports import EmbeddedPayments, Ids, Inbound, Ledger
 from tokentill.rules import commands as c
 from tokentill.rules.catalog import DAY_MS
@@ -27,6 +30,26 @@ STOPS_MAX = 2_000
 
 STEP_MS = 365 * DAY_MS
 """An account's clock moves no further in one step."""
+
+
+class Billing:
+    """Bills subscriptions of the embedded provider in real time; `deliver` as for the test clock."""
+
+    def __init__(self, means: Means, provider: EmbeddedPayments, deliver: Deliver) -> None:
+        self._means = means
+        self._provider = provider
+        self._deliver = deliver
+
+    async def attend(self, row: EmbeddedPayment) -> object:
+        """Bill what is due of a subscription, unless the organization has a clock of its own."""
+        means = self._means
+        account = await means.ledger.account(row.organization)
+        if account is None or account.state.simulated or row.next_at is None:
+            return await means.change(row, lambda known: later(known, None))
+        billed = await self._provider.renew(row.id, means.clock.now())
+        for event in billed.events:
+            await self._deliver(self._provider.name, event)
+        return billed
 
 
 class Moved(Struct, frozen=True):

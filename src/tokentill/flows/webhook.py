@@ -43,6 +43,12 @@ class Webhooks:
         added = await self._means.rows.add(replace(event, due_at=now + LEASE_MS))
         return added.row if added.how == "new" else None
 
+    async def take_in(self, provider: str, inbound: Inbound) -> None:
+        """Keep the event and return when the accounts know of it. Raises as `receive` does."""
+        event = await self.receive(provider, inbound)
+        if event is not None:
+            await self.process(event)
+
     async def process(self, event: ProviderEvent) -> ProviderEvent:
         """Take the event in; how it stands then. Raises `StoreDown`, and then it stays as it was."""
         if event.state in ("done", "ignored", "dead"):

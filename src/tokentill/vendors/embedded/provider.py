@@ -273,6 +273,7 @@ class Embedded:
     ) -> EmbeddedPayment | None:
         while (payment := await self.payment(ident)) is not None:
             changed = change(payment)
+            changed = replace(changed, due_at=changed.next_at)
             if changed == payment:
                 return payment
             stored = await self._rows.put(changed)
