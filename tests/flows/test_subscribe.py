@@ -451,6 +451,26 @@ async def test_a_trial_begins_without_a_payment_and_once(tmp_path: Path) -> None
     await store.close()
 
 
+async def test_an_upgrade_in_the_trial_is_credited_with_nothing(tmp_path: Path) -> None:  # R-PLAN-4
+    """Nothing was paid for the trial, so the whole price of the higher plan is due; then a credit counts again."""
+    store = Store("sqlite", sqlite_url(tmp_path))
+    catalog = change_plan(selling(), "pro", trial_days=14)
+    top = replace(catalog.plans["enterprise"], id="top", rank=99, price=99_900)
+    world = await make_world(store, tmp_path, catalog=replace(catalog, plans={**catalog.plans, "top": top}))
+    await world.begin("acme", plan="starter")
+    await subscribe(world, "acme")
+    await world.later(7 * 24 * HOUR)
+    upgrade = await world.shop.subscribing.start(Ask(organization="acme"), "enterprise")
+    assert isinstance(upgrade, Purchase)
+    assert (upgrade.amount, upgrade.credit, upgrade.state) == (ENTERPRISE, 0, "delivered")
+    again = await world.shop.subscribing.start(Ask(organization="acme"), "top")
+    assert isinstance(again, Purchase)
+    assert (again.amount, again.credit, again.state) == (99_900 - ENTERPRISE, ENTERPRISE, "delivered")
+    await world.clean()
+    await world.shop.close()
+    await store.close()
+
+
 async def test_a_late_repetition_of_a_change_does_not_undo_the_one_after(
     shop_world: World,
 ) -> None:  # R-LED-9

@@ -69,7 +69,7 @@ class Subscribing:
             return await self._checkout.resume(again, ask, (again.kind, plan))
         if running is not None:
             order = replace(order, mode="saved")
-            credit = self.credit(account)
+            credit = 0 if await self._on_trial(running) else self.credit(account)
             ordered = order_plan(catalog, shopper, order, plan, credit=credit, subscribed=True)
             if isinstance(ordered, Refusal):
                 return ordered
@@ -249,6 +249,16 @@ class Subscribing:
             subscription=row.ref,
         )
         return order_for(self._means, purchase, customer=row.customer)
+
+    async def _on_trial(self, running: Subscription) -> bool:
+        """Whether the subscription is in its trial, of which nothing was paid and nothing can be credited."""
+        equal = {"organization": running.organization, "subscription": running.ref}
+        now = await self._means.time_of(running.organization)
+        paid = await self._means.rows.find(Purchase, equal, limit=PLANS_MAX)
+        trials = [row for row in paid if row.kind == "plan" and row.amount == 0 and row.list_amount > 0]
+        return any((row.plan_end or 0) > now for row in trials) and not any(
+            row.kind == "upgrade" and row.paid_at is not None for row in paid
+        )
 
     async def _had_any(self, organization: str) -> bool:
         """Whether the organization ever had a subscription, so that a trial is not given twice."""
