@@ -35,7 +35,7 @@ from tokentill.rules.catalog_reader import Finding
 from tokentill.settings import Settings, SettingsError
 from tokentill.shopfit import Address, payments_of, posting_of, sync_stripe
 from tokentill.store.intents import FileIntents, read_all
-from tokentill.web import key_views, office_views, shop_views, views
+from tokentill.web import key_views, office_views, refund_views, shop_views, views
 from tokentill.web.views import CatalogView, JournalLine, JournalView, NewOperatorKey, OperationView
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ __all__ = [
     "OperationView", "Retry", "Shop", "SystemClock", "SystemIds", "TimedOut", "Trader", "battery",
     "build", "catalog_of", "catalog_view", "charging", "create_operator_key", "features", "insist",
     "intents_in", "journal_view", "key_file", "key_views", "log_to_stderr", "make_gatefit", "make_ledger",
-    "name_of_ledger", "name_of_url", "office_views", "open_ledger", "operation_view", "read_catalog",
+    "name_of_ledger", "name_of_url", "office_views", "open_ledger", "operation_view", "read_catalog", "refund_views",
     "secret_of", "shop_views", "sync_stripe",
 ]  # fmt: skip
 """What is built here, and what the client knows of flows and views, which it may not reach itself."""

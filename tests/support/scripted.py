@@ -142,15 +142,23 @@ class Scripted:
         for ident, one in self.all("payment").items():
             if one["purchase"] == purchase.id:
                 found += self.facts_of_payment(ident)
+                if self.refunded(ident):
+                    found.append(self.fact_of_refunds(ident))
         session = self._get("session", purchase.checkout or "")
         if not found and session is not None and session["expires_at"] <= self.now():
             found.append(h.Ended(at=self.now(), purchase=purchase.id, organization=purchase.organization))
         return found
 
     async def refund(self, purchase: Purchase, amount: int, key: str) -> Sequence[h.AnyHappening]:
-        self._asked("refund")
         payment = purchase.payment or ""
+        if self._get("refusal", key) is not None:
+            raise VendorRefused("refused", "This key was refused before.")
         if self._get("refund", key) is None:
+            try:
+                self._asked("refund")
+            except VendorRefused:
+                self._set("refusal", key, {})
+                raise
             if self.refunded(payment) + amount > self.all("payment")[payment]["amount"]:
                 raise VendorRefused("over_refund", "More than was paid cannot be given back.")
             self._set("refund", key, {"payment": payment, "amount": amount, "state": self.refunds})

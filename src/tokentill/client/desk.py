@@ -12,7 +12,7 @@ from typing import Literal, TypeVar
 from msgspec import UNSET, UnsetType
 
 from tokentill.client.errors import Refused, unknown_organization
-from tokentill.client.keying import Keying
+from tokentill.client.refunds import Refunds
 from tokentill.client.transport import Transport
 from tokentill.ports import Heads, Health, Ids, OperatorKey, Verdict
 from tokentill.rules import commands as c
@@ -37,7 +37,7 @@ When = Literal["auto", "now", "period_end"]
 KEY_CHARS_MAX = 255
 
 
-class Desk(Keying):
+class Desk(Refunds):
     """What a till can do beside running operations. `actor` stands on the record of what is done by hand."""
 
     def __init__(self, transport: Transport, charging: Charging, ids: Ids, actor: str) -> None:

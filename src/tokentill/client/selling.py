@@ -54,6 +54,7 @@ class Selling:
         success_url: str | None = None,
         cancel_url: str | None = None,
         save_method: bool = False,
+        use_credit: bool = False,
         idempotency_key: str | None = None,
     ) -> v.PurchaseView:
         """Order a pack or a plan; send the customer to the purchase's `url` (R-PACK-2).
@@ -73,6 +74,7 @@ class Selling:
             "success_url": success_url,
             "cancel_url": cancel_url,
             "save_method": save_method,
+            "use_credit": use_credit,
         }
         return await self._do(v.PurchaseView, "buy", organization, key=idempotency_key, body=body)
 

@@ -21,7 +21,7 @@ from tokentill.flows.learn import Learning
 from tokentill.flows.means import Means, deed_key, later, log
 from tokentill.flows.pay import Paying, Terms, unknown_purchase
 from tokentill.flows.refund_facts import RefundFacts, guarantee_ids
-from tokentill.ports import VendorDown, VendorRefused
+from tokentill.ports import Payments, VendorDown, VendorRefused
 from tokentill.rules import happenings as h
 from tokentill.rules import refund_steps as steps
 from tokentill.rules.catalog import DAY_MS
@@ -63,15 +63,21 @@ class Refunding:
         reason: Reason | None = None,
         text: str = "",
         user: str | None = None,
+        *,
+        key: str | None = None,
     ) -> Refund | Refusal:
-        """What could be given back for the purchase now; the quote is kept, whatever comes of it."""
+        """What could be given back for the purchase now; the quote is kept, whatever comes of it.
+
+        `key`: the caller's idempotency key; the same one is the same quote.
+        """
         purchase = await self._means.rows.get(Purchase, number, organization)
         if purchase is None:
             return unknown_purchase()
         refused = self._refused(purchase)
         if refused is not None:
             return refused
-        return await self._shown(purchase, reason, text[:TEXT_MAX], user, self._means.ids.operation())
+        made = self._means.ids.operation() if key is None else purchase_id("quote", f"{organization}:{key}")
+        return await self._shown(purchase, reason, text[:TEXT_MAX], user, made)
 
     def _refused(self, purchase: Purchase) -> Refusal | None:
         if not self._means.ledger.catalog.refunds.enabled:
@@ -226,36 +232,41 @@ class Refunding:
         claim = claim_of(purchase, row.id)
         assert claim is not None, "it was claimed before"
         payments = means.payments.get(purchase.provider)
-        problem, code = "the provider has it pending", ""
         if payments is None:
             return await self.to(row, lambda one: steps.undo(one, "failed", "no_provider"))
-        failed = False
+        problem, refused = "the provider has it pending", None
         try:
-            answer = await payments.refund(purchase, row.money, deed_key(row.id, "pay"))
-            owned = [
-                one
-                if isinstance(one, h.Subscribed)
-                else replace(one, purchase=purchase.id, organization=row.organization)
-                for one in answer
-            ]
-            await self._learning.learn(purchase.provider, owned)
-            failed = any(isinstance(one, h.RefundFailed) for one in answer)
-            code = "refund_failed"
-        except VendorRefused as refused:
-            # Whatever has gone back meanwhile went another way, and takes its tokens by itself.
-            code = refused.code
-            return await self.to(row, lambda one: steps.undo(one, "failed", code))
+            refused = await self._ask_for_it(row, purchase, payments)
         except VendorDown:
             problem = "the provider did not answer"
         if told(await self._purchase(row)) >= claim.before + row.money:
             return await self.to(row, steps.paid)
-        if failed:
-            return await self.to(row, lambda one: steps.undo(one, "failed", code))
+        if refused is not None:
+            return await self.to(row, lambda one: steps.undo(one, "failed", refused))
         if means.clock.now() - (row.accepted_at or 0) > steps.PAY_MS:
             text = f"Whether refund {row.id} reached the customer is not known after a day. Look at the provider."
             await means.alert(row.organization, "refund_unanswered", row.id, text)
         log.info("a refund is not through yet", refund=row.id, problem=problem)
         return await self._again(row, problem)
+
+    async def _ask_for_it(self, row: Refund, purchase: Purchase, payments: Payments) -> str | None:
+        """Ask for the money and take in what the provider says; why it refuses, if it does. Raises `VendorDown`."""
+        refused: str | None = None
+        try:
+            answer = await payments.refund(purchase, row.money, deed_key(row.id, "pay"))
+            if any(isinstance(one, h.RefundFailed) for one in answer):
+                refused = "refund_failed"
+        except VendorRefused as refusal:
+            # An earlier try may have gone through without an answer: what the provider knows decides.
+            refused = refusal.code
+            try:
+                answer = await payments.look(purchase)
+            except VendorRefused:
+                answer = ()
+        whose = {"purchase": purchase.id, "organization": row.organization}
+        facts = [one for one in answer if not isinstance(one, h.Subscribed)]
+        await self._learning.learn(purchase.provider, [replace(one, **whose) for one in facts])
+        return refused
 
     async def _give(self, row: Refund) -> Refund:
         """Take the tokens back, and grant what was chosen instead of money."""

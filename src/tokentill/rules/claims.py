@@ -20,13 +20,13 @@ Requirement ids: R-REF-5, R-REF-6, R-LED-6.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-if TYPE_CHECKING:
-    from tokentill.rules.purchases import Purchase
+from tokentill.rules.happenings import DisputeState
+from tokentill.rules.rows import Row
 
 ClaimState = Literal["open", "settled", "failed"]
 Sweep = Literal["", "wait", "now"]
@@ -63,44 +63,77 @@ class Taking(Struct, frozen=True, array_like=True):
     sweeps: bool = True
 
 
-def told(purchase: Purchase) -> int:
+class Dispute(Struct, frozen=True, array_like=True, order=True):
+    """A dispute of a payment; it ends once, as won or lost."""
+
+    dispute: str
+    state: DisputeState
+    amount: int
+
+
+class Claimable(Row, frozen=True, kw_only=True):
+    """What of a purchase claims are about; the rest is `tokentill.rules.purchases.Purchase`."""
+
+    amount: int
+    credit_used: int = 0
+    """What is paid with money credit; `amount` is what is left for the provider to take."""
+    payment: str | None = None
+    refunds: tuple[tuple[str, int], ...] = ()
+    """For each payment what was given back of it, in sum."""
+    disputes: tuple[Dispute, ...] = ()
+    state: str = "created"
+    done: tuple[str, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    taking: Taking | None = None
+    """What the step `take_back` that is being taken takes."""
+    taken: tuple[str, ...] = ()
+    accounted: int = 0
+    """What was given back from outside and has been answered by taking tokens back."""
+    sweep: Sweep = ""
+    """Whether running operations still hold tokens that are to be taken."""
+
+
+P = TypeVar("P", bound=Claimable)
+
+
+def told(purchase: Claimable) -> int:
     """What the provider has given back of the purchase's payment, in sum, as far as it has told."""
     return 0 if purchase.payment is None else dict(purchase.refunds).get(purchase.payment, 0)
 
 
-def standing(purchase: Purchase) -> tuple[Claim, ...]:
+def standing(purchase: Claimable) -> tuple[Claim, ...]:
     """The claims that count: open ones and settled ones."""
     return tuple(claim for claim in purchase.claims if claim.state != "failed")
 
 
-def given_back(purchase: Purchase) -> int:
+def given_back(purchase: Claimable) -> int:
     """What was given back of the price, money and credit; what is on its way counts."""
     own = standing(purchase)
     return max(told(purchase), sum(one.money for one in own)) + sum(one.credit for one in own)
 
 
-def outside(purchase: Purchase) -> int:
+def outside(purchase: Claimable) -> int:
     """What was given back by others than our own claims, such as in the provider's dashboard."""
     return max(0, min(told(purchase), purchase.amount) - sum(one.money for one in standing(purchase)))
 
 
-def closed(purchase: Purchase) -> bool:
+def closed(purchase: Claimable) -> bool:
     """Whether nothing more can be asked: an alternative was taken, or a dispute decides."""
     settled = any(one.closes and one.state == "settled" for one in purchase.claims)
     return settled or any(one.state != "won" for one in purchase.disputes)
 
 
-def open_claim(purchase: Purchase) -> Claim | None:
+def open_claim(purchase: Claimable) -> Claim | None:
     """The claim that is open, if there is one."""
     return next((one for one in purchase.claims if one.state == "open"), None)
 
 
-def claim_of(purchase: Purchase, refund: str) -> Claim | None:
+def claim_of(purchase: Claimable, refund: str) -> Claim | None:
     """The claim of this refund."""
     return next((one for one in purchase.claims if one.refund == refund), None)
 
 
-def claimed(purchase: Purchase, claim: Claim) -> Purchase:
+def claimed(purchase: P, claim: Claim) -> P:
     """The purchase with the claim on it; unchanged where another is open, it is closed, or too much would go."""
     known = claim_of(purchase, claim.refund)
     if known is not None and known.state != "failed":
@@ -114,7 +147,7 @@ def claimed(purchase: Purchase, claim: Claim) -> Purchase:
     return replace(purchase, claims=(*others, replace(claim, before=told(purchase))))
 
 
-def resized(purchase: Purchase, refund: str, money: int, credit: int) -> Purchase:
+def resized(purchase: P, refund: str, money: int, credit: int) -> P:
     """The purchase with other figures in an open claim; unchanged where too much would go."""
     known = claim_of(purchase, refund)
     if known is None or known.state != "open":
@@ -124,7 +157,7 @@ def resized(purchase: Purchase, refund: str, money: int, credit: int) -> Purchas
     return purchase if changed == without else changed
 
 
-def ended(purchase: Purchase, refund: str, state: ClaimState) -> Purchase:
+def ended(purchase: P, refund: str, state: ClaimState) -> P:
     """The purchase with this open claim settled or failed."""
     changed = tuple(
         replace(one, state=state) if one.refund == refund and one.state == "open" else one
@@ -133,7 +166,7 @@ def ended(purchase: Purchase, refund: str, state: ClaimState) -> Purchase:
     return replace(purchase, claims=changed)
 
 
-def next_taking(purchase: Purchase) -> Taking | None:
+def next_taking(purchase: Claimable) -> Taking | None:
     """Which tokens are to be taken back next; None where everything that is due was taken."""
     for one in purchase.claims:
         if one.state == "settled" and one.takes and one.refund not in purchase.taken:
@@ -150,13 +183,13 @@ def next_taking(purchase: Purchase) -> Taking | None:
     return Taking(OUTSIDE, more, rest) if more < rest else Taking(OUTSIDE)
 
 
-def wants_aside(purchase: Purchase) -> bool:
+def wants_aside(purchase: Claimable) -> bool:
     """Whether the purchase's tokens are to be set aside."""
     claim = open_claim(purchase)
     return purchase.state == "disputed" or bool(purchase.sweep) or (claim is not None and claim.aside)
 
 
-def after_taking(purchase: Purchase, held: int) -> Purchase:
+def after_taking(purchase: P, held: int) -> P:
     """The purchase once what `taking` says was taken; running operations still hold `held` tokens of it."""
     taking = purchase.taking
     assert taking is not None, "nothing was being taken"
@@ -171,12 +204,12 @@ def after_taking(purchase: Purchase, held: int) -> Purchase:
     return replace(found, sweep="wait" if held else "")
 
 
-def has_credit(purchase: Purchase) -> bool:
+def has_credit(purchase: Claimable) -> bool:
     """Whether the credit that the purchase is paid with was taken and not given back."""
     return purchase.done.count("spend_credit") > purchase.done.count("return_credit")
 
 
-def credit_step(purchase: Purchase) -> Literal["spend_credit", "return_credit"] | None:
+def credit_step(purchase: Claimable) -> Literal["spend_credit", "return_credit"] | None:
     """What is to be done about the credit: it is taken before anything else, and given back if nothing was bought."""
     if not purchase.credit_used:
         return None

@@ -36,16 +36,14 @@ from msgspec.structs import replace
 
 from tokentill.rules import happenings as h
 from tokentill.rules.claims import (
-    Claim,
-    Sweep,
-    Taking,
+    Claimable,
+    Dispute,
     after_taking,
     credit_step,
     has_credit,
     next_taking,
     wants_aside,
 )
-from tokentill.rules.rows import Row
 
 T = TypeVar("T", int, str)
 
@@ -83,15 +81,7 @@ class Payment(Struct, frozen=True, array_like=True):
     method: str | None = None
 
 
-class Dispute(Struct, frozen=True, array_like=True, order=True):
-    """A dispute of a payment; it ends once, as won or lost."""
-
-    dispute: str
-    state: h.DisputeState
-    amount: int
-
-
-class Purchase(Row, frozen=True, kw_only=True):
+class Purchase(Claimable, frozen=True, kw_only=True):
     """One order and everything that is known of it; see the module's page."""
 
     # what was ordered, on the terms of that moment
@@ -99,7 +89,6 @@ class Purchase(Row, frozen=True, kw_only=True):
     item: str
     """The id of the pack or plan; for a redeemed code what it stands for."""
     title: str
-    amount: int
     currency: str
     list_amount: int = 0
     """What it costs without promotion."""
@@ -115,8 +104,6 @@ class Purchase(Row, frozen=True, kw_only=True):
     slot_ms: int = 0
     credit: int = 0
     """Of an upgrade: what the unused share of the plan before was worth."""
-    credit_used: int = 0
-    """What is paid with money credit; `amount` is what is left for the provider to take."""
     replaces: str | None = None
     """The purchase that this one is an upgrade of, for the difference; what was used of it counts."""
     approach: str | None = None
@@ -144,11 +131,8 @@ class Purchase(Row, frozen=True, kw_only=True):
     """Tries to pay that failed, each with when."""
     decline_code: str | None = None
     ended: bool = False
-    refunds: tuple[tuple[str, int], ...] = ()
-    """For each payment what was given back of it, in sum."""
     refunds_failed: tuple[str, ...] = ()
     """Refunds that did not reach the customer, by the provider's ids."""
-    disputes: tuple[Dispute, ...] = ()
     suspicions: tuple[str, ...] = ()
     subscription: str | None = None
     invoice: str | None = None
@@ -162,19 +146,10 @@ class Purchase(Row, frozen=True, kw_only=True):
     lots: tuple[int, ...] = ()
     carried: int | None = None
     """Of an upgraded pack: the tokens that its owner keeps of the one before, decided once."""
-    claims: tuple[Claim, ...] = ()
-    taking: Taking | None = None
-    """What the step `take_back` in `doing` takes."""
-    taken: tuple[str, ...] = ()
-    accounted: int = 0
-    """What was given back from outside and has been answered by taking tokens back."""
-    sweep: Sweep = ""
-    """Whether running operations still hold tokens that are to be taken."""
 
     # read off the above, kept as columns so that they can be counted and found
     state: State = "created"
     paid_at: int | None = None
-    payment: str | None = None
     method: str | None = None
     refunded: int = 0
     slot_until: int = 0

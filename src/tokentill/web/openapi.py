@@ -46,6 +46,7 @@ _PARAMS = {
     "key": ("The operator key's id.", names.KEY_CHARS_MAX),
     "provider": ("The payment provider: stripe, paypal or embedded.", names.KEY_CHARS_MAX),
     "purchase": ("The purchase's id.", names.KEY_CHARS_MAX),
+    "refund": ("The refund's id.", names.KEY_CHARS_MAX),
     "method": ("The saved payment method's id.", names.KEY_CHARS_MAX),
     "code": ("The code's id, as lists show it.", names.KEY_CHARS_MAX),
     "endpoint": ("The endpoint's id.", names.KEY_CHARS_MAX),
@@ -54,9 +55,9 @@ _PARAMS = {
 }
 
 _SHOP = frozenset(
-    {"packs", "purchases", "topup", "payment-methods", "portal", "subscription", "codes", "clock"}
+    {"packs", "purchases", "topup", "payment-methods", "portal", "subscription", "codes", "clock", "refunds"}
 )
-_OFFICE = frozenset({"codes", "switches", "alerts", "events", "contact", "webhook-endpoints", "messages"})
+_OFFICE = frozenset({"codes", "switches", "alerts", "events", "contact", "webhook-endpoints", "messages", "refunds"})
 
 _KEY_HEADER = {
     "name": "Idempotency-Key",

@@ -13,6 +13,7 @@ from tokentill.rules.refusals import Code
 from tokentill.web import bodies, operators, orders, public, reads, views, webhooks
 from tokentill.web.key_routes import KEYS
 from tokentill.web.office_routes import OFFICE
+from tokentill.web.refund_routes import REFUNDS
 from tokentill.web.route import ORG, Route
 from tokentill.web.route import order as _order
 from tokentill.web.route import read as _read
@@ -168,6 +169,7 @@ ROUTES: tuple[Route, ...] = (
     *READS,
     *SHOP,
     *OFFICE,
+    *REFUNDS,
     *KEYS,
     *OPERATORS,
     *PUBLIC,

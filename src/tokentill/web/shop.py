@@ -124,6 +124,7 @@ def _ask(call: Call, body: PurchaseBody | SubscriptionBody, payer: str | None = 
         user=body.user,
         provider=body.provider or "",
         payer=payer,
+        use_credit=getattr(body, "use_credit", False),
         terms=_terms(body),
     )
 

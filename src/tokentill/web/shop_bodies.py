@@ -38,6 +38,7 @@ class PurchaseBody(Body, frozen=True, kw_only=True):
     last. A plan begins by a checkout; where a subscription runs, the order is an upgrade that its method pays.
     `provider`: stripe, paypal or embedded, by default the first that is set up. `success_url`, `cancel_url`: where
     the customer comes back to, with `{purchase}` for the id. `save_method`: the customer agrees to save the method.
+    `use_credit`: money credit pays for a pack as far as it reaches.
     """
 
     NAMES: ClassVar[tuple[str, ...]] = ("pack", "plan", "user")
@@ -53,6 +54,7 @@ class PurchaseBody(Body, frozen=True, kw_only=True):
     success_url: Url | None = None
     cancel_url: Url | None = None
     save_method: bool = False
+    use_credit: bool = False
 
 
 class PayBody(Body, frozen=True, kw_only=True):

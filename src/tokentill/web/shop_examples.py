@@ -42,6 +42,7 @@ REPLIES: dict[str, dict[str, Any]] = {
         "currency": "USD",
         "list_amount": 2900,
         "credit": 0,
+        "credit_used": 0,
         "refunded": 0,
         "tokens": 500,
         "bonus": 0,

@@ -85,6 +85,7 @@ class PurchaseView(Struct, frozen=True, kw_only=True):
     currency: str
     list_amount: int
     credit: int
+    credit_used: int
     refunded: int
     tokens: int
     bonus: int

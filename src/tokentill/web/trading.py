@@ -17,11 +17,12 @@ from tokentill.web.key_routes import KEYS
 from tokentill.web.office_routes import OFFICE
 from tokentill.web.orders import NO_SIMULATION
 from tokentill.web.problems import Halt, Problem
+from tokentill.web.refund_routes import REFUNDS
 from tokentill.web.routing import Bound
 from tokentill.web.shop_routes import SHOP
 
 PLACES: Mapping[str, tuple[str, str]] = {
-    route.name: (route.method, route.path) for route in (*SHOP, *OFFICE, *KEYS)
+    route.name: (route.method, route.path) for route in (*SHOP, *OFFICE, *REFUNDS, *KEYS)
 }
 """Method and path of every route of the shop, by its name."""
 
@@ -32,7 +33,7 @@ class Trader:
     def __init__(self, shop: Shop, actor: str) -> None:
         self.shop = shop
         self._operator = OperatorKey("", actor, 0, None, None)
-        self._bound = {route.name: Bound(route) for route in (*SHOP, *OFFICE, *KEYS)}
+        self._bound = {route.name: Bound(route) for route in (*SHOP, *OFFICE, *REFUNDS, *KEYS)}
 
     async def trade(
         self,

@@ -1,0 +1,182 @@
+"""Commands about refunds."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from tokentill.cli.accounts import Key, Moment, Organization, epoch_ms
+from tokentill.cli.frame import Work, command
+from tokentill.rules.money import format_amount
+from tokentill.wiring import refund_views as r
+
+RefundId = Annotated[str, typer.Argument(help="The refund's id.", show_default=False)]
+PurchaseId = Annotated[str, typer.Argument(help="The purchase's id.", show_default=False)]
+Why = Annotated[str, typer.Option(help="Why; it stands on the record.", show_default=False)]
+
+
+def add(app: typer.Typer) -> None:
+    """The commands below `refund`."""
+    command(app, "quote")(quote)
+    command(app, "accept")(accept)
+    command(app, "withdraw")(withdraw)
+    command(app, "show")(show)
+    command(app, "list")(list_refunds)
+    command(app, "queue")(queue)
+    command(app, "approve")(approve)
+    command(app, "deny")(deny)
+    command(app, "adjust")(adjust)
+    command(app, "report")(report)
+
+
+async def quote(
+    work: Work,
+    organization: Organization,
+    purchase: PurchaseId,
+    reason: Annotated[
+        str | None,
+        typer.Option(
+            help="technical, quality, unused or first_time; the guarantee asks for none.", show_default=False
+        ),
+    ] = None,
+    text: Annotated[str, typer.Option(help="The customer's own words.")] = "",
+    idempotency_key: Key = None,
+) -> None:
+    """Show what could be given back for a purchase: the money first, then what else there is."""
+    async with work.till() as till:
+        found = await till.quote_refund(
+            organization, purchase, reason, text=text, idempotency_key=idempotency_key
+        )
+    work.print(found, lambda: _quote(found))
+
+
+async def accept(
+    work: Work,
+    organization: Organization,
+    refund: RefundId,
+    choice: Annotated[str, typer.Argument(help="cash, bonus, credit or upgrade.")] = "cash",
+    item: Annotated[
+        str | None, typer.Option(help="The larger pack of an upgrade.", show_default=False)
+    ] = None,
+) -> None:
+    """Take one of the options. A quote that is stale is shown anew, and nothing is done."""
+    async with work.till() as till:
+        found = await till.accept_refund(organization, refund, choice, item=item)
+    work.print(found, lambda: _quote(found) if found.state == "quoted" else _stands(found))
+
+
+async def withdraw(work: Work, organization: Organization, refund: RefundId) -> None:
+    """Leave a refund before any money has moved."""
+    async with work.till() as till:
+        found = await till.withdraw_refund(organization, refund)
+    work.print(found, lambda: _stands(found))
+
+
+async def show(work: Work, organization: Organization, refund: RefundId) -> None:
+    """Show a refund and where it stands."""
+    async with work.till() as till:
+        found = await till.refund_of(organization, refund)
+    work.print(found, lambda: _quote(found))
+
+
+async def list_refunds(
+    work: Work,
+    organization: Organization,
+    limit: Annotated[int, typer.Option(help="How many.", min=1, max=500)] = 50,
+) -> None:
+    """List every quote that an organization was shown, and what became of it."""
+    async with work.till() as till:
+        found = await till.refunds(organization, limit=limit)
+    work.print(found, lambda: _table(found.refunds))
+
+
+async def queue(
+    work: Work,
+    state: Annotated[str, typer.Option(help="Refunds that stand so.")] = "waiting",
+    limit: Annotated[int, typer.Option(help="How many.", min=1, max=500)] = 50,
+) -> None:
+    """List the refunds of all organizations that wait for an operator."""
+    async with work.till() as till:
+        found = await till.refund_queue(state, limit=limit)
+    work.print(found, lambda: _table(tuple(case.refund for case in found.cases)))
+
+
+async def approve(work: Work, organization: Organization, refund: RefundId, reason: Why) -> None:
+    """Agree to a refund that waits; above the second limit another operator must agree too."""
+    async with work.till() as till:
+        found = await till.approve_refund(organization, refund, reason)
+    work.print(found, lambda: _stands(found.refund))
+
+
+async def deny(work: Work, organization: Organization, refund: RefundId, reason: Why) -> None:
+    """Refuse a refund that waits; its tokens come back."""
+    async with work.till() as till:
+        found = await till.deny_refund(organization, refund, reason)
+    work.print(found, lambda: _stands(found.refund))
+
+
+async def adjust(
+    work: Work,
+    organization: Organization,
+    refund: RefundId,
+    amount: Annotated[int, typer.Argument(help="Minor units of money or credit.", min=1, show_default=False)],
+    reason: Why,
+) -> None:
+    """Agree to another amount of money or credit."""
+    async with work.till() as till:
+        found = await till.adjust_refund(organization, refund, amount, reason)
+    work.print(found, lambda: _stands(found.refund))
+
+
+async def report(work: Work, since: Moment = None) -> None:
+    """Show refund rates by pack, segment and sales approach."""
+    async with work.till() as till:
+        found = await till.refund_report(since=epoch_ms(since) or 0)
+    work.print(found, lambda: _report(found))
+
+
+def _quote(found: r.RefundView) -> Text:
+    """The arithmetic, then what can be chosen, the money first."""
+    lines = [found.title, found.text, "", *found.explained]
+    if found.refused_text:
+        lines.append(found.refused_text)
+    for option in found.options:
+        worth = format_amount(option.worth, found.currency)
+        better = "; worth more to you" if option.recommended else ""
+        name = " ".join(filter(None, (option.choice, option.item)))
+        lines.append(f"  {name}: {option.text} (worth {worth}{better})")
+    return Text("\n".join([*lines, "", f"{found.id}: {found.state}"]))
+
+
+def _stands(found: r.RefundView) -> Text:
+    given = [format_amount(found.money, found.currency)] if found.money else []
+    given += [f"{format_amount(found.credit, found.currency)} as credit"] if found.credit else []
+    given += [f"{found.tokens} tokens"] if found.tokens else []
+    said = f"{found.id}: {found.state}" + (f", {' and '.join(given)}" if given else "")
+    said += f" ({found.problem})" if found.problem else ""
+    return Text(f"{said}. Pay purchase {found.upgrade}." if found.state == "buying" else f"{said}.")
+
+
+def _table(found: tuple[r.RefundView, ...]) -> Table | str:
+    if not found:
+        return "There is none."
+    table = Table("refund", "organization", "purchase", "state", "reason", "choice", "amount", box=None)
+    for one in found:
+        amount = format_amount(one.money + one.credit if one.choice else one.amount, one.currency)
+        table.add_row(
+            one.id, one.organization, one.purchase, one.state, one.reason or "", one.choice or "", amount
+        )
+    return table
+
+
+def _report(found: r.RefundReport) -> Table | str:
+    if not found.shares:
+        return "Nothing was bought."
+    table = Table("by", "", "purchases", "refunded", "rate", box=None)
+    for one in found.shares:
+        rate = f"{100 * one.refunds / one.purchases:.1f} %"
+        table.add_row(one.by, one.name, str(one.purchases), str(one.refunds), rate)
+    return table

@@ -1,0 +1,81 @@
+"""Refunds over HTTP: a quote that explains itself, the money first, what operators decide, and the report."""
+
+import pytest
+
+from tests.web.conftest import START, Till
+from tests.web.test_shop import ORG, bought
+
+REFUNDS = f"{ORG}/refunds"
+
+
+async def test_a_refund_from_quote_to_money(each_till: Till) -> None:  # R-REF-4, R-REF-5
+    till = each_till
+    purchase = await bought(till)
+    seen = await till.done("GET", f"{ORG}/purchases/{purchase['id']}/refund-reasons")
+    assert [one["reason"] for one in seen["suggestions"]] == ["unused", "first_time"]
+    order = {"reason": "unused", "text": "I bought too many."}
+    quote = await till.done("POST", f"{ORG}/purchases/{purchase['id']}/refunds", order, key="q1")
+    assert (await till.done("POST", f"{ORG}/purchases/{purchase['id']}/refunds", order, key="q1")) == quote
+    assert (quote["state"], quote["amount"], quote["said"]) == ("quoted", 2900, "I bought too many.")
+    assert quote["options"][0]["choice"] == "cash"
+    assert {one["choice"] for one in quote["options"]} == {"cash", "bonus", "credit", "upgrade"}
+    assert quote["options"][0]["text"].startswith("Get $29.00 back to where it came from.")
+    assert quote["explained"][-1] == "That is 100 % of $29.00: $29.00."
+    assert [one["name"] for one in quote["lines"]] == ["usage", "unused", "early", "clamp"]
+    done = await till.done("POST", f"{REFUNDS}/{quote['id']}/accept", {"choice": "cash"})
+    assert (done["state"], done["money"], done["settled_at"]) == ("settled", 2900, START)
+    assert (await till.done("GET", f"{ORG}/balance"))["remaining"] == 200
+    assert (await till.done("GET", f"{ORG}/purchases/{purchase['id']}"))["state"] == "refunded"
+    listed = (await till.done("GET", REFUNDS))["refunds"]
+    assert [one["id"] for one in listed] == [quote["id"]]
+    shares = (await till.done("GET", "/v1/refunds/report"))["shares"]
+    assert [(one["by"], one["name"], one["purchases"], one["refunds"]) for one in shares] == [
+        ("approach", "none", 1, 1), ("pack", "token_pack_500", 1, 1), ("segment", "first", 1, 1),
+    ]  # fmt: skip
+
+
+async def test_credit_pays_for_the_next_pack(till: Till) -> None:  # R-REF-4
+    purchase = await bought(till)
+    quote = await till.done("POST", f"{ORG}/purchases/{purchase['id']}/refunds", {})
+    await till.done("POST", f"{REFUNDS}/{quote['id']}/accept", {"choice": "credit"})
+    assert (await till.done("GET", f"{ORG}/balance"))["credit"] == 1740
+    later = await bought(till, use_credit=True)
+    assert (later["state"], later["amount"], later["credit_used"]) == ("delivered", 1160, 1740)
+    assert (await till.done("GET", f"{ORG}/balance"))["credit"] == 0
+
+
+async def test_an_upgrade_is_paid_like_any_order(till: Till) -> None:  # R-REF-4
+    purchase = await bought(till)
+    quote = await till.done("POST", f"{ORG}/purchases/{purchase['id']}/refunds", {"reason": "quality"})
+    row = await till.done("POST", f"{REFUNDS}/{quote['id']}/accept", {"choice": "upgrade"})
+    assert (row["state"], row["item"]) == ("buying", "token_pack_2000")
+    upgrade = await till.done("GET", f"{ORG}/purchases/{row['upgrade']}")
+    assert upgrade["amount"] == 7900 - 2900
+    await till.press(upgrade["url"], do="pay", card="4242424242424242")
+    assert (await till.done("GET", f"{ORG}/balance"))["remaining"] == 2200
+
+
+async def test_operators_decide_with_a_reason(till: Till) -> None:  # R-REF-6
+    purchase = await bought(till)
+    policy = till.shop.means.ledger.catalog.refunds
+    assert policy.review_usage_percent == 90
+    while (await till.done("GET", f"{ORG}/balance"))["remaining"] >= 30:
+        await till.done("POST", f"{ORG}/charges", {"feature": "generate_goal", "quantity": 3})
+        till.clock.pass_ms(4_000)
+    quote = await till.done("POST", f"{ORG}/purchases/{purchase['id']}/refunds", {})
+    row = await till.done("POST", f"{REFUNDS}/{quote['id']}/accept", {"choice": "cash"})
+    assert (row["state"], row["text"]) == ("waiting", policy.waiting)
+    [case] = (await till.done("GET", "/v1/refunds"))["cases"]
+    assert (case["needs"], case["signals"]) == ("operator", ["heavy_use"])
+    empty = await till.ask("POST", f"{REFUNDS}/{row['id']}/approve", {"reason": " "})
+    assert empty.code == "invalid_request"
+    changed = await till.done("POST", f"{REFUNDS}/{row['id']}/adjust", {"amount": 500, "reason": "a gesture"})
+    assert (changed["refund"]["state"], changed["refund"]["money"]) == ("settled", 500)
+    assert changed["opinions"][0][1:4] == ["backend", "adjust", "a gesture"]
+    late = await till.ask("POST", f"{REFUNDS}/{row['id']}/deny", {"reason": "too late"})
+    assert (late.status, late.code) == (409, "not_possible")
+
+
+@pytest.mark.parametrize("path", [f"{ORG}/purchases/none/refund-reasons", f"{REFUNDS}/none"])
+async def test_what_is_not_there_is_said(till: Till, path: str) -> None:
+    assert (await till.ask("GET", path)).code == "unknown_purchase"
