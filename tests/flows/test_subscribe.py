@@ -16,6 +16,7 @@ from tokentill.flows.checkout import Ask
 from tokentill.ports import VendorRefused
 from tokentill.rules import commands as c
 from tokentill.rules import happenings as h
+from tokentill.rules.credit import available
 from tokentill.rules.purchases import Purchase, next_step
 from tokentill.rules.receipts import Receipt
 from tokentill.rules.refusals import Code, Refusal
@@ -466,6 +467,25 @@ async def test_an_upgrade_in_the_trial_is_credited_with_nothing(tmp_path: Path) 
     again = await world.shop.subscribing.start(Ask(organization="acme"), "top")
     assert isinstance(again, Purchase)
     assert (again.amount, again.credit, again.state) == (99_900 - ENTERPRISE, ENTERPRISE, "delivered")
+    await world.clean()
+    await world.shop.close()
+    await store.close()
+
+
+async def test_what_an_upgrade_is_credited_above_its_price_is_kept(
+    tmp_path: Path,
+) -> None:  # R-PLAN-4, R-LED-6
+    """A plan that was paid for $5,000 is left at once for one of $399: the other $4,601 are credit in money."""
+    store = Store("sqlite", sqlite_url(tmp_path))
+    world = await make_world(store, tmp_path, catalog=change_plan(selling(), "pro", price=500_000))
+    await world.begin("acme", plan="starter")
+    await subscribe(world, "acme")
+    upgrade = await world.shop.subscribing.start(Ask(organization="acme"), "enterprise")
+    assert isinstance(upgrade, Purchase)
+    assert (upgrade.amount, upgrade.credit, upgrade.state) == (0, 500_000, "delivered")
+    account = await world.account("acme")
+    assert available(account.state) == 500_000 - ENTERPRISE
+    assert (account.state.plan, account.free) == ("enterprise", 2000)
     await world.clean()
     await world.shop.close()
     await store.close()

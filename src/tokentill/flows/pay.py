@@ -118,7 +118,9 @@ class Paying:
         order = order_for(means, purchase, Terms(success_url=purchase.return_url), customer=running.customer)
         key = deed_key(purchase.id, "charge")
         try:
-            told = await payments.change_subscription(running, order, purchase.credit, key)
+            # What is credited above the price is none of the provider's.
+            credit = purchase.list_amount - purchase.amount
+            told = await payments.change_subscription(running, order, credit, key)
         except VendorRefused as refused:
             return await self._failed(purchase, refused.code, str(refused))
         except VendorDown:

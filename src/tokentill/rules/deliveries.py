@@ -90,7 +90,17 @@ def _delivery(purchase: Purchase, now: int) -> Commands:
     plan: c.Command = c.Reset(end=end, billed=billed, reason=purchase.title)
     if purchase.kind != "renewal":
         plan = c.ChangePlan(plan=purchase.item, when="now", end=end, billed=billed)
-    return (("", plan), *_grant(purchase, purchase.bonus, "bonus", now))
+    return (("", plan), *_rest(purchase), *_grant(purchase, purchase.bonus, "bonus", now))
+
+
+def _rest(purchase: Purchase) -> Commands:
+    """What an upgrade's unused share was worth above the price of the new plan, as credit in money."""
+    rest = purchase.credit - purchase.list_amount
+    if purchase.kind != "upgrade" or rest <= 0:
+        return ()
+    why = f"unused share above the price of {purchase.title}"
+    grant = c.Grant(tokens=rest, origin="credit", unit="money", reference=purchase.id, reason=why)
+    return (("rest", grant),)
 
 
 def _grant(purchase: Purchase, tokens: int, origin: Origin, now: int) -> Commands:

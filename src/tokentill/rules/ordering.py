@@ -111,7 +111,8 @@ def order_plan(
     """The first payment of a plan, or an upgrade where the organization is `subscribed` already (R-PLAN-4).
 
     `credit`: minor units of the unused share (`tokentill.rules.plans.unused_credit`), which only an upgrade is
-    credited with. `trial`: the organization has had none and no paid plan, so the plan's trial may begin.
+    credited with; what of it is above the price comes as money credit. `trial`: the organization has had none and no
+    paid plan, so the plan's trial may begin.
     """
     plan = catalog.plans.get(plan_id)
     if plan is None:
@@ -124,8 +125,8 @@ def order_plan(
         return refused
     price = plan.price or 0
     tried = trial and not subscribed and plan.trial_days > 0 and price > 0
-    credit = min(max(0, credit), price) if subscribed else 0
-    amount = 0 if tried else price - credit
+    credit = max(0, credit) if subscribed else 0
+    amount = 0 if tried else max(0, price - credit)
     return _purchase(
         catalog,
         shopper,
