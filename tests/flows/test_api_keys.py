@@ -1,5 +1,6 @@
 """Keys of customers on both engines: shown once, scoped, replaced with an overlap, revoked at once."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,7 +10,7 @@ from msgspec.structs import replace
 from tests.support.desk import SECRET
 from tests.support.flaky import ManualClock
 from tokentill.flows.api_keys import ApiKeys, Issued, Scope
-from tokentill.ports import Ledger
+from tokentill.ports import Ledger, StoreDown
 from tokentill.rules import keys
 from tokentill.rules.api_keys import LIVE_MAX, NEVER, caller, wrong_with
 from tokentill.rules.commands import Charge, Envelope, Grant, Open
@@ -217,3 +218,37 @@ def test_what_is_wrong_with_a_key(fields: dict[str, Any], why: str | None) -> No
 def test_a_key_is_its_own_user_unless_it_is_somebodys() -> None:
     plain = ApiKey(id="k", digest=b"", name="", shown="", purse="k", works_until=NEVER)
     assert caller(plain) == "key k"
+
+
+async def test_many_look_ups_at_once_find_each_its_own(desk: Desk) -> None:
+    made = [(await desk.issued(organization=name)).key for name in ("acme", "other", "acme")]
+    found = await asyncio.gather(
+        *(desk.keys.find(key.id) for key in [*made, *made]), desk.keys.find("0" * 20)
+    )
+    assert found == [*made, *made, None]
+
+
+async def test_a_look_up_never_answers_with_what_was_before_it_was_asked(desk: Desk) -> None:
+    key = (await desk.issued()).key
+    running = [asyncio.ensure_future(desk.keys.find(key.id)) for _ in range(5)]
+    await asyncio.sleep(0)
+    await desk.keys.revoke("acme", key.id)
+    after = await desk.keys.find(key.id)
+    assert after is not None
+    assert after.revoked_at == desk.clock.now()
+    await asyncio.gather(*running)
+
+
+async def test_a_look_up_that_fails_is_told_to_all_who_wait_and_the_next_one_works(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = (await desk.issued()).key
+
+    async def down(*_: Any) -> Any:
+        raise StoreDown("away")
+
+    with monkeypatch.context() as away:
+        away.setattr(desk.keys._rows, "among", down)
+        outcomes = await asyncio.gather(*(desk.keys.find(key.id) for _ in range(3)), return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [StoreDown] * 3
+    assert await desk.keys.find(key.id) == key

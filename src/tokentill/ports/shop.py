@@ -62,6 +62,10 @@ class Rows(Protocol):
         """How many rows there are of each value of the column, for metrics."""
         ...
 
+    async def among(self, kind: type[R], ids: Sequence[str]) -> Sequence[R]:
+        """The rows of these ids that there are, of any organization, all as of one moment."""
+        ...
+
     async def claim(self, kind: type[R], now: int, lease_ms: int, limit: int = 100) -> Sequence[R]:
         """Rows that are due, soonest first, theirs for `lease_ms`: until then no other claim gets them."""
         ...

@@ -122,6 +122,15 @@ class PostgresRows:
 
         return await self._every.look(work)
 
+    async def among(self, kind: type[R], ids: Sequence[str]) -> Sequence[R]:
+        """The rows of these ids that there are, of any organization, all as of one moment."""
+        its = table(kind, "$")
+
+        async def work(connection: Connection) -> list[R]:
+            return [its.row(tuple(values)) for values in await connection.fetch(its.among, list(ids))]
+
+        return await self._every.look(work)
+
     async def claim(self, kind: type[R], now: int, lease_ms: int, limit: int = 100) -> Sequence[R]:
         """Rows that are due, soonest first; no other claim gets them before the lease ends."""
         its = table(kind, "$")

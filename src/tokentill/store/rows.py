@@ -142,6 +142,7 @@ class Table(Generic[R]):
         changes = [f'"{name}" = {its}' for name, its in place.items() if name not in ("id", "organization")]
         self.add = self._statement("add", values=", ".join(place.values()))
         self.get = self._statement("get")
+        self.among = self._statement("among", one=f"{mark}1" if mark == "?" else f"any({mark}1::text[])")
         self.put = self._statement("put", **(place | {"changes": ", ".join(changes)}))
         self.moved = self._statement("moved")
         self.drop = self._statement("drop")

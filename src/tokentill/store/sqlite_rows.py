@@ -97,6 +97,15 @@ class SqliteRows:
 
         return await self._read(work)
 
+    async def among(self, kind: type[R], ids: Sequence[str]) -> Sequence[R]:
+        """The rows of these ids that there are, of any organization, all as of one moment."""
+        its = table(kind, "?")
+
+        def work(connection: apsw.Connection) -> list[R]:
+            return [its.row(values) for one in ids for values in connection.execute(its.among, (one,))]
+
+        return await self._read(work)
+
     async def claim(self, kind: type[R], now: int, lease_ms: int, limit: int = 100) -> Sequence[R]:
         """Rows that are due, soonest first; no other claim gets them before the lease ends."""
         its = table(kind, "?")

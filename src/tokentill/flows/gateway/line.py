@@ -12,6 +12,8 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 
+import structlog
+
 from tokentill.flows.charge import Charging, Hold
 from tokentill.flows.gateway.outcome import PassedOn, Trouble
 from tokentill.ports.gateway import UpstreamDown, UpstreamReply, Upstreams
@@ -25,6 +27,7 @@ ENDING_SECONDS = 0.05
 """How long an upstream that has said everything may take to end its answer, so that its connection can be kept."""
 OURS = frozenset({401, 402, 403, 407})
 """What an upstream says of our own key or account; that is no business of the customer's."""
+log = structlog.get_logger("tokentill.gateway")
 _NEW_LIMIT = "max_completion_tokens"
 
 
@@ -67,6 +70,7 @@ class Line:
                 await self._lengthen()
                 found = await self._try(upstream, PATHS[call.kind], body, headers)
             except UpstreamDown as down:
+                log.warning("an upstream did not answer", upstream=upstream.name, why=down.why)
                 trouble = of_down(down)
             else:
                 if not isinstance(found, Trouble):

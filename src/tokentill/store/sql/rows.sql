@@ -7,6 +7,10 @@ insert into {table} ({columns}) values ({values}) on conflict do nothing returni
 -- name: get
 select {columns} from {table} where organization = @1 and id = @2
 
+-- One on SQLite, a list on PostgreSQL.
+-- name: among
+select {columns} from {table} where id = {one}
+
 -- name: put
 update {table} set {changes} where organization = {organization} and id = {id} and version = {version} - 1 returning 1
 
