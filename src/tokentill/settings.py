@@ -140,6 +140,13 @@ class Settings(Struct, frozen=True, kw_only=True):
             "again to a retry.",
         ),
     ] = 24
+    private_webhooks: Annotated[
+        Literal["no", "yes"],
+        Meta(
+            description="Whether webhooks may go to private addresses and over plain HTTP, to try them on one machine; "
+            "refused in production."
+        ),
+    ] = "no"
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
         Meta(description="The least serious events that are logged."),

@@ -44,6 +44,9 @@ def posting_of(
     from tokentill.vendors.outbound import HttpOutbound  # noqa: PLC0415 as above
     from tokentill.vendors.sealing import AesSeal  # noqa: PLC0415 as above
 
+    private = settings.private_webhooks == "yes"
+    if private and settings.production == "yes":
+        raise SettingsError("In production webhooks go to public addresses only. Leave out private_webhooks.")
     mail = None
     if settings.mail_url is not None:
         _needs(settings, "mail_url", "mail_from")
@@ -51,7 +54,7 @@ def posting_of(
             mail = SmtpMail(settings.mail_url, settings.mail_from or "", title, clock)
         except ValueError as wrong:
             raise SettingsError(f"{PREFIX}MAIL_URL cannot be used: {wrong}.") from wrong
-    return Posting(mail, HttpOutbound(), AesSeal(secret, "webhooks", random))
+    return Posting(mail, HttpOutbound(private=private), AesSeal(secret, "webhooks", random))
 
 
 def payments_of(

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from tests.support.post import post_office
+from tests.support.post import post_office, receiver
 from tokentill import wiring
 from tokentill.client import Till
 from tokentill.ports import StoreDown
 from tokentill.rules.commands import Charge, Envelope, Open
+from tokentill.rules.refusals import Refusal
 from tokentill.settings import HIDDEN, Settings, SettingsError
 
 SECRET = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
@@ -55,6 +56,31 @@ async def test_a_mail_server_that_is_set_up_by_halves_is_refused(given: dict[str
     async with wiring.open_ledger(settings) as ledger:
         with pytest.raises(SettingsError, match=said):
             wiring.make_shop(settings, ledger, environment={})
+
+
+async def test_a_webhook_reaches_this_machine_only_where_that_was_asked_for() -> None:
+    """R-PLAN-8."""
+    async with receiver() as there:
+        strict = Settings(database=":memory:", secret=SECRET)
+        async with wiring.open_ledger(strict) as ledger:
+            shop = wiring.make_shop(strict, ledger, environment={})
+            assert shop.notices is not None
+            assert isinstance(await shop.notices.add_endpoint("", there.url, ()), Refusal)
+            await shop.close()
+        open_to_all = Settings(database=":memory:", secret=SECRET, private_webhooks="yes")
+        async with wiring.open_ledger(open_to_all) as ledger:
+            shop = wiring.make_shop(open_to_all, ledger, environment={})
+            assert shop.notices is not None
+            made = await shop.notices.add_endpoint("", there.url, ())
+            assert not isinstance(made, Refusal)
+            await ledger.submit(Envelope("acme", Open(plan="pro"), wiring.SystemIds().operation()))
+            await shop.clerk.once()
+            await shop.close()
+        assert there.check(made[1])
+    wrong = Settings(database=":memory:", secret=SECRET, private_webhooks="yes", production="yes")
+    async with wiring.open_ledger(wrong) as ledger:
+        with pytest.raises(SettingsError, match="public addresses only"):
+            wiring.make_shop(wrong, ledger, environment={})
 
 
 async def test_the_password_of_the_mail_server_is_not_shown() -> None:

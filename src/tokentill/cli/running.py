@@ -19,7 +19,7 @@ from tokentill.settings import Settings
 
 SERVING = (
     "secret_file", "host", "port", "drain_seconds", "trusted_proxies", "production", "public_url",
-    "embedded_payments", "mail_from", "answers_hours", "log_level", "log_format",
+    "embedded_payments", "mail_from", "private_webhooks", "answers_hours", "log_level", "log_format",
 )  # fmt: skip
 
 
