@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tests.support.scripted import DOWN
 from tests.support.shops import World
@@ -144,6 +145,42 @@ async def test_a_provider_that_is_away_for_days_loses_no_event(shop_world: World
     world.provider.fail = {}
     await world.later(3_600_000)
     assert ((await world.purchase(purchase)).state, await world.balance("acme")) == ("delivered", 200 + PACK)
+    await world.clean()
+
+
+@pytest.mark.parametrize("back", ["refund", "dispute"])
+@pytest.mark.parametrize("which", ["pi_1", "pi_2"])
+async def test_of_two_payments_one_may_go_back(shop_world: World, back: str, which: str) -> None:  # R-PACK-3
+    """The customer paid twice, and the bank or the operator gives one of them back: the other pays for the pack."""
+    world = shop_world
+    await world.begin("acme")
+    purchase = await world.place(world.order("acme"))
+    [first] = world.provider.pay(purchase.checkout or "")
+    await world.tell(first)
+    await world.settle()
+    await world.tell(replace(first, payment="pi_2", at=first.at + 5))
+    await world.settle()
+    fact = (
+        h.Refunded(at=9, payment=which, refunded=PRICE, currency="USD")
+        if back == "refund"
+        else h.Disputed(at=9, payment=which, dispute="d", state="lost", amount=PRICE, currency="USD")
+    )
+    await world.tell(fact)
+    await world.settle()
+    found = await world.purchase(purchase)
+    assert (found.state, found.flagged, found.payment) == (
+        "delivered",
+        "paid_twice",
+        {"pi_1": "pi_2"}.get(which, "pi_1"),
+    )
+    assert await world.balance("acme") == 200 + PACK
+    other = {"pi_1": "pi_2", "pi_2": "pi_1"}[which]
+    await world.tell(
+        h.Disputed(at=10, payment=other, dispute="e", state="lost", amount=PRICE, currency="USD")
+    )
+    await world.settle()
+    assert (await world.purchase(purchase)).state in ("charged_back", "refunded")
+    assert await world.balance("acme") == 200
     await world.clean()
 
 

@@ -69,6 +69,7 @@ class Dispute(Struct, frozen=True, array_like=True, order=True):
     dispute: str
     state: DisputeState
     amount: int
+    payment: str = ""
 
 
 class Claimable(Row, frozen=True, kw_only=True):

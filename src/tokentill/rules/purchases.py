@@ -239,10 +239,11 @@ def _disputed(disputes: tuple[Dispute, ...], fact: h.Disputed) -> tuple[Dispute,
     by_name = {dispute.dispute: dispute for dispute in disputes}
     known = by_name.get(fact.dispute)
     if known is None:
-        by_name[fact.dispute] = Dispute(fact.dispute, fact.state, fact.amount)
+        by_name[fact.dispute] = Dispute(fact.dispute, fact.state, fact.amount, fact.payment)
     else:
         state = max(known.state, fact.state, key=_RANK.__getitem__)
-        by_name[fact.dispute] = Dispute(fact.dispute, state, max(known.amount, fact.amount))
+        amount, payment = max(known.amount, fact.amount), max(known.payment, fact.payment)
+        by_name[fact.dispute] = Dispute(fact.dispute, state, amount, payment)
     return tuple(sorted(by_name.values()))
 
 
@@ -254,7 +255,10 @@ def matches(purchase: Purchase, payment: Payment) -> bool:
 def derive(purchase: Purchase) -> Purchase:
     """The purchase with the columns that are read off its facts; call it after every change."""
     right = [payment for payment in purchase.payments if matches(purchase, payment)]
-    first = right[0] if right else None
+    # Of two that were paid the one that went back is not the one that counts.
+    first = next(
+        (payment for payment in right if not _went_back(purchase, payment)), right[0] if right else None
+    )
     if first is None and purchase.mode == "free" and (has_credit(purchase) or not purchase.credit_used):
         first = Payment(purchase.created_at, "", purchase.amount, purchase.currency)
     refunded = 0 if first is None else min(dict(purchase.refunds).get(first.payment, 0), purchase.amount)
@@ -279,6 +283,12 @@ def derive(purchase: Purchase) -> Purchase:
     return replace(found, slot_until=slot, promo_until=promo)
 
 
+def _went_back(purchase: Purchase, payment: Payment) -> bool:
+    """Whether the whole of a payment was given back, or lost to the customer's bank."""
+    lost = any(one.state == "lost" and one.payment == payment.payment for one in purchase.disputes)
+    return lost or 0 < payment.amount <= dict(purchase.refunds).get(payment.payment, 0)
+
+
 def _state(purchase: Purchase) -> State:
     if purchase.paid_at is None:
         if purchase.payments:
@@ -288,7 +298,9 @@ def _state(purchase: Purchase) -> State:
         if purchase.failed_at is not None or (purchase.declines and purchase.mode == "saved"):
             return "failed"
         return "created" if purchase.checkout is None and purchase.url is None else "pending"
-    standing = {dispute.state for dispute in purchase.disputes}
+    # One of a payment that does not count, paid twice or wrong, is no reason to touch what the other pays for.
+    others = {payment.payment for payment in purchase.payments} - {purchase.payment}
+    standing = {dispute.state for dispute in purchase.disputes if dispute.payment not in others}
     if "lost" in standing:
         return "charged_back"
     if "open" in standing:
