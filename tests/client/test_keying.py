@@ -25,6 +25,14 @@ async def test_a_key_from_its_making_to_its_end(world: World) -> None:
     assert ended.revoked_at is not None
 
 
+async def test_a_key_with_a_limit_of_its_own(world: World) -> None:
+    made = await world.till.create_api_key("acme", "server", spend_max=50)
+    assert (made.key.spend_max, made.key.spent, made.key.held) == (50, 0, 0)
+    with pytest.raises(Refused) as refused:
+        await world.till.create_api_key("acme", "server", spend_max=-1)
+    assert refused.value.code is Code.INVALID
+
+
 async def test_the_same_request_makes_one_key(world: World) -> None:
     till = world.till
     await till.create_api_key("acme", "server", idempotency_key="first")

@@ -43,6 +43,12 @@ async def create(  # noqa: PLR0913, PLR0917 each is a term of the key
     read_only: Annotated[  # noqa: FBT002 a flag
         bool, typer.Option("--read-only", help="It may ask for the balance and the models only.")
     ] = False,
+    spend_max: Annotated[
+        int | None,
+        typer.Option(
+            help="Tokens it may spend in all, with the keys that replace it.", min=0, show_default=False
+        ),
+    ] = None,
     expires: Moment = None,
     idempotency_key: Key = None,
 ) -> None:
@@ -55,6 +61,7 @@ async def create(  # noqa: PLR0913, PLR0917 each is a term of the key
             models=model or (),
             features=feature or (),
             read_only=read_only,
+            spend_max=spend_max,
             expires_at=epoch_ms(expires),
             idempotency_key=idempotency_key,
         )
@@ -105,6 +112,7 @@ def _table(found: Sequence[k.KeyView]) -> Table:
             f"…{one.shown}",
             one.name,
             ", ".join((*one.models, *one.features)) or ("reading" if one.read_only else "everything"),
+            "" if one.spend_max is None else f"{one.spent:,} of {one.spend_max:,}",
             show.moment(one.created_at),
             show.moment(one.used_at),
             show.moment(one.expires_at),
@@ -112,4 +120,6 @@ def _table(found: Sequence[k.KeyView]) -> Table:
         )
         for one in found
     ]
-    return show.table(["id", "key", "name", "for", "made (UTC)", "last used", "expires", "revoked"], rows)
+    return show.table(
+        ["id", "key", "name", "for", "spent", "made (UTC)", "last used", "expires", "revoked"], rows
+    )

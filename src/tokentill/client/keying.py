@@ -30,6 +30,7 @@ class Keying(Selling):
         """A key for the organization's programs; its text is shown this once (R-SALE-8).
 
         `features`, `models`: what it may be used for, none = everything. `user`: on whose behalf it calls.
+        `spend_max`: tokens it may spend in all, with the keys that replace it.
         """
         body = {
             "name": name,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from tokentill.flows.api_keys import ApiKeys, Issued, Scope
 from tokentill.flows.shop import Shop
 from tokentill.rules import chain
+from tokentill.rules.purses import purse
 from tokentill.rules.refusals import Code, Refusal
 from tokentill.web import key_views as views
 from tokentill.web.call import Call
@@ -29,6 +30,10 @@ def _named(shop: Shop, call: Call) -> str | None:
     return chain.operation_id(shop.means.secret, f"api key {call.organization} {call.key}")[:ID_CHARS]
 
 
+async def _made(shop: Shop, found: Issued | Refusal) -> views.NewKey | Refusal:
+    return found if isinstance(found, Refusal) else views.made(found, await _keys(shop).spent(found.key))
+
+
 async def create(shop: Shop, call: Call) -> views.NewKey | Refusal:
     """Make a key and show it once."""
     body = call.body
@@ -41,13 +46,16 @@ async def create(shop: Shop, call: Call) -> views.NewKey | Refusal:
         expires_at=body.expires_at,
     )
     found = await _keys(shop).issue(call.organization, body.name, scope, key_id=_named(shop, call))
-    return views.made(found) if isinstance(found, Issued) else found
+    return await _made(shop, found)
 
 
 async def listed(shop: Shop, call: Call) -> views.KeyList | Refusal:
     """Every key without its secret."""
     found = await _keys(shop).list(call.organization)
-    return UNKNOWN if found is None else views.KeyList(keys=tuple(map(views.view, found)))
+    account = await shop.means.ledger.account(call.organization)
+    if found is None or account is None:
+        return UNKNOWN
+    return views.KeyList(keys=tuple(views.view(key, purse(account, key.purse)) for key in found))
 
 
 async def rotate(shop: Shop, call: Call) -> views.NewKey | Refusal:
@@ -55,13 +63,13 @@ async def rotate(shop: Shop, call: Call) -> views.NewKey | Refusal:
     organization, key_id = call.params
     overlap_ms = call.body.overlap_ms
     found = await _keys(shop).rotate(organization, key_id, overlap_ms, new_id=_named(shop, call))
-    return views.made(found) if isinstance(found, Issued) else found
+    return await _made(shop, found)
 
 
 async def revoke(shop: Shop, call: Call) -> views.KeyView | Refusal:
     """Revoke a key, everywhere from its next request on. Again changes nothing."""
     found = await _keys(shop).revoke(*call.params)
-    return found if isinstance(found, Refusal) else views.view(found)
+    return found if isinstance(found, Refusal) else views.view(found, await _keys(shop).spent(found))
 
 
 KEYS = (

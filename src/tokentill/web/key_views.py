@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 
 from tokentill.flows.api_keys import Issued
 from tokentill.rules.api_keys import OVERLAP_MS_MAX
+from tokentill.rules.purses import Purse
 from tokentill.rules.rows import ApiKey
 from tokentill.web.bodies import Body, Name, Reason, Time, Tokens
 
@@ -21,7 +22,7 @@ class NewKeyBody(Body, frozen=True, kw_only=True):
     """A key called `name`. `features`, `models`: what it may be used for, none = everything.
 
     `user`: on whose behalf it calls, by default its own. `read_only`: it may ask for the balance and the models, and
-    run nothing. `expires_at`: when it stops working. `spend_max`: tokens it may spend, kept for now and not enforced.
+    run nothing. `expires_at`: when it stops working. `spend_max`: tokens it may spend in all.
     """
 
     NAMES: ClassVar[tuple[str, ...]] = ("user",)
@@ -44,7 +45,8 @@ class RotateBody(Body, frozen=True, kw_only=True):
 class KeyView(Struct, frozen=True, kw_only=True):
     """A customer's key without its secret; `shown` are the last four characters of its text.
 
-    `revoked_at` may lie ahead: until then a key that was replaced goes on working.
+    `revoked_at` may lie ahead: until then a key that was replaced goes on working. `spent`, `held`: tokens that it and
+    those it replaced have spent, and that its running calls hold; counted only where there is a `spend_max`.
     """
 
     id: str
@@ -59,6 +61,8 @@ class KeyView(Struct, frozen=True, kw_only=True):
     expires_at: int | None
     revoked_at: int | None
     used_at: int | None
+    spent: int
+    held: int
 
 
 class KeyList(Struct, frozen=True, kw_only=True):
@@ -74,11 +78,12 @@ class NewKey(Struct, frozen=True, kw_only=True):
     text: str
 
 
-def view(key: ApiKey) -> KeyView:
-    """A key as the API shows it."""
-    return KeyView(**{name: getattr(key, name) for name in KeyView.__struct_fields__})
+def view(key: ApiKey, purse: Purse) -> KeyView:
+    """A key as the API shows it, with what its purse says."""
+    own = {name: getattr(key, name) for name in KeyView.__struct_fields__ if name not in ("spent", "held")}
+    return KeyView(**own, spent=purse.spent, held=purse.held)
 
 
-def made(issued: Issued) -> NewKey:
+def made(issued: Issued, purse: Purse) -> NewKey:
     """A key that was just made."""
-    return NewKey(key=view(issued.key), text=issued.text)
+    return NewKey(key=view(issued.key, purse), text=issued.text)

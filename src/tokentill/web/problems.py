@@ -63,7 +63,8 @@ STATUS: dict[Code, int] = {
     Code.CHECKOUT_FAILED: 502,
     Code.PAYMENT_DECLINED: 402,
 }
-"""402: paying helps, or a key that may spend more. 429: waiting helps. 403: this organization may not. 409: too late, or done already."""
+"""402: paying helps, or a key that may spend more. 429: waiting helps. 403: this organization may not.
+409: too late, or done already."""
 
 TITLES: dict[str, str] = {
     "bad_signature": "The event is not signed as it must be",
