@@ -39,6 +39,15 @@ async def test_from_offer_to_tokens(each_till: Till) -> None:
     assert (await till.done("GET", f"{ORG}/balance"))["remaining"] == 700
 
 
+async def test_the_customer_comes_back_to_where_the_order_says(till: Till) -> None:
+    # R-PACK-2
+    back = "https://app.example.com/thanks?order={purchase}"
+    order = await till.done("POST", f"{ORG}/purchases", {"pack": "token_pack_500", "success_url": back})
+    await till.press(order["url"], do="pay", card=CARD)
+    async with till.client.get(order["url"]) as page:
+        assert f'href="https://app.example.com/thanks?order={order["id"]}"' in await page.text()
+
+
 async def test_an_order_is_made_once_under_its_key(each_till: Till) -> None:
     # R-LED-9, R-PACK-3
     first = await bought(each_till, key="once")

@@ -39,7 +39,8 @@ TRIES_MAX = 2
 class Terms(Struct, frozen=True, kw_only=True):
     """Where a customer comes back to from paying, and what else the provider is told.
 
-    An empty address is that of the catalog's checkout links under the till's own address.
+    An empty address is that of the catalog's checkout links under the till's own address; `{purchase}` in either
+    becomes the id of the purchase.
     """
 
     success_url: str = ""
@@ -283,8 +284,8 @@ def order_for(
 
     return Order(
         purchase=purchase,
-        success_url=terms.success_url or link(catalog.checkout.success_link),
-        cancel_url=terms.cancel_url or link(catalog.checkout.cancel_link),
+        success_url=link(terms.success_url or catalog.checkout.success_link),
+        cancel_url=link(terms.cancel_url or catalog.checkout.cancel_link),
         email=terms.email,
         customer=customer,
         price_ref=price_ref,
