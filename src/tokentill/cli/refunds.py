@@ -19,7 +19,7 @@ Why = Annotated[str, typer.Option(help="Why; it stands on the record.", show_def
 
 
 def add(app: typer.Typer) -> None:
-    """The commands below `refund`."""
+    """The commands below `refunds`."""
     command(app, "quote")(quote)
     command(app, "accept")(accept)
     command(app, "withdraw")(withdraw)
