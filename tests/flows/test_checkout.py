@@ -11,6 +11,7 @@ from tests.support.scripted import DOWN
 from tests.support.shops import World, make_world, selling
 from tests.support.stores import Store, sqlite_url
 from tokentill.flows.checkout import Ask
+from tokentill.flows.means import deed_key
 from tokentill.flows.pay import Terms
 from tokentill.rules.catalog import Catalog
 from tokentill.rules.catalog_shop import Promo
@@ -172,6 +173,18 @@ async def test_the_same_key_is_the_same_order(shop_world: World) -> None:  # R-P
     assert other.code == Code.KEY_REUSED
     assert (await buy(world, "other", key="k1")).id != found[0].id
     assert (await buy(world, key="k2")).id != found[0].id
+
+
+async def test_names_with_colons_are_no_other_organization(shop_world: World) -> None:  # R-PLAT-2, R-PACK-2
+    """ "a:b" with the key "c" and "a" with the key "b:c" are two orders, at the provider too."""
+    world = shop_world
+    await world.begin("a:b", "a")
+    one, other = await buy(world, "a:b", key="c"), await buy(world, "a", key="b:c")
+    assert one.id != other.id
+    assert one.url != other.url
+    await pay(world, one)
+    assert (await world.balance("a:b"), await world.balance("a")) == (700, 200)
+    assert deed_key("a:b", "c") != deed_key("a", "b:c")
 
 
 async def test_a_checkout_nobody_was_told_of_is_started_by_the_repetition(

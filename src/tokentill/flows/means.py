@@ -123,7 +123,7 @@ class Means:
 
 def deed_key(*names: str | int) -> str:
     """An idempotency key (32 hex digits) of something done for a cause."""
-    text = ":".join(map(str, names))
+    text = "".join(f"{len(name)}:{name}" for name in map(str, names))  # no two rows of names are one text
     return blake2b(text.encode(), digest_size=16, person=b"tokentill deed").hexdigest()
 
 

@@ -158,7 +158,8 @@ class Purchase(Claimable, frozen=True, kw_only=True):
 
 def purchase_id(provider: str, name: str) -> str:
     """The id (32 hex digits) of the purchase that `provider` names so: an invoice, a customer's own key, an entry."""
-    return blake2b(f"{provider}:{name}".encode(), digest_size=16, person=b"purchase").hexdigest()
+    text = f"{len(provider)}:{provider}:{name}"  # no two pairs of names are one text
+    return blake2b(text.encode(), digest_size=16, person=b"purchase").hexdigest()
 
 
 # ---- facts -------------------------------------------------------------------------------------------------
