@@ -231,6 +231,9 @@ class Refunding:
         purchase = await self._purchase(row)
         claim = claim_of(purchase, row.id)
         assert claim is not None, "it was claimed before"
+        money = min(row.money, claim.money)  # an operator may have adjusted it while another one agreed
+        if money < row.money:
+            row = await means.change(row, lambda one: replace(one, money=money))
         payments = means.payments.get(purchase.provider)
         if payments is None:
             return await self.to(row, lambda one: steps.undo(one, "failed", "no_provider"))
