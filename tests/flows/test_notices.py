@@ -47,10 +47,11 @@ class Telling:
         ordered = await world.place(world.order("acme"))
         await world.tell(*world.provider.pay(ordered.checkout or ""))
         await world.settle()
+        await world.follow()
 
     async def spend(self, tokens: int) -> None:
         await ok(self.world.ledger, "acme", c.Adjust(tokens=-tokens, reason="spent", actor="test"))
-        await self.world.settle()
+        await self.world.follow()
 
     def types(self) -> list[str]:
         return [json.loads(body)["type"] for _, body in self.hook.got]
@@ -112,9 +113,9 @@ async def test_a_low_balance_is_told_once_for_each_crossing(telling: Telling) ->
 async def test_payment_failed_and_recovered_are_told(telling: Telling) -> None:  # R-LIC-1, R-LIC-3
     await telling.write_to(quiet=("payment.failed", "payment.recovered"))
     await ok(telling.world.ledger, "acme", c.Freeze())
-    await telling.world.settle()
+    await telling.world.follow()
     await ok(telling.world.ledger, "acme", c.Restore())
-    await telling.world.settle()
+    await telling.world.follow()
     assert telling.office.subjects == ["Your payment failed"]  # it cannot be turned off, the other was
     assert "200 tokens are kept for you" in plain(telling.office.letters[0])
 
@@ -138,7 +139,7 @@ async def test_webhooks_are_signed_and_told_once(telling: Telling) -> None:  # R
     assert telling.hook.check(secret) != telling.hook.check(operators)
     await telling.world.rows.keep_position("notices", "")  # read the journal again from its beginning
     telling.hook.got = []
-    await telling.world.settle()
+    await telling.world.follow()
     assert "purchase.delivered" not in telling.types()
 
 
@@ -156,7 +157,7 @@ async def test_what_fails_is_tried_again_and_given_up_in_the_end(telling: Tellin
     [dead] = await telling.notices.messages("dead")
     telling.hook.status = 200
     await telling.notices.send_again(dead.organization, dead.id)
-    await telling.world.settle()
+    await telling.world.follow()
     assert await telling.states() == [("webhook", "sent", 1)]
 
 

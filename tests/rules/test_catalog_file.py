@@ -108,7 +108,8 @@ till.toml:1: name: "Till" does not fit here; write 1 to 64 of a-z 0-9 . _ -, beg
 till.toml:2: currency: "usd" does not fit here; did you mean "USD"?
 till.toml:3: zzz: unknown key; allowed here: abuse, alerts, checkout, costs, currency, cycle, default_plan, exhaustion, \
 features, hold_margin_hours, hold_margin_minutes, hold_margin_ms, hold_margin_seconds, holds_max, licence, low_balance, \
-models, name, no_plan, packs, plans, promos, recommend, rollout, rollover, texts, title, unit, upgrade_credit, upstreams
+models, name, no_plan, packs, plans, promos, recommend, refunds, rollout, rollover, texts, title, unit, \
+upgrade_credit, upstreams
 till.toml:5: plan: unknown key; did you mean "plans"?
 till.toml:8: plans.pro.title: missing; write a text in quotes
 till.toml:9: plans.pro.titel: unknown key; did you mean "title"?

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokentill.lab.upstream import speech
+from tokentill.rules import speech
 from tokentill.rules.usage import EVENT_BYTES_MAX, Events, Seen, Usage, count, data_of, of_answer, see
 
 

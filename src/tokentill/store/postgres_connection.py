@@ -87,7 +87,13 @@ async def connect(url: str, role: Role | None, *, patient: bool = False) -> Conn
         )
         if role is not None:
             await _make_sure(connection, role)
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as trouble:
+    except (
+        asyncpg.PostgresError,
+        asyncpg.InterfaceError,
+        asyncpg.InternalClientError,
+        OSError,
+        TimeoutError,
+    ) as trouble:
         raise StoreDown(f"PostgreSQL cannot be reached: {describe(trouble)}") from trouble
     return connection
 
