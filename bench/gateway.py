@@ -9,6 +9,7 @@ are processes of one worker. Each comparison runs both sides in turn.
 from __future__ import annotations
 
 import asyncio
+import cProfile
 import multiprocessing
 import os
 import signal
@@ -152,8 +153,6 @@ def _serve_till(folder: str, base: str, pipe: Any) -> None:
         if profile is None:
             runner.run(work())
         else:
-            import cProfile
-
             profiler = cProfile.Profile(time.thread_time)
             profiler.runcall(runner.run, work())
             profiler.dump_stats(profile)

@@ -51,7 +51,7 @@ def pseudonym(key: bytes, organization: str, user: str) -> str:
 def operation_id(key: bytes, text: str) -> str:
     """The 32 hex digits of an operation named by any text; a UUID keeps its own digits (R-LED-9)."""
     digits = text.replace("-", "").lower() if len(text) in (32, 36) else ""
-    if len(digits) == 32 and all(c in "0123456789abcdef" for c in digits):
+    if is_operation(digits):
         return digits
     return blake2b(text.encode(), digest_size=16, key=key, person=b"tokentill key").hexdigest()
 

@@ -115,6 +115,10 @@ class Application:
             else:
                 status = await endpoint(scope, receive, send, lambda error: self._incident(place, error))
             telemetry.answered(place, status, self._timer() - started)
+        except asyncio.CancelledError:
+            # The drain took too long: the call was cut, costs nothing, and its connection closes.
+            if not self.draining:
+                raise
         finally:
             telemetry.in_flight -= 1
             if self.draining and not telemetry.in_flight:
