@@ -16,6 +16,7 @@ from tokentill.flows.shop import Shop, open_shop
 from tokentill.ports import VendorDown
 from tokentill.rules import commands as c
 from tokentill.rules.purchases import Purchase
+from tokentill.rules.refund_rows import Refund
 from tokentill.rules.refusals import Code, Refusal
 from tokentill.wiring import SystemIds
 
@@ -116,3 +117,29 @@ async def test_a_provider_that_is_away_changes_nothing(world: World, monkeypatch
     later = await world.shop.checkout.look("acme", bought.id)
     assert isinstance(later, Refusal)
     assert (later.code, later.retry_after_ms) == (Code.CHECKOUT_FAILED, 5_000)
+
+
+@pytest.mark.parametrize("status", ["COMPLETED", "PENDING"])
+async def test_a_refund_goes_the_whole_way(world: World, status: str) -> None:  # R-REF-5, R-REF-6
+    bought = await world.buy()
+    world.theirs.lab.book.approve(bought.checkout or "")
+    await world.shop.checkout.look("acme", bought.id)
+    await world.hear()
+    world.theirs.lab.book.refund_status.append(status)
+    row = await world.shop.refunding.quote("acme", bought.id, "technical")
+    assert isinstance(row, Refund)
+    done = await world.shop.refunding.accept("acme", row.id, "cash")
+    assert isinstance(done, Refund)
+    assert done.state == ("settled" if status == "COMPLETED" else "paying")
+    assert await world.balance() == 200, "the tokens wait, or are gone"
+    if status == "PENDING":
+        [refund] = world.theirs.lab.book.refunds
+        world.theirs.lab.book.settle_refund(refund)
+    await world.hear(times=2)
+    for _ in range(4):
+        world.store.clock.time += 60_000
+        await world.hear()
+    found = await world.ledger.rows.get(Refund, row.id, "acme")
+    assert found.state == "settled"
+    assert await world.balance() == 200
+    assert (await world.ledger.verify()).findings == ()

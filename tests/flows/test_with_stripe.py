@@ -20,12 +20,14 @@ from tokentill.ports import Inbound
 from tokentill.rules import commands as c
 from tokentill.rules.purchases import Purchase
 from tokentill.rules.receipts import Receipt
+from tokentill.rules.refund_rows import Refund
 from tokentill.rules.rows import Alert, ProviderEvent
 from tokentill.vendors.stripe import StripePayments
 from tokentill.wiring import SystemIds
 
 DAY = 86_400
 PACK = "token_pack_500"
+PENDING_REFUND = "4000000000007726"
 PRO, ENTERPRISE = 14_900, 39_900
 
 
@@ -239,4 +241,36 @@ async def test_a_plan_that_is_never_paid_again_ends(world: World) -> None:  # R-
     assert await world.stand() == ("pro", 0, True)
     await world.days(30)
     assert await world.stand() == (None, 0, False)
+    await world.clean()
+
+
+@pytest.mark.parametrize(
+    ("succeeds", "state", "tokens"), [(None, "settled", 0), (True, "settled", 0), (False, "failed", 500)]
+)
+async def test_a_refund_goes_the_whole_way(
+    world: World, succeeds: bool | None, state: str, tokens: int
+) -> None:  # R-REF-5, R-REF-6
+    """Through at once; or on its way first, and then through, or failed, so that the tokens come back."""
+    await world.begin()
+    ordered = await world.buy()
+    world.lab.pay(ordered.checkout or "", VISA if succeeds is None else PENDING_REFUND)
+    await world.hear()
+    row = await world.shop.refunding.quote("acme", ordered.id, "technical")
+    assert isinstance(row, Refund)
+    done = await world.shop.refunding.accept("acme", row.id, "cash")
+    assert isinstance(done, Refund)
+    assert done.state == ("settled" if succeeds is None else "paying")
+    await world.hear()
+    if succeeds is not None:
+        [refund] = world.lab.world.all("refund")
+        world.lab.finish_refund(refund["id"], succeeds=succeeds)
+    for _ in range(3):
+        await world.hear()
+        world.clock.time += 60_000
+    found = await world.ledger.rows.get(Refund, row.id, "acme")
+    assert found.state == state
+    purchase = await world.of(ordered)
+    assert purchase.done.count("take_back") == int(tokens == 0)
+    assert len(world.lab.world.all("refund")) == 1
+    assert (await world.stand())[1] == 200 + tokens
     await world.clean()
