@@ -93,6 +93,18 @@ def test_one_method_for_several_organizations() -> None:
     ]
 
 
+def test_a_dispute_of_a_plan_sets_nothing_aside_and_does_not_say_so() -> None:  # R-PACK-4
+    invoice = h.InvoicePaid(
+        at=NOW, subscription="sub_1", invoice="in_1", plan="starter", amount=2500, currency="USD", start=NOW,
+        end=NOW + 1, reason="cycle", payment="pi_1",
+    )  # fmt: skip
+    wants = h.Disputed(at=NOW, payment="pi_1", dispute="d1", state="open", amount=2500, currency="USD")
+    [(_, plan)] = raised(merge(merge(replace(bought(), kind="renewal", mode="invoice"), invoice), wants))
+    [(_, pack)] = raised(bought(paid(), wants))
+    assert "its plan goes on" in plan
+    assert "its unspent tokens are set aside" in pack
+
+
 def test_an_alert_of_several_organizations_is_nobodys_own() -> None:
     [shared] = alerts(ANALYSIS, bought(paid()), Seen(organizations=3), NOW)
     [twice] = alerts(ANALYSIS, bought(paid(), paid("pi_2")), Seen(), NOW)

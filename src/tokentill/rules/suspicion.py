@@ -20,7 +20,7 @@ from msgspec import Struct
 from tokentill.rules.catalog import Catalog
 from tokentill.rules.catalog_shop import AlertRule, Pattern
 from tokentill.rules.money import format_amount
-from tokentill.rules.purchases import Purchase, matches
+from tokentill.rules.purchases import BILLED, Purchase, matches
 from tokentill.rules.rows import Alert
 
 MONEY = frozenset({"mismatched", "paid_twice", "refund_failed"})
@@ -92,7 +92,8 @@ def _suspicions(catalog: Catalog, purchase: Purchase, seen: Seen, now: int) -> I
         yield "fraud_warning", warning, f"{text} Giving it back now may spare a dispute."
     for dispute in purchase.disputes:
         amount = format_amount(dispute.amount, purchase.currency)
-        text = f"{who} disputes {amount} of {what}; its unspent tokens are set aside."
+        own = "its plan goes on" if purchase.kind in BILLED else "its unspent tokens are set aside"
+        text = f"{who} disputes {amount} of {what}; {own}."
         yield "dispute", dispute.dispute, f"{text} Answer it at {purchase.provider}."
     if purchase.flagged == "over_limit":
         text = f"{who} has paid for {what} above the limit of packs. Its tokens were delivered."
