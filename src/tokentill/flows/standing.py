@@ -58,9 +58,11 @@ class Subscriptions:
         new = self._new(provider, fact.subscription, purchase, fact.at)
 
         def begun(row: Subscription) -> Subscription:
-            if row.period_end is not None and row.period_end > fact.end:
+            # An upgrade begins a period of its own, be it shorter than the one that was paid before.
+            moves = purchase.kind == "upgrade" and row.plan != purchase.item
+            if row.period_end is not None and row.period_end > fact.end and not moves:
                 return row  # a later period was paid already
-            changed = replace(row, period_end=fact.end)
+            changed = replace(row, period_end=fact.end, ends_at=None if moves else row.ends_at)
             if purchase.kind != "plan":
                 changed = replace(
                     changed,
