@@ -12,6 +12,7 @@ from tests.flows.test_refunding import PACK, PRICE, bought, read
 from tests.support.shops import World
 from tests.support.stores import ok
 from tests.support.tripwire import Crash, Wire
+from tokentill.flows.pay import Terms
 from tokentill.flows.shop import Shop
 from tokentill.ports import VendorRefused
 from tokentill.rules import commands as c
@@ -154,4 +155,49 @@ async def test_two_processes_carry_the_same_refund_out_at_once(shop_world: World
     states = [(await read(world, row)).state for row in rows if isinstance(row, Refund)]
     assert states.count("settled") == 1
     assert await world.balance("acme") == 200
+    await world.clean()
+
+
+@pytest.mark.parametrize("amount", [0, 900])
+async def test_an_order_that_credit_pays_survives_it(shop_world: World, amount: int) -> None:  # R-REF-4
+    """Paid whole it is delivered once; paid in part and then left, all of the credit comes back once."""
+    world = shop_world
+    at = 0
+    while True:
+        at += 1
+        name = f"acme_{at:03d}"
+        await world.begin(name)
+        await ok(world.ledger, name, c.Grant(tokens=PRICE, origin="credit", unit="money"))
+        mode = "checkout" if amount else "free"
+        ordered = world.order(name, amount=amount, credit_used=PRICE - amount, mode=mode)
+        wire = Wire(at)
+        shop = world.open(
+            rows=wire.across(world.rows, "rows"),
+            ledger=wire.across(world.ledger, "ledger"),
+            provider=wire.across(world.provider, "provider"),
+        )
+        died = False
+        try:
+            await shop.checkout.place(ordered, (), Terms())
+            if amount:
+                await shop.checkout.cancel(name, ordered.id)
+        except Crash:
+            died = True
+        again = world.restart()
+        await again.checkout.place(ordered, (), Terms())
+        if amount:
+            await again.checkout.cancel(name, ordered.id)
+        await world.later(61_000)
+        where = (at, wire.places[-1] if died else "nowhere")
+        found = await world.purchase(ordered)
+        assert next_step(found) is None, where
+        account = await world.account(name)
+        if amount:
+            assert (found.state, available(account.state), account.free) == ("abandoned", PRICE, 200), where
+        else:
+            assert (found.state, available(account.state), account.free) == ("delivered", 0, 200 + PACK), (
+                where
+            )
+        if not died:
+            break
     await world.clean()

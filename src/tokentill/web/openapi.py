@@ -180,6 +180,8 @@ def _operation(route: Route) -> dict[str, Any]:
 
 def _tag(path: str) -> str:
     parts = [part for part in path.split("/") if part and part[0] != "{"]
+    if len(parts) > 2 and parts[2] in ("purchases", "refunds"):
+        return "shop"
     if parts[-1] in _OFFICE or (len(parts) > 1 and parts[1] in _OFFICE):
         return "office"
     if len(parts) > 2 and parts[2] in _SHOP:
