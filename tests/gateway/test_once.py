@@ -1,11 +1,12 @@
 """A call under an idempotency key runs once, and is answered again as long as its answer is kept (R-LED-9)."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.gateways import Gateway
+from tests.support.gateways import Gateway, running_gateway
 from tokentill.rules.commands import Settle
 from tokentill.rules.rows import StoredAnswer
 
@@ -162,3 +163,15 @@ async def test_without_a_database_nothing_is_called(gateway: Gateway) -> None:
     reply = await gateway.chat("answer=4")
     assert (reply.status, reply.json["error"]["code"]) == (503, "store_unavailable")
     assert gateway.lab.calls == 0
+
+
+async def test_on_postgresql_too(tmp_path: Path, postgres_url: str) -> None:
+    async with running_gateway(tmp_path, postgres_url) as gateway:
+        first = await gateway.chat("answer=4", stream=True, **KEY)
+        again = await gateway.chat("answer=4", stream=True, **KEY)
+        assert (again.raw, again.headers["idempotent-replayed"]) == (first.raw, "true")
+        assert (await gateway.chat("do=error:500", headers={"idempotency_key": "order-2"})).status == 502
+        assert gateway.lab.calls == 2
+        once: Any = gateway.app.endpoint.gateway.once  # type: ignore[union-attr]  # this till has one
+        assert await once.sweep() == 0
+        assert await gateway.spent(TOKENS) == 1 + 4

@@ -20,7 +20,7 @@ import structlog
 
 from tokentill.flows.charge import AlreadyRan, Charge, Charging, Hold
 from tokentill.flows.gateway.leash import Leash
-from tokentill.flows.gateway.line import Line, of_down, targets
+from tokentill.flows.gateway.line import HOLD_TIMES, Line, of_down, targets
 from tokentill.flows.gateway.once import Claim, Once
 from tokentill.flows.gateway.outcome import (
     Counted,
@@ -169,7 +169,7 @@ class Running:
         terms, hold = held
         gateway, call = self._gateway, self._call
         limit = call_terms.afforded(terms, call, self._feature, hold.tokens, hold.output_tokens_max)
-        self._line = line = Line(gateway.upstreams, gateway.charging, hold, self._model)
+        self._line = line = Line(gateway.upstreams, gateway.charging, hold, self._model, leash.pull)
         failed = await line.open(gateway.catalog, call, limit, headers)
         if failed is not None:
             await self.drop("refused" if isinstance(failed, PassedOn) else failed.why)
@@ -197,7 +197,7 @@ class Running:
             quantity=terms.quantity,
             tokens=terms.tokens,
             least=terms.least,
-            timeout_ms=2 * self._model.first_byte_ms,
+            timeout_ms=HOLD_TIMES * self._model.first_byte_ms,
             purse=None if key.spend_max is None else key.purse,
             purse_max=key.spend_max,
         )
@@ -205,7 +205,7 @@ class Running:
         for wait_ms in (*WAITS_MS, 0):
             try:
                 answer = await gateway.charging.begin(
-                    key.organization, reserve, 2 * self._model.first_byte_ms, name
+                    key.organization, reserve, HOLD_TIMES * self._model.first_byte_ms, name
                 )
             except AlreadyRan:
                 return Trouble("running", "A call under this key is running.", retry_after_ms=1_000)

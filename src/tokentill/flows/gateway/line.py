@@ -1,7 +1,9 @@
 """Line: the connection of one call to the upstream that answers it, with its clocks.
 
 Until the first byte the targets of the model are tried in order. From then on the hold is made to last as long as
-bytes may come, until the call has lasted as long as its model allows.
+bytes may come, until the call has lasted as long as its model allows. One timer watches over both sides: an upstream
+that falls silent is cut, and a client that does not take what came is as good as gone. It would otherwise outlast the
+hold, and what it has got would be free.
 
 Requirement ids: R-SALE-5, R-LED-3.
 """
@@ -10,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 
 import structlog
 
@@ -27,6 +29,8 @@ ENDING_SECONDS = 0.05
 """How long an upstream that has said everything may take to end its answer, so that its connection can be kept."""
 OURS = frozenset({401, 402, 403, 407})
 """What an upstream says of our own key or account; that is no business of the customer's."""
+HOLD_TIMES = 3
+"""So many times as long as an upstream may be silent a hold lasts, before it must be extended."""
 log = structlog.get_logger("tokentill.gateway")
 _NEW_LIMIT = "max_completion_tokens"
 
@@ -44,7 +48,14 @@ def targets(catalog: Catalog, model: Model, kind: Kind) -> list[Target]:
 class Line:
     """Of one call. `open` before anything else; `close` whatever happens."""
 
-    def __init__(self, upstreams: Upstreams, charging: Charging, hold: Hold, model: Model) -> None:
+    def __init__(
+        self,
+        upstreams: Upstreams,
+        charging: Charging,
+        hold: Hold,
+        model: Model,
+        stalled: Callable[[], None],
+    ) -> None:
         self._upstreams = upstreams
         self._charging = charging
         self._hold = hold
@@ -55,6 +66,12 @@ class Line:
         self._reply: UpstreamReply | None = None
         self._chunks: AsyncIterator[bytes] | None = None
         self._first: bytes | None = None
+        self._stalled = stalled
+        self._waiting = False
+        self._since = 0.0
+        """Since when it has been as it is: waiting for the upstream, or for the client."""
+        self._late = False
+        self._timer: asyncio.TimerHandle | None = None
         self.content_type = ""
 
     async def open(
@@ -87,14 +104,19 @@ class Line:
             return first
         assert self._chunks is not None
         await self._lengthen()
-        left = self._ends_at - self._loop.time()
-        if left <= 0:
+        self._since = self._loop.time()
+        if self._since >= self._ends_at:
             raise UpstreamDown("too_slow", "The call lasted longer than any call of the model may.")
+        self._waiting = True
         try:
-            async with asyncio.timeout(min(self._silence, left)):
-                return await anext(self._chunks, None)
-        except TimeoutError as late:
-            raise UpstreamDown("too_slow", "The upstream fell silent in the middle of its answer.") from late
+            return await anext(self._chunks, None)
+        except UpstreamDown as down:
+            if self._late:
+                raise UpstreamDown("too_slow", "The upstream fell silent, or took too long in all.") from down
+            raise
+        finally:
+            self._waiting = False
+            self._since = self._loop.time()
 
     async def finish(self) -> None:
         """Everything was said: let the answer end by itself, if it does so at once, and let the connection go."""
@@ -108,6 +130,9 @@ class Line:
     async def close(self) -> None:
         """Let go; an upstream that still works on the answer is cut, so that it stops."""
         reply, self._reply, self._chunks = self._reply, None, None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if reply is not None:
             await reply.close()
 
@@ -131,6 +156,8 @@ class Line:
             if first is None:
                 raise UpstreamDown("cut", f"The upstream {upstream.name} sent nothing.")
             self._first = first
+            self._since = self._loop.time()
+            self._timer = self._loop.call_later(self._silence, self._watch)
             self.content_type = reply.headers.get("content-type", "")
             return None
         return await self._refused(reply, first or b"")
@@ -151,11 +178,25 @@ class Line:
                 return Trouble("upstream_failed", "The model did not answer. Nothing was charged.")
         return PassedOn(status, body)
 
+    def _watch(self) -> None:
+        """See whether the upstream has fallen silent, or the client takes nothing, and look again when it may have."""
+        at = self._since + self._silence
+        if self._waiting:
+            at = min(at, self._ends_at)
+        if self._loop.time() < at:
+            self._timer = self._loop.call_at(at, self._watch)
+        elif not self._waiting:
+            self._stalled()
+        elif self._reply is not None:
+            self._late = True
+            # Its connection is cut, so that whoever waits for it hears of it at once.
+            self._cutting = asyncio.ensure_future(self._reply.close())
+
     async def _lengthen(self) -> None:
-        """Make the hold last until the next bytes must have come."""
-        if self._hold.ends_at >= self._loop.time() + self._silence:
+        """Make the hold last until the next bytes must have come, and then must have been taken."""
+        if self._hold.ends_at >= self._loop.time() + 2 * self._silence:
             return
-        answer = await self._charging.extend(self._hold, 2 * self._model.first_byte_ms)
+        answer = await self._charging.extend(self._hold, HOLD_TIMES * self._model.first_byte_ms)
         if not isinstance(answer, Receipt):
             raise UpstreamDown("too_slow", "The call lasted longer than its tokens were held.")
 

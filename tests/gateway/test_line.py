@@ -1,0 +1,103 @@
+"""The one timer of a call: a silent upstream is cut, a client that takes nothing is as good as gone (R-LED-3)."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.support.gateways import Gateway
+from tokentill.flows.gateway.line import HOLD_TIMES, Line
+from tokentill.ports.gateway import UpstreamDown
+from tokentill.rules.calls import ModelCall
+from tokentill.rules.calls import read as read_call
+from tokentill.rules.catalog import Catalog
+from tokentill.rules.models import Model, Target
+
+# R-SALE-5
+
+
+class Scripted:
+    """An upstream whose answer comes when the test says so."""
+
+    status = 200
+    headers: Mapping[str, str] = {"content-type": "text/event-stream"}
+
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[bytes | None] = asyncio.Queue()
+
+    async def open(self, *_: Any) -> "Scripted":
+        return self
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        while True:
+            chunk = await self.queue.get()
+            if chunk is None:
+                raise UpstreamDown("cut", "closed")
+            yield chunk
+
+    async def close(self) -> None:
+        self.queue.put_nowait(None)
+
+
+def line(
+    upstream: Scripted, gateway: Gateway, stalled: list[int], total_ms: int = 60_000
+) -> tuple[Any, Catalog]:
+    model = Model("big", "Big", "tokens", (Target("lab", "x"),), first_byte_ms=200, total_ms=total_ms)
+    hold: Any = SimpleNamespace(ends_at=asyncio.get_running_loop().time() + HOLD_TIMES * 0.2 + 60)
+    charging: Any = None
+    made = Line(upstream, charging, hold, model, lambda: stalled.append(1))
+    return made, gateway.ledger.catalog
+
+
+def call() -> ModelCall:
+    found = read_call("chat", b'{"model": "big", "stream": true}')
+    assert isinstance(found, ModelCall)
+    return found
+
+
+async def test_an_upstream_that_falls_silent_is_cut(gateway: Gateway) -> None:
+    upstream, stalled = Scripted(), list[int]()
+    upstream.queue.put_nowait(b"one")
+    made, catalog = line(upstream, gateway, stalled)
+    assert await made.open(catalog, call(), 10, {}) is None
+    assert await made.next() == b"one"
+    for _ in range(3):
+        asyncio.get_running_loop().call_later(0.12, upstream.queue.put_nowait, b"more")
+        assert await made.next() == b"more"
+    with pytest.raises(UpstreamDown) as down:
+        await made.next()
+    assert down.value.why == "too_slow"
+    assert stalled == []
+    await made.close()
+
+
+async def test_a_call_that_takes_too_long_in_all_is_cut_though_bytes_flow(gateway: Gateway) -> None:
+    upstream = Scripted()
+    upstream.queue.put_nowait(b"one")
+    made, catalog = line(upstream, gateway, [], total_ms=300)
+    assert await made.open(catalog, call(), 10, {}) is None
+    began = asyncio.get_running_loop().time()
+
+    async def drip() -> None:
+        while True:
+            asyncio.get_running_loop().call_later(0.05, upstream.queue.put_nowait, b"more")
+            await made.next()
+
+    with pytest.raises(UpstreamDown) as down:
+        await drip()
+    assert down.value.why == "too_slow"
+    assert asyncio.get_running_loop().time() - began < 1
+    await made.close()
+
+
+async def test_a_client_that_takes_nothing_is_as_good_as_gone(gateway: Gateway) -> None:
+    upstream, stalled = Scripted(), list[int]()
+    upstream.queue.put_nowait(b"one")
+    made, catalog = line(upstream, gateway, stalled)
+    assert await made.open(catalog, call(), 10, {}) is None
+    await made.next()
+    await asyncio.sleep(0.35)
+    assert stalled == [1]
+    await made.close()
