@@ -11,7 +11,18 @@ from bench import report
 from bench.report import Figure, Section
 from bench.world import Options
 
-NAMES = ("core", "inprocess", "processes", "postgres", "web", "gateway", "selling", "refunds", "scale", "upkeep")
+NAMES = (
+    "core",
+    "inprocess",
+    "processes",
+    "postgres",
+    "web",
+    "gateway",
+    "selling",
+    "refunds",
+    "scale",
+    "upkeep",
+)
 
 
 def main() -> None:

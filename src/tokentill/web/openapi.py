@@ -57,7 +57,9 @@ _PARAMS = {
 _SHOP = frozenset(
     {"packs", "purchases", "topup", "payment-methods", "portal", "subscription", "codes", "clock", "refunds"}
 )
-_OFFICE = frozenset({"codes", "switches", "alerts", "events", "contact", "webhook-endpoints", "messages", "refunds"})
+_OFFICE = frozenset(
+    {"codes", "switches", "alerts", "events", "contact", "webhook-endpoints", "messages", "refunds"}
+)
 
 _KEY_HEADER = {
     "name": "Idempotency-Key",
