@@ -13,6 +13,7 @@ from tests.support.tripwire import Wire
 from tokentill.flows.checkout import Ask
 from tokentill.flows.shop import Shop
 from tokentill.rules.purchases import Purchase
+from tokentill.rules.refunds import Choice
 from tokentill.store import faults
 
 PACK = "token_pack_500"
@@ -52,6 +53,41 @@ def sell(
             provider=wire.across(world.provider, "provider"),
         )
         await story(world, shop, organization, payer)
+        faults.install(None)
+        await world.store.close()
+
+    asyncio.run(run())
+    channel.write({"crossed": wire.crossed})
+
+
+def give_back(
+    channel: Channel,
+    *,
+    engine: Engine,
+    url: str,
+    folder: str,
+    organization: str,
+    refund: str,
+    choice: Choice,
+    at: int,
+) -> None:
+    """Accept a refund; at the `at`-th crossing of anything, inside the store or at its ports, be killed."""
+
+    def die() -> None:
+        channel.write({"place": wire.places[-1]})
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    wire = Wire(at, die)
+
+    async def run() -> None:
+        world = await make_world(Store(engine, url), Path(folder))
+        faults.install(wire.cross)
+        shop = world.open(
+            rows=wire.across(world.rows, "rows"),
+            ledger=wire.across(world.ledger, "ledger"),
+            provider=wire.across(world.provider, "provider"),
+        )
+        await shop.refunding.accept(organization, refund, choice)
         faults.install(None)
         await world.store.close()
 
