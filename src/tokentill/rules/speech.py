@@ -33,9 +33,7 @@ def chat(ident: str, model: str, text: str, usage: tuple[int, int] | None, finis
     return body | _chat_usage(usage)
 
 
-def completion(
-    ident: str, model: str, text: str, usage: tuple[int, int] | None, finish: str | None
-) -> Body:
+def completion(ident: str, model: str, text: str, usage: tuple[int, int] | None, finish: str | None) -> Body:
     """A completion of the older API."""
     body: Body = {
         "id": f"cmpl-{ident}", "object": "text_completion", "created": 1_770_000_000, "model": model,
