@@ -1,10 +1,11 @@
 """Calls of models from the key to the charge, whole and streamed, in both APIs."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.gateways import Gateway
+from tests.support.gateways import CATALOG, Gateway, running_gateway
 
 # R-SALE-5, R-LED-3, R-ABU-4
 
@@ -96,3 +97,25 @@ async def test_what_is_asked_for_is_lowered_to_what_is_affordable(gateway: Gatew
     assert 16 <= sent < 80
     assert reply.receipt["charged"] == 1 + sent
     assert (await gateway.quiet("poor")).free == 80 - 1 - sent
+
+
+async def test_the_account_is_asked_for_its_plan_only_where_that_makes_a_difference(tmp_path: Path) -> None:
+    sizes = (
+        "[plans.pro]\ntitle = 'Pro'\nprice = '1.00'\ntokens = 1_000\nfeatures = 'all'\n"
+        "abuse = { tokens_per_request_max = 1_000 }\n[no_plan]\nabuse = { tokens_per_request_max = 300 }\n"
+    )
+    async with running_gateway(tmp_path, catalog=CATALOG.replace("[no_plan]\n", sizes)) as gateway:
+        asked: list[str] = []
+        ask = gateway.line._ledger.account
+
+        async def account(organization: str) -> Any:
+            asked.append(organization)
+            return await ask(organization)
+
+        gateway.line.account = account  # type: ignore[attr-defined]  # it stands before the ledger's own
+        assert (await gateway.chat("answer=2")).status == 200
+        assert (gateway.lab.asked[-1]["max_tokens"], asked) == (200, [])
+        # Here 200 tokens of output do not fit any more under the 300 of an organization without a plan.
+        assert (await gateway.chat("answer=2 " + "word " * 100)).status == 200
+        assert gateway.lab.asked[-1]["max_tokens"] < 150
+        assert asked == ["acme"]

@@ -41,7 +41,7 @@ from tokentill.rules.abuse import limits_of
 from tokentill.rules.api_keys import caller, wrong_with
 from tokentill.rules.call_terms import Terms
 from tokentill.rules.calls import ModelCall, counted
-from tokentill.rules.catalog import TOKENS_MAX, AbuseLimits, Catalog, Feature
+from tokentill.rules.catalog import TOKENS_MAX, Catalog, Feature
 from tokentill.rules.commands import Reserve
 from tokentill.rules.models import Model
 from tokentill.rules.refusals import Code, Refusal
@@ -70,7 +70,7 @@ class Gateway:
         self._ledger = ledger
         self._clock = clock
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._same: dict[str, AbuseLimits | None] = {}
+        self._limits: dict[str, tuple[frozenset[int | None], frozenset[int | None]]] = {}
 
     def model(self, call: ModelCall) -> Model | None:
         """The model that a call names, if there is one that answers calls of its kind."""
@@ -107,15 +107,31 @@ class Gateway:
                 self.later(running.drop("gone" if leash.gone else "stopped"))
             raise
 
-    async def limits(self, organization: str, feature: str) -> AbuseLimits:
-        """The user limits of the feature; the account is asked only where plans differ in what matters here."""
-        if feature not in self._same:
-            self._same[feature] = _same_for_all(self.catalog, feature)
-        same = self._same[feature]
-        if same is not None:
-            return same
+    async def terms(self, organization: str, call: ModelCall, model: Model, feature: Feature) -> Terms:
+        """The terms of a call; the account is asked only where its plan makes a difference."""
+        caps, sizes = self._limits_of_all(feature.id)
+        if len(caps) == 1:
+            [cap] = caps
+            found = call_terms.terms(call, model, feature, cap, None)
+            smallest = min((size for size in sizes if size is not None), default=None)
+            if found.tokens is None or smallest is None or found.tokens <= smallest:
+                return found
+            if len(sizes) == 1:
+                return call_terms.terms(call, model, feature, cap, smallest)
         account = await self._ledger.account(organization)
-        return limits_of(self.catalog, None if account is None else account.state.plan, feature)
+        own = limits_of(self.catalog, None if account is None else account.state.plan, feature.id)
+        return call_terms.terms(call, model, feature, own.output_tokens_max, own.tokens_per_request_max)
+
+    def _limits_of_all(self, feature: str) -> tuple[frozenset[int | None], frozenset[int | None]]:
+        """What the plans, and having none, allow of output and of tokens in a request."""
+        known = self._limits.get(feature)
+        if known is None:
+            catalog = self.catalog
+            tables = [catalog.no_plan_abuse, *(plan.abuse for plan in catalog.plans.values())]
+            caps = frozenset(table[feature].output_tokens_max for table in tables)
+            sizes = frozenset(table[feature].tokens_per_request_max for table in tables)
+            known = self._limits[feature] = (caps, sizes)
+        return known
 
     def later(self, work: Coroutine[Any, Any, Any]) -> None:
         """Run `work` to its end, whoever goes away meanwhile."""
@@ -135,14 +151,6 @@ class Gateway:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.error("a call could not be ended", error=type(task.exception()).__qualname__)
-
-
-def _same_for_all(catalog: Catalog, feature: str) -> AbuseLimits | None:
-    """The limits of a feature, if every plan has the same in what matters here."""
-    tables = [catalog.no_plan_abuse, *(plan.abuse for plan in catalog.plans.values())]
-    limits = [table[feature] for table in tables]
-    same = {(one.output_tokens_max, one.tokens_per_request_max) for one in limits}
-    return limits[0] if len(same) == 1 else None
 
 
 class Running:
@@ -187,10 +195,7 @@ class Running:
     async def _reserve(self) -> tuple[Terms, Hold] | Trouble:
         """Hold the most that the call can cost; where only other holds stand in the way, wait for them a while."""
         gateway, key, feature = self._gateway, self._key, self._feature
-        limits = await gateway.limits(key.organization, feature.id)
-        terms = call_terms.terms(
-            self._call, self._model, feature, limits.output_tokens_max, limits.tokens_per_request_max
-        )
+        terms = await gateway.terms(key.organization, self._call, self._model, feature)
         reserve = Reserve(
             feature=feature.id,
             user=caller(key),
