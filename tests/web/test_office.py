@@ -120,6 +120,20 @@ async def test_events_of_providers_are_listed_without_their_bodies(till: Till) -
     assert (await till.done("GET", "/v1/events"))["events"] == []
 
 
+async def test_an_event_that_was_given_up_is_tried_again_by_hand_and_adds_nothing_twice(till: Till) -> None:
+    # R-PACK-3
+    order = await till.done("POST", f"{ORG}/purchases", {"pack": "token_pack_500"})
+    await till.press(order["url"], do="pay", card=CARD)
+    [known] = (await till.done("GET", "/v1/events?state=done"))["events"]
+    again = await till.done("POST", f"/v1/events/{known['id']}/retry")
+    assert (again["state"], again["tries"]) == ("new", 0)
+    before = (await till.done("GET", ORG))["balance"]["remaining"]
+    await till.shop.clerk.once()
+    assert [one["id"] for one in (await till.done("GET", "/v1/events?state=done"))["events"]] == [known["id"]]
+    assert (await till.done("GET", ORG))["balance"]["remaining"] == before
+    assert (await till.ask("POST", "/v1/events/none/retry")).code == "not_possible"
+
+
 async def test_a_webhook_is_taken_in_over_http(till: Till) -> None:
     # R-PACK-3
     wrong = await till.ask("POST", "/v1/webhooks/embedded", {"id": "x"})

@@ -238,10 +238,15 @@ async def messages(
 async def events(
     work: Work,
     state: Annotated[str, typer.Option(help="new, waiting, done, ignored or dead.")] = "dead",
+    retry: Annotated[str | None, typer.Option(help="Try this one once more.", show_default=False)] = None,
     limit: Limit = 50,
     before: Before = None,
 ) -> None:
-    """List events of payment providers by how they stand."""
+    """List events of payment providers by how they stand, or try one again."""
     async with work.till() as till:
+        if retry is not None:
+            one = await till.retry_event(retry)
+            work.print(one, lambda: f"{one.id} is {one.state} and is taken up when the till next looks.")
+            return
         found = await till.events(state, before=before, limit=limit)
     work.print(found, lambda: goods.events(found) if found.events else f"No event is {state}.")

@@ -239,6 +239,10 @@ class Selling:
         """Events of payment providers that stand so: new, waiting, done, ignored or dead."""
         return await self._ask(o.EventList, "listEvents", state=state, before=before, limit=limit)
 
+    async def retry_event(self, event: str) -> o.EventView:
+        """Try an event of a payment provider once more, also one that was given up."""
+        return await self._do(o.EventView, "retryEvent", event)
+
     async def contact(self, organization: str) -> o.ContactView:
         """Where the organization gets its e-mail."""
         return await self._ask(o.ContactView, "getContact", organization)

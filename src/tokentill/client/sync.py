@@ -254,6 +254,7 @@ class SyncTill:
     alerts = _blocking(Till.alerts)
     see_alert = _blocking(Till.see_alert)
     events = _blocking(Till.events)
+    retry_event = _blocking(Till.retry_event)
     contact = _blocking(Till.contact)
     set_contact = _blocking(Till.set_contact)
     forget_contact = _blocking(Till.forget_contact)

@@ -73,6 +73,16 @@ class Webhooks:
             event, lambda row: later(replace(row, state=state, problem=None), None)
         )
 
+    async def revive(self, ident: str) -> ProviderEvent | None:
+        """Try an event once more from the beginning, also one that was given up; None if there is none."""
+        found = await self._means.rows.find(ProviderEvent, {"id": ident}, limit=1)
+        if not found:
+            return None
+        now = self._means.clock.now()
+        return await self._means.change(
+            found[0], lambda row: later(replace(row, state="new", tries=0, problem=None), now)
+        )
+
     async def _again(self, event: ProviderEvent, problem: str, *, patient: bool = False) -> ProviderEvent:
         """It waits for a while; one that waited too long is given up unless `patient`, and a person must look."""
         tries = event.tries + 1

@@ -114,6 +114,15 @@ async def events(shop: Shop, call: Call) -> views.EventList | Refusal:
     return views.EventList(events=tuple(map(views.event, found)), next=views.following(found, query.limit))
 
 
+async def retry_event(shop: Shop, call: Call) -> views.EventView | Refusal:
+    """Try an event once more; what it did already is not done again (R-PACK-3)."""
+    event = await shop.webhooks.revive(call.params[0])
+    if event is None:
+        return Refusal(Code.NOT_POSSIBLE, "There is no event of this id.", detail="event")
+    shop.clerk.wake()
+    return views.event(event)
+
+
 # ---- who is told -------------------------------------------------------------------------------------------
 
 

@@ -28,6 +28,8 @@ OFFICE = (
           office.see_alert, views.AlertView, *_NONE),
     trade("GET", "/v1/events", "listEvents", "Events of payment providers by how they stand",
           office.events, views.EventList, query=bodies.EventsQuery),
+    trade("POST", "/v1/events/{event}/retry", "retryEvent", "Try an event once more, also one that was given up",
+          office.retry_event, views.EventView, *_NONE),
     trade("GET", f"{ORG}/contact", "getContact", "Where the organization gets its e-mail",
           office.contact, views.ContactView, *_NONE),
     trade("PUT", f"{ORG}/contact", "setContact", "Say where the organization gets its e-mail",

@@ -52,6 +52,7 @@ _PARAMS = {
     "endpoint": ("The endpoint's id.", names.KEY_CHARS_MAX),
     "alert": ("The alert's id.", names.ROW_CHARS_MAX),
     "message": ("The message's id.", names.ROW_CHARS_MAX),
+    "event": ("The event's id.", names.ROW_CHARS_MAX),
 }
 
 _SHOP = frozenset(

@@ -25,6 +25,7 @@ _FAULTS: dict[str, Callable[[str], str | None]] = {
     "user": names.fault,
     "alert": names.row_fault,
     "message": names.row_fault,
+    "event": names.row_fault,
 }
 """What a name in a path must be, where it is not printable ASCII."""
 
