@@ -16,6 +16,7 @@ from tokentill.rules import happenings as h
 from tokentill.rules.catalog import DAY_MS, HOUR_MS
 from tokentill.rules.credit import available
 from tokentill.rules.purchases import Purchase
+from tokentill.rules.refund_policy import Withdrawal
 from tokentill.rules.refund_rows import Guarantee, Refund
 from tokentill.rules.refusals import Refusal
 from tokentill.rules.rows import Payer
@@ -385,5 +386,23 @@ async def test_refunds_can_be_switched_off(tmp_path: Path) -> None:  # R-REF-6
     await world.begin("acme")
     purchase = await bought(world)
     assert isinstance(await world.shop.refunding.quote("acme", purchase.id), Refusal)
+    await world.shop.close()
+    await store.close()
+
+
+async def test_a_right_of_withdrawal_gives_at_least_the_unused_share(tmp_path: Path) -> None:  # R-REF-4
+    store = Store("sqlite", sqlite_url(tmp_path))
+    catalog = selling()
+    policy = replace(catalog.refunds, withdrawal={"eu": Withdrawal(14)}, guarantee_percent=None)
+    world = await make_world(store, tmp_path, catalog=replace(catalog, refunds=policy))
+    await world.begin("acme")
+    purchase = await bought(world)
+    world.clock.time += 2 * DAY_MS
+    plain = await quoted(world, purchase, None)
+    assert plain.quote.amount == 0
+    row = await world.shop.refunding.quote("acme", purchase.id, region="eu")
+    assert isinstance(row, Refund)
+    assert row.quote.amount == PRICE
+    assert (await accepted(world, row)).money == PRICE
     await world.shop.close()
     await store.close()

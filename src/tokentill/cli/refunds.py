@@ -43,12 +43,16 @@ async def quote(
         ),
     ] = None,
     text: Annotated[str, typer.Option(help="The customer's own words.")] = "",
+    region: Annotated[
+        str | None,
+        typer.Option(help="Where the customer lives, for a right of withdrawal.", show_default=False),
+    ] = None,
     idempotency_key: Key = None,
 ) -> None:
     """Show what could be given back for a purchase: the money first, then what else there is."""
     async with work.till() as till:
         found = await till.quote_refund(
-            organization, purchase, reason, text=text, idempotency_key=idempotency_key
+            organization, purchase, reason, text=text, region=region, idempotency_key=idempotency_key
         )
     work.print(found, lambda: _quote(found))
 

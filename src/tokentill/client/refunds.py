@@ -27,13 +27,15 @@ class Refunds(Keying):
         *,
         text: str = "",
         user: str | None = None,
+        region: str | None = None,
         idempotency_key: str | None = None,
     ) -> r.RefundView:
         """What could be given back now; `options[0]` is the money, what follows are the alternatives (R-REF-4).
 
         `reason`: technical, quality, unused or first_time; the guarantee asks for none. `text`: the customer's words.
+        `region`: where the customer lives, for a right of withdrawal.
         """
-        body = {"reason": reason, "text": text, "user": user}
+        body = {"reason": reason, "text": text, "user": user, "region": region}
         return await self._do(
             r.RefundView, "quoteRefund", organization, purchase, key=idempotency_key, body=body
         )

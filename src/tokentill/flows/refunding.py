@@ -37,6 +37,9 @@ from tokentill.rules.refusals import Code, Refusal
 from tokentill.rules.waiting import LEASE_MS
 
 TEXT_MAX = 2_000
+Asked = tuple[Reason | None, str, str | None, str | None]
+"""What a customer says: the reason, own words, which user, which region."""
+
 OPEN = ("accepted", "paying", "giving", "buying", "undoing")
 """States in which something is done without anybody being asked."""
 
@@ -64,6 +67,7 @@ class Refunding:
         text: str = "",
         user: str | None = None,
         *,
+        region: str | None = None,
         key: str | None = None,
     ) -> Refund | Refusal:
         """What could be given back for the purchase now; the quote is kept, whatever comes of it.
@@ -77,7 +81,8 @@ class Refunding:
         if refused is not None:
             return refused
         made = self._means.ids.operation() if key is None else purchase_id("quote", f"{organization}:{key}")
-        return await self._shown(purchase, reason, text[:TEXT_MAX], user, made)
+        asked = (reason, text[:TEXT_MAX], user, region)
+        return await self._shown(purchase, asked, made)
 
     def _refused(self, purchase: Purchase) -> Refusal | None:
         if not self._means.ledger.catalog.refunds.enabled:
@@ -88,11 +93,10 @@ class Refunding:
             return Refusal(Code.NOT_POSSIBLE, "This purchase was not paid, so there is nothing to give back.")
         return None
 
-    async def _shown(
-        self, purchase: Purchase, reason: Reason | None, text: str, user: str | None, number: str
-    ) -> Refund:
+    async def _shown(self, purchase: Purchase, asked: Asked, number: str) -> Refund:
         """A quote as it is now, put on record under `number`."""
         means = self._means
+        reason, text, user, region = asked
         now = await means.time_of(purchase.organization)
         account = await means.ledger.account(purchase.organization)
         row = Refund(
@@ -100,7 +104,7 @@ class Refunding:
             organization=purchase.organization,
             created_at=now,
             purchase=purchase.id,
-            quote=await self.facts.quoted(purchase, reason, now),
+            quote=await self.facts.quoted(purchase, reason, now, region=region),
             item=purchase.item,
             segment="" if account is None else account.state.plan or "",
             approach=purchase.approach,
@@ -108,6 +112,7 @@ class Refunding:
             text=text,
             since_ms=max(0, now - (purchase.paid_at or now)),
             user=user,
+            region=region,
         )
         return (await means.rows.add(row)).row
 
@@ -139,7 +144,7 @@ class Refunding:
             return Refusal(Code.NOT_POSSIBLE, why, detail=row.quote.refused or "choice")
         purchase = await self._purchase(row)
         now = await means.time_of(organization)
-        again = await self.facts.quoted(purchase, row.reason, now)
+        again = await self.facts.quoted(purchase, row.reason, now, region=row.region)
         if now > row.quote.valid_until or steps.worse(shown, steps.option_of(again, choice, shown.item)):
             return await self._anew(row)
         upgrade = purchase_id("refund", row.id)
@@ -202,7 +207,8 @@ class Refunding:
             return await self.to(row, lambda one: steps.undo(one, "failed", "in_progress"))
         if purchase.doing is not None:
             return await self._again(row, "the tokens could not be set aside yet")
-        again = await self.facts.quoted(purchase, row.reason, row.accepted_at or row.created_at, row.id)
+        at = row.accepted_at or row.created_at
+        again = await self.facts.quoted(purchase, row.reason, at, row.id, row.region)
         if row.choice == "upgrade":
             found = steps.option_of(row.quote, "upgrade", row.larger)  # its price was agreed to
         else:
@@ -369,7 +375,7 @@ class Refunding:
     async def _next(self, row: Refund, purchase: Purchase) -> Refund:
         """The quote that is shown instead of one whose figures changed."""
         number = purchase_id("requote", row.id)
-        return await self._shown(purchase, row.reason, row.text, row.user, number)
+        return await self._shown(purchase, (row.reason, row.text, row.user, row.region), number)
 
     async def _anew(self, row: Refund) -> Refund:
         """The quote is over; the one that is shown instead."""

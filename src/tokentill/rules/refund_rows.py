@@ -62,6 +62,8 @@ class Refund(Row, frozen=True, kw_only=True):
     since_ms: int = 0
     """How long after the payment it was asked for."""
     user: str | None = None
+    region: str | None = None
+    """Where the customer's right of withdrawal is looked up; None where nobody said."""
     state: RefundState = "quoted"
     choice: Choice | None = None
     larger: str | None = None

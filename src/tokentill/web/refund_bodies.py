@@ -14,13 +14,17 @@ from tokentill.web.shop_bodies import Before, Limit, Minor
 
 
 class RefundQuoteBody(Body, frozen=True, kw_only=True):
-    """Ask what could be given back. The guarantee asks for no `reason`; `text` is the customer's own words."""
+    """Ask what could be given back. The guarantee asks for no `reason`; `text` is the customer's own words.
 
-    NAMES: ClassVar[tuple[str, ...]] = ("user",)
+    `region` is where the customer lives, as the catalog names regions whose law gives a right of withdrawal.
+    """
+
+    NAMES: ClassVar[tuple[str, ...]] = ("user", "region")
     TEXTS: ClassVar[tuple[str, ...]] = ()
     reason: Why | None = None
     text: Annotated[str, Meta(max_length=2000)] = ""
     user: Name | None = None
+    region: Name | None = None
 
 
 class RefundAcceptBody(Body, frozen=True, kw_only=True):

@@ -42,7 +42,7 @@ async def quote(shop: Shop, call: Call) -> views.RefundView | Refusal:
     """What could be given back now; under a key it is the same quote again (R-REF-5)."""
     body = call.body
     found = await shop.refunding.quote(
-        call.organization, call.params[1], body.reason, body.text, body.user, key=call.key
+        call.organization, call.params[1], body.reason, body.text, body.user, region=body.region, key=call.key
     )
     return _shown(shop, found)
 

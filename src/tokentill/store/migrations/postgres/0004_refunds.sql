@@ -29,6 +29,7 @@ create table refund (
     text text not null,
     since_ms bigint not null,
     "user" text,
+    region text,
     state text not null,
     choice text,
     larger text,
