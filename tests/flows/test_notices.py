@@ -70,7 +70,7 @@ async def telling(shop_world: World) -> AsyncIterator[Telling]:
         )
         made = Telling(shop_world, office, hook)
         await shop_world.begin("acme")
-        await shop_world.settle()
+        await shop_world.follow()
         yield made
         await made.outbound.close()
 
