@@ -120,6 +120,4 @@ def test_engines_agree_with_the_model(
 def test_engines_agree_with_the_model_for_long(
     engine: Engine, run_seed: int, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    stored_runs(
-        engine, place(engine, tmp_path, request), run_seed + 1, 1_000 if engine == "sqlite" else 200, STEPS
-    )
+    stored_runs(engine, place(engine, tmp_path, request), run_seed + 1, 1_000, STEPS)

@@ -13,12 +13,14 @@ from msgspec.structs import replace
 from tokentill.flows.carry import lots_of
 from tokentill.flows.means import Means, later
 from tokentill.rules import entries as e
+from tokentill.rules.catalog import Catalog
 from tokentill.rules.claims import claim_of, closed, given_back, open_claim, standing, told
 from tokentill.rules.purchases import Purchase
 from tokentill.rules.refund_policy import DAY_S, Reason
 from tokentill.rules.refund_review import History
 from tokentill.rules.refund_rows import Guarantee, Refund
 from tokentill.rules.refunds import Bought, Customer, Larger, Quote, Usage, quote
+from tokentill.rules.refusals import Code, Refusal
 from tokentill.rules.rows import Payer
 
 PURCHASES_MAX = 1_000
@@ -33,6 +35,17 @@ class Suggestion(Struct, frozen=True):
 
     reason: Reason
     why: str
+
+
+def not_refundable(catalog: Catalog, purchase: Purchase) -> Refusal | None:
+    """Why nothing of this purchase is given back for the asking, however little was used; None: it can be quoted."""
+    if not catalog.refunds.enabled:
+        return Refusal(Code.NOT_POSSIBLE, "Refunds are not asked for here. Write to us instead.")
+    if purchase.kind not in ("pack", "code"):
+        return Refusal(Code.NOT_POSSIBLE, "Only packs can be given back.", detail=purchase.kind)
+    if purchase.paid_at is None:
+        return Refusal(Code.NOT_POSSIBLE, "This purchase was not paid, so there is nothing to give back.")
+    return None
 
 
 class RefundFacts:

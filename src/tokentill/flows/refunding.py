@@ -20,7 +20,7 @@ from tokentill.flows.deliver import Delivery
 from tokentill.flows.learn import Learning
 from tokentill.flows.means import Means, deed_key, later, log
 from tokentill.flows.pay import Paying, Terms, unknown_purchase
-from tokentill.flows.refund_facts import RefundFacts, guarantee_ids
+from tokentill.flows.refund_facts import RefundFacts, guarantee_ids, not_refundable
 from tokentill.ports import Payments, VendorDown, VendorRefused
 from tokentill.rules import happenings as h
 from tokentill.rules import refund_steps as steps
@@ -77,21 +77,16 @@ class Refunding:
         purchase = await self._means.rows.get(Purchase, number, organization)
         if purchase is None:
             return unknown_purchase()
-        refused = self._refused(purchase)
+        refused = not_refundable(self._means.ledger.catalog, purchase)
         if refused is not None:
             return refused
         made = self._means.ids.operation() if key is None else purchase_id("quote", f"{organization}:{key}")
         asked = (reason, text[:TEXT_MAX], user, region)
-        return await self._shown(purchase, asked, made)
-
-    def _refused(self, purchase: Purchase) -> Refusal | None:
-        if not self._means.ledger.catalog.refunds.enabled:
-            return Refusal(Code.NOT_POSSIBLE, "Refunds are not asked for here. Write to us instead.")
-        if purchase.kind not in ("pack", "code"):
-            return Refusal(Code.NOT_POSSIBLE, "Only packs can be given back.", detail=purchase.kind)
-        if purchase.paid_at is None:
-            return Refusal(Code.NOT_POSSIBLE, "This purchase was not paid, so there is nothing to give back.")
-        return None
+        shown = await self._shown(purchase, asked, made)
+        if (shown.purchase, shown.reason, shown.text, shown.user, shown.region) != (purchase.id, *asked):
+            message = "This idempotency key was used for another quote. Use a new key for a new quote."
+            return Refusal(Code.KEY_REUSED, message)
+        return shown
 
     async def _shown(self, purchase: Purchase, asked: Asked, number: str) -> Refund:
         """A quote as it is now, put on record under `number`."""

@@ -14,7 +14,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from tokentill import __version__
 from tokentill.ports import EmbeddedPayments, StoreDown
-from tokentill.web import checkout, problems
+from tokentill.web import checkout, landing, problems
 from tokentill.web.asgi import Answer, Asgi
 from tokentill.web.site import Site
 
@@ -63,12 +63,14 @@ def build_pages(site: Site) -> Asgi:
         )
         return Response(text, headers=_HEADERS)
 
-    def refuse(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    def refuse(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
         headers = {name.lower(): value for name, value in (error.headers or {}).items()}
         if error.status_code == 405:
             allow = headers.get("allow", "GET, HEAD")
             detail = f"{request.method[:20]} is not possible here; {allow} is. Nothing was changed."
             answer = problems.plain(405, "method_not_allowed", detail, ((b"allow", allow.encode()),))
+        elif "text/html" in request.headers.get("accept", ""):
+            return landing.nothing_here()
         else:
             answer = problems.plain(404, "not_found", "There is nothing at this address. See /openapi.json.")
         return _response(answer)
@@ -78,6 +80,7 @@ def build_pages(site: Site) -> Asgi:
 
     handlers: list[HTTPRouteHandler] = [home, checkout.asset]
     if site.shop is not None:
+        handlers += landing.routes(site.shop)
         embedded = site.shop.means.payments.get("embedded")
         if isinstance(embedded, EmbeddedPayments):
             handlers += checkout.routes(checkout.Page(embedded, site.shop.take_in, site.clock))

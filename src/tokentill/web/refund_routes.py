@@ -18,7 +18,7 @@ REFUNDS = (
     trade("GET", f"{_OF}/refund-reasons", "suggestRefundReasons", "Reasons that the till sees by itself",
           refunds.reasons, views.ReasonList, Code.UNKNOWN_PURCHASE),
     trade("POST", f"{_OF}/refunds", "quoteRefund", "What could be given back now, and what else there is",
-          refunds.quote, views.RefundView, *_NO, body=bodies.RefundQuoteBody, status=201),
+          refunds.quote, views.RefundView, *_NO, Code.KEY_REUSED, body=bodies.RefundQuoteBody, status=201),
     trade("GET", f"{ORG}/refunds", "listRefunds", "Every quote that was shown, and what became of it",
           refunds.refunds, views.RefundList, query=PageQuery),
     trade("GET", _ONE, "getRefund", "One refund and where it stands",
