@@ -18,7 +18,7 @@ from tokentill.rules.money import format_amount
 from tokentill.rules.purchases import Purchase, State
 from tokentill.web.checkout import HEADERS, templates
 
-_WAITING = "Your payment has not arrived yet. What you ordered is in your account as soon as it does; look again in a moment."
+_WAITING = "Your payment has not arrived yet. When it does, what you ordered is in your account. Look again in a moment."
 _NOTHING = "Nothing was paid, and nothing was ordered."
 TEXTS: dict[State, tuple[str, str]] = {
     "created": ("", _WAITING),
