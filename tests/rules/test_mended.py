@@ -163,3 +163,15 @@ def test_a_lot_is_named_by_a_whole_number() -> None:
     till = desk("hard")
     assert till.no(c.Revoke(lot=1.0, tokens=1)).code == Code.UNKNOWN_LOT  # type: ignore[arg-type]  # by hand
     assert till.no(c.Revoke(lot=True, tokens=1)).code == Code.UNKNOWN_LOT
+
+
+def test_lots_that_end_in_the_same_millisecond_end_together() -> None:
+    """R-LED-2, R-PLAN-8: one entry, and each warning for what is left after all of them."""
+    till = desk(None)
+    for tokens in (12, 8):
+        till.ok(c.Grant(tokens=tokens, expires_at=till.now + 1_000))
+    till.wait(minutes=1)
+    till.ok(c.Tick())
+    [expired] = [entry for entry in till.journal if isinstance(entry, e.Expired)]
+    assert expired.tokens == 20
+    assert [entry.tokens for entry in till.journal if isinstance(entry, e.Warned)] == [0, 0, 0]

@@ -21,9 +21,9 @@ def catch_up(book: Notebook, now: int) -> None:
         if what == HOLD:
             end_hold(book, next(use for use in book.open_holds() if use.key == key), "timeout")
         elif what == LOT:
+            together = {event[2] for event in due if event[:2] == (time, LOT)}
             for lot in book.lots:
-                if lot.number == number:
-                    lot.lapsed = True
+                lot.lapsed = lot.lapsed or lot.number in together
         elif what == WARN:
             book.lots[number - 1].warn_at = None
             book.warnings.append(("expiring", 0, number))
