@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.support.desk import SECRET
 from tests.support.flaky import FlakyLedger, ManualClock, charging_on
+from tests.support.post import post_office, receiver
 from tests.support.shops import World as ShopWorld
 from tests.support.shops import make_world
 from tests.support.stores import Store, sqlite_url
+from tests.support.telling import Telling
 from tokentill.flows.charge import Charging, Hold
 from tokentill.ports import IntentState
 from tokentill.rules import commands as c
@@ -114,3 +117,16 @@ async def shop_world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIte
     yield made
     await made.shop.close()
     await store.close()
+
+
+@pytest.fixture
+async def telling(shop_world: ShopWorld) -> AsyncIterator[Telling]:
+    async with AsyncExitStack() as stack:
+        office, hook = (
+            await stack.enter_async_context(post_office()),
+            await stack.enter_async_context(receiver()),
+        )
+        made = Telling(shop_world, office, hook)
+        await shop_world.begin("acme")
+        await shop_world.follow()
+        yield made

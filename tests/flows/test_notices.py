@@ -1,84 +1,15 @@
 """Notices: who is told what, once, by real e-mail and real signed webhooks (R-PLAN-8, R-PACK-7, R-LIC-1)."""
 
 import asyncio
-import json
-import secrets
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
-from email.message import EmailMessage
 
 import pytest
 
-from tests.support.post import PostOffice, Receiver, post_office, receiver
-from tests.support.shops import World
-from tests.support.stores import SECRET, ok
-from tokentill.flows.notices import WAITS_MS, Notices
+from tests.support.stores import ok
+from tests.support.telling import Telling, plain
+from tokentill.flows.notices import WAITS_MS
 from tokentill.rules import commands as c
 from tokentill.rules.notices import TYPES
 from tokentill.rules.refusals import Code, Refusal
-from tokentill.rules.rows import Contact, Endpoint, Message
-from tokentill.vendors.mail import SmtpMail
-from tokentill.vendors.outbound import HttpOutbound
-from tokentill.vendors.sealing import AesSeal
-
-
-class Telling:
-    """A shop whose clerk tells of everything."""
-
-    def __init__(self, world: World, office: PostOffice, hook: Receiver) -> None:
-        self.world, self.office, self.hook = world, office, hook
-        self.outbound = HttpOutbound(private=True)
-        mail = SmtpMail(office.url, "till@shop.test", "Goals", world.clock)
-        seal = AesSeal(SECRET, "webhooks", secrets.token_bytes)
-        self.notices = Notices(world.shop.means, mail, self.outbound, seal)
-        world.shop.clerk.follow("notices", self.notices.tell)
-        world.shop.clerk.attend(Message, self.notices.send)
-
-    async def write_to(self, email: str = "ann@acme.test", quiet: tuple[str, ...] = ()) -> None:
-        assert isinstance(await self.notices.set_contact("acme", email, "Ann", quiet), Contact)
-
-    async def call(self, organization: str = "acme", events: tuple[str, ...] = ()) -> tuple[Endpoint, str]:
-        added = await self.notices.add_endpoint(organization, self.hook.url, events)
-        assert not isinstance(added, Refusal)
-        return added
-
-    async def buy(self) -> None:
-        world = self.world
-        ordered = await world.place(world.order("acme"))
-        await world.tell(*world.provider.pay(ordered.checkout or ""))
-        await world.settle()
-        await world.follow()
-
-    async def spend(self, tokens: int) -> None:
-        await ok(self.world.ledger, "acme", c.Adjust(tokens=-tokens, reason="spent", actor="test"))
-        await self.world.follow()
-
-    def types(self) -> list[str]:
-        return [json.loads(body)["type"] for _, body in self.hook.got]
-
-    async def states(self) -> list[tuple[str, str, int]]:
-        found = await self.world.rows.find(Message, {}, limit=1000)
-        return sorted((row.channel, row.state, row.tries) for row in found)
-
-
-@pytest.fixture
-async def telling(shop_world: World) -> AsyncIterator[Telling]:
-    async with AsyncExitStack() as stack:
-        office, hook = (
-            await stack.enter_async_context(post_office()),
-            await stack.enter_async_context(receiver()),
-        )
-        made = Telling(shop_world, office, hook)
-        await shop_world.begin("acme")
-        await shop_world.follow()
-        yield made
-        await made.outbound.close()
-
-
-def plain(message: EmailMessage) -> str:
-    part = message.get_body(("plain",))
-    assert part is not None
-    return str(part.get_content())
 
 
 async def test_a_receipt_names_what_was_paid_and_the_balance_after(telling: Telling) -> None:  # R-PACK-7

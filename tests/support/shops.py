@@ -13,7 +13,7 @@ from tests.support.stores import SECRET, Store, ok
 from tokentill.flows.means import Means
 from tokentill.flows.pay import Terms
 from tokentill.flows.send import Retry
-from tokentill.flows.shop import Shop, open_shop
+from tokentill.flows.shop import Posting, Shop, open_shop
 from tokentill.ports import Ledger, Room, Rows
 from tokentill.rules import commands as c
 from tokentill.rules import happenings as h
@@ -44,14 +44,16 @@ class World:
         self.shop = self.open()
         self._orders = 0
 
-    def open(self, *, rows: Any = None, ledger: Any = None, provider: Any = None) -> Shop:
+    def open(
+        self, *, rows: Any = None, ledger: Any = None, provider: Any = None, posting: Posting | None = None
+    ) -> Shop:
         """A shop, perhaps with something put before one of its ports."""
         provider = provider or self.provider
         means = Means(
             ledger=ledger or self.ledger, rows=rows or self.ledger.rows, payments={provider.name: provider},
             clock=self.clock, ids=self.ids, secret=SECRET, address=lambda: "https://shop.test", patience=QUICK,
         )  # fmt: skip
-        return open_shop(means)
+        return open_shop(means, posting)
 
     @property
     def rows(self) -> Rows:

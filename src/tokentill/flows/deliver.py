@@ -4,10 +4,12 @@ A crash between any two writes leaves either a step that was not begun, which st
 one in `doing`, whose commands are sent again under the same keys and are not done twice. Two processes that
 take the same step send the same keys, and one of them writes down that it is done.
 
-Requirement ids: R-PACK-3, R-PACK-10, R-LIC-1, R-LIC-3, R-REF-6.
+Requirement ids: R-PACK-3, R-PACK-7, R-PACK-10, R-LIC-1, R-LIC-3, R-REF-6.
 """
 
 from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
 
 from msgspec.structs import replace
 
@@ -16,7 +18,7 @@ from tokentill.flows.means import Means, later, log
 from tokentill.rules import commands as c
 from tokentill.rules.catalog import HOUR_MS
 from tokentill.rules.deliveries import answered, step_commands
-from tokentill.rules.purchases import Purchase, Step, begin, derive, finish, next_step, step_key
+from tokentill.rules.purchases import BILLED, Purchase, Step, begin, derive, finish, next_step, step_key
 from tokentill.rules.refusals import Refusal
 from tokentill.rules.waiting import look_at
 
@@ -24,12 +26,19 @@ OWED_MAX = 1000
 NO_CREDIT = "no_credit"
 """The problem of an order whose credit was gone when it was to be paid with it."""
 
+RECEIPTED = BILLED | {"overage"}
+"""Kinds whose receipt is written here; that of the others is read off the lot in the journal (R-PACK-7)."""
+
+Receipting = Callable[[Purchase], Awaitable[None]]
+"""Writes the receipt of a purchase, once however often it is called."""
+
 
 class Delivery:
     """Takes the steps of purchases."""
 
-    def __init__(self, means: Means) -> None:
+    def __init__(self, means: Means, receipt: Receipting | None = None) -> None:
         self._means = means
+        self._receipt = receipt
 
     def ready(self, purchase: Purchase) -> Purchase:
         """The purchase with its next step written down and the time when somebody should look at it again."""
@@ -96,6 +105,8 @@ class Delivery:
         if purchase.kind == "renewal":
             # A paid invoice mends a failed payment, but not while another is owed.
             await self._freeze_again(purchase, now)
+        if purchase.doing == "deliver" and purchase.kind in RECEIPTED and self._receipt is not None:
+            await self._receipt(purchase)  # before the step is done, so that a crash loses none
         held = await held_of(self._means, purchase) if purchase.doing == "take_back" else 0
         return tuple(lots), held, None
 

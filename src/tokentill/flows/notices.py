@@ -1,8 +1,9 @@
 """Notices: the journal's readers that tell people and other systems, by e-mail and by signed webhooks.
 
 `tell` follows the journal: for every notice it writes one message to each who wants it, under an id made from the
-entry and the receiver, so that reading twice sends once. `send` takes a message to the mail server or to its
-address, and tries again after `WAITS_MS`; what is given up stays on a list and can be sent again by hand.
+entry and the receiver, so that reading twice sends once. `receipt` does the same for a purchase that was
+delivered. `send` takes a message to the mail server or to its address, and tries again after `WAITS_MS`; what is given
+up stays on a list and can be sent again by hand.
 
 Webhooks carry the headers of the Standard Webhooks specification (https://www.standardwebhooks.com): webhook-id,
 webhook-timestamp and webhook-signature, `v1,` and the HMAC-SHA256 of "id.timestamp.body" in base64 under the
@@ -28,7 +29,7 @@ from tokentill.flows.means import Means, deed_key, later
 from tokentill.ports import JournalRow
 from tokentill.ports.messages import Mail, Outbound, Seal, Undelivered
 from tokentill.rules.letters import letter
-from tokentill.rules.notices import ALWAYS, MAILED, TYPES, Notice, notice_of
+from tokentill.rules.notices import ALWAYS, MAILED, TYPES, Notice, notice_of, receipt_of
 from tokentill.rules.purchases import Purchase
 from tokentill.rules.refusals import Code, Refusal
 from tokentill.rules.rows import Contact, Endpoint, Message
@@ -77,6 +78,13 @@ class Notices:
             notice = notice_of(row.organization, row.entry)
             if notice is not None:
                 await self._write(notice)
+
+    async def receipt(self, purchase: Purchase) -> None:
+        """Write the receipt of a purchase that brings no lot of its own, once however often it is asked (R-PACK-7)."""
+        account = await self._means.ledger.account(purchase.organization)
+        if account is not None:
+            now = account.moment(self._means.clock.now())
+            await self._write(receipt_of(purchase, now, account.free))
 
     async def _write(self, notice: Notice) -> None:
         rows = self._means.rows

@@ -93,7 +93,8 @@ class Shop:
 def open_shop(means: Means, posting: Posting | None = None) -> Shop:
     """The shop over these means, which tells of what happens by `posting`; its clerk is not started yet."""
     reader = Reader(means)
-    delivery = Delivery(means)
+    notices = None if posting is None else Notices(means, posting.mail, posting.outbound, posting.seal)
+    delivery = Delivery(means, None if notices is None else notices.receipt)
     learning = Learning(means, delivery, Subscriptions(means, delivery), Suspicion(means))
     paying = Paying(means, delivery, learning)
     checkout = Checkout(means, delivery, paying, reader)
@@ -115,7 +116,6 @@ def open_shop(means: Means, posting: Posting | None = None) -> Shop:
     clerk.attend(RedemptionCode, codes.attend)
     clerk.follow(overage.NAME, overages.told)
     clerk.follow(topup.NAME, topups.told)
-    notices = None if posting is None else Notices(means, posting.mail, posting.outbound, posting.seal)
     if notices is not None:
         clerk.attend(Message, notices.send)
         clerk.follow("notices", notices.tell)

@@ -90,29 +90,44 @@ def _expiring(about: About) -> Letter:
 
 
 def _receipt(about: About) -> Letter:
-    count = _tokens(int(about.notice.data["tokens"]), about.catalog)
-    rows = [("Delivered", count)]
-    title = "Your purchase"
-    if about.purchase is not None:
-        title = about.purchase.title
-        rows = [("Bought", title), *rows]
-        if about.purchase.bonus:
-            rows.append(("On top", _tokens(about.purchase.bonus, about.catalog)))
-        if about.purchase.list_amount > about.purchase.amount:
-            saved = format_amount(about.purchase.list_amount - about.purchase.amount, about.purchase.currency)
-            rows.append(
-                ("Saved" if about.purchase.promo is None else f"Saved with {about.purchase.promo}", saved)
-            )
-        rows += [
-            ("Paid", format_amount(about.purchase.amount, about.purchase.currency)),
-            ("Purchase", about.purchase.id),
-        ]
-    if about.notice.data.get("expires_at"):
-        rows.append(("Valid until", _day(about.notice.data["expires_at"])))
-    more = 0 if about.purchase is None else about.purchase.bonus  # a lot of its own, granted right after
-    rows.append(("Balance", _tokens(about.notice.balance + more, about.catalog)))
+    bought, data = about.purchase, about.notice.data
+    title = "Your purchase" if bought is None else bought.title
+    rows = [] if bought is None else [("Bought", title)]
+    if bought is None or bought.kind in ("pack", "code"):
+        rows.append(("Delivered", _tokens(int(data["tokens"]), about.catalog)))
+    if bought is not None:
+        rows += _terms(bought, about.catalog)
+    if data.get("expires_at"):
+        rows.append(("Valid until", _day(data["expires_at"])))
+    # Of a pack the notice tells of its own lot; what comes on top is a lot granted right after.
+    more = 0 if bought is None or "kind" in data else bought.bonus
+    plan = None if bought is None or bought.kind in ("pack", "code") else about.catalog.plans.get(bought.item)
+    unlimited = plan is not None and plan.unlimited
+    rows.append(("Balance", "no limit" if unlimited else _tokens(about.notice.balance + more, about.catalog)))
     text = "Thank you. What you bought is in your account and can be used now."
+    if bought is not None and bought.kind == "overage":
+        text = "Thank you. What you used beyond your plan is paid."
     return Letter(f"Receipt: {title}", (text,), tuple(rows))
+
+
+def _terms(bought: Purchase, catalog: Catalog) -> list[tuple[str, str]]:
+    """What came with a purchase, and what of its price was saved, credited and paid."""
+    rows = []
+    if bought.plan_start is not None and bought.plan_end is not None:
+        rows.append(("Period", f"{_day(bought.plan_start)} to {_day(bought.plan_end)}"))
+    if bought.bonus:
+        rows.append(("On top", _tokens(bought.bonus, catalog)))
+    credited = min(bought.credit, bought.list_amount)
+    if credited:
+        rows.append(("Unused share of your plan before", format_amount(-credited, bought.currency)))
+    saved = bought.list_amount - bought.credit_used - bought.amount
+    if saved > 0 and bought.kind == "pack":
+        what = "Saved" if bought.promo is None else f"Saved with {bought.promo}"
+        rows.append((what, format_amount(saved, bought.currency)))
+    if bought.credit_used:
+        rows.append(("Paid with credit", format_amount(bought.credit_used, bought.currency)))
+    rows += [("Paid", format_amount(bought.amount, bought.currency)), ("Purchase", bought.id)]
+    return rows
 
 
 def _failed(about: About) -> Letter:

@@ -1,12 +1,13 @@
 """Notices: which entries of the journal a customer or another system is told of, and the facts that they are told.
 
-A notice is read off one entry, so reading the journal twice tells nothing twice: its id is the entry's. Its type is
-part of the public interface; a webhook carries exactly `Notice` as JSON.
+A notice is read off one entry, so reading the journal twice tells nothing twice: its id is the entry's. The receipt of
+what brings no lot of its own (a plan, a renewal, an upgrade, a bill of overage) is read off its purchase, whose id it
+has. The type is part of the public interface; a webhook carries exactly `Notice` as JSON.
 
     balance.low          the balance fell to 20 % of the allowance, or to 10 tokens: once for each crossing
     balance.exhausted    nothing is left
     tokens.expiring      bought tokens will expire soon
-    purchase.delivered   a purchase brought its tokens: the receipt
+    purchase.delivered   a purchase is paid and what it brings is there: the receipt, with the balance after it
     tokens.taken_back    tokens of a purchase were taken back, by a refund or a lost dispute
     tokens.set_aside     tokens of a purchase cannot be spent for now
     tokens.given_back    they can be spent again
@@ -29,6 +30,7 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from tokentill.rules import entries as e
+from tokentill.rules.purchases import Purchase
 
 Type = Literal[
     "balance.low", "balance.exhausted", "tokens.expiring", "purchase.delivered", "tokens.taken_back",
@@ -69,6 +71,22 @@ def notice_of(organization: str, entry: e.Entry) -> Notice | None:
         balance=entry.balance + getattr(entry, "brings", 0),
         data=data,
     )
+
+
+def receipt_of(purchase: Purchase, at: int, balance: int) -> Notice:
+    """The receipt of a plan, renewal, upgrade or bill of overage, and the `balance` after it (R-PACK-7)."""
+    return Notice(
+        id=f"{purchase.organization}:{purchase.id}",
+        type="purchase.delivered",
+        organization=purchase.organization,
+        at=at,
+        balance=balance,
+        data={
+            "purchase": purchase.id, "kind": purchase.kind, "item": purchase.item, "tokens": purchase.tokens,
+            "bonus": purchase.bonus, "amount": purchase.amount, "currency": purchase.currency,
+            "start": purchase.plan_start, "end": purchase.plan_end,
+        },
+    )  # fmt: skip
 
 
 def _read(entry: e.Entry) -> tuple[Type, dict[str, Any]] | None:
