@@ -33,6 +33,17 @@ async def test_a_key_with_a_limit_of_its_own(world: World) -> None:
     assert refused.value.code is Code.INVALID
 
 
+async def test_a_limit_is_changed_and_taken_away(world: World) -> None:
+    till = world.till
+    made = await till.create_api_key("acme", "server", spend_max=50)
+    assert (await till.limit_api_key("acme", made.key.id, 80)).spend_max == 80
+    assert (await till.limit_api_key("acme", made.key.id, None)).spend_max is None
+    for key_id, most, code in (("nothing", 5, Code.NOT_POSSIBLE), (made.key.id, -1, Code.INVALID)):
+        with pytest.raises(Refused) as refused:
+            await till.limit_api_key("acme", key_id, most)
+        assert refused.value.code is code
+
+
 async def test_the_same_request_makes_one_key(world: World) -> None:
     till = world.till
     await till.create_api_key("acme", "server", idempotency_key="first")

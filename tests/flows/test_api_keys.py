@@ -158,6 +158,26 @@ async def test_what_a_key_has_spent_goes_on_through_its_rotation(desk: Desk) -> 
     assert (has.spent, has.held, has.left(10)) == (8, 0, 2)
 
 
+async def test_a_limit_is_changed_for_every_key_that_shares_its_count(desk: Desk) -> None:
+    old = (await desk.issued(Scope(spend_max=10))).key
+    new = await desk.keys.rotate("acme", old.id, DAY)
+    assert isinstance(new, Issued)
+    other = (await desk.issued(Scope(spend_max=10))).key
+    changed = await desk.keys.limit("acme", new.key.id, 25)
+    assert isinstance(changed, ApiKey)
+    found = [await desk.keys.find(one.id) for one in (old, new.key, other)]
+    assert [None if one is None else one.spend_max for one in found] == [25, 25, 10]
+    assert await desk.keys.limit("acme", new.key.id, 25) == changed
+    for organization, key_id, most, detail in (
+        ("other", new.key.id, 5, "unknown_key"),
+        ("acme", "nothing", 5, "unknown_key"),
+        ("acme", new.key.id, -1, "spend_max"),
+    ):
+        refused = await desk.keys.limit(organization, key_id, most)
+        assert isinstance(refused, Refusal)
+        assert refused.detail == detail
+
+
 async def test_keys_that_work_are_limited_and_others_do_not_count(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

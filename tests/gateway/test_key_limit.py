@@ -25,6 +25,32 @@ async def test_a_call_that_the_key_may_not_pay_for_is_refused(gateway: Gateway) 
     assert gateway.lab.calls == 2
 
 
+async def test_another_limit_holds_from_the_next_call_on_and_the_balance_says_what_is_left(
+    gateway: Gateway,
+) -> None:
+    # R-SALE-8
+    text = await gateway.open(1_000, "limited", Scope(spend_max=15))
+    [key] = await gateway.fit.keys.list("limited") or ()
+
+    async def own() -> tuple[int | None, int, int | None]:
+        told = (await gateway.ask("/v1/balance", None, key=text, method="GET")).json
+        assert told["key"]["id"] == key.id
+        return told["key"]["spend_max"], told["key"]["spent"], told["key"]["left"]
+
+    assert await own() == (15, 0, 15)
+    assert (await gateway.chat("answer=3", "fixed", text)).status == 200
+    assert await own() == (15, 10, 5)
+    assert (await gateway.chat("answer=3", "fixed", text)).status == 402
+    await gateway.fit.keys.limit("limited", key.id, 20)
+    assert (await gateway.chat("answer=3", "fixed", text)).status == 200
+    await gateway.fit.keys.limit("limited", key.id, 5)  # less than was spent
+    assert await own() == (5, 20, 0)
+    assert (await gateway.chat("answer=3", "fixed", text)).status == 402
+    await gateway.fit.keys.limit("limited", key.id, None)
+    assert (await gateway.chat("answer=3", "fixed", text)).status == 200
+    assert (await own())[::2] == (None, None)
+
+
 async def test_a_key_that_replaces_another_has_what_that_one_left(gateway: Gateway) -> None:
     text = await gateway.open(1_000, "limited", Scope(spend_max=25))
     assert (await gateway.chat("answer=3", "fixed", text)).status == 200

@@ -23,6 +23,7 @@ def add(app: typer.Typer) -> None:
     command(app, "create")(create)
     command(app, "list")(list_keys)
     command(app, "rotate")(rotate)
+    command(app, "limit")(limit)
     command(app, "revoke")(revoke)
 
 
@@ -92,6 +93,24 @@ async def rotate(
             organization, key_id, overlap_ms=overlap_ms, idempotency_key=idempotency_key
         )
     work.print(made, lambda: _made(made))
+
+
+async def limit(
+    work: Work,
+    organization: Organization,
+    key_id: KeyId,
+    spend_max: Annotated[
+        int | None,
+        typer.Option(
+            help="Tokens it may spend in all; without it, as many as there are.", min=1, show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Say what a key may spend in all, from its next call on. Keys that replaced one another share one count."""
+    async with work.till() as till:
+        found = await till.limit_api_key(organization, key_id, spend_max)
+    said = "as many tokens as there are" if found.spend_max is None else f"{found.spend_max:,} tokens in all"
+    work.print(found, lambda: f"The key …{found.shown} may spend {said}.")
 
 
 async def revoke(work: Work, organization: Organization, key_id: KeyId) -> None:

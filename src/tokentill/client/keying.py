@@ -55,6 +55,14 @@ class Keying(Selling):
         params = (organization, key_id)
         return await self._do(k.NewKey, "rotateApiKey", *params, key=idempotency_key, body=body)
 
+    async def limit_api_key(self, organization: str, key_id: str, spend_max: int | None) -> k.KeyView:
+        """Let a key spend so many tokens in all from its next call on, None = as many as there are (R-SALE-8).
+
+        Keys that replaced one another share one count. What was spent while a limit stood still counts.
+        """
+        body = {"spend_max": spend_max}
+        return await self._do(k.KeyView, "limitApiKey", organization, key_id, body=body)
+
     async def revoke_api_key(self, organization: str, key_id: str) -> k.KeyView:
         """Revoke a key; it is refused from its next request on, everywhere."""
         return await self._do(k.KeyView, "revokeApiKey", organization, key_id)

@@ -233,6 +233,7 @@ class SyncTill:
     create_api_key = _blocking(Till.create_api_key)
     api_keys = _blocking(Till.api_keys)
     rotate_api_key = _blocking(Till.rotate_api_key)
+    limit_api_key = _blocking(Till.limit_api_key)
     revoke_api_key = _blocking(Till.revoke_api_key)
 
     refund_reasons = _blocking(Till.refund_reasons)

@@ -8,7 +8,7 @@ Requirement ids: R-SALE-8.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -68,9 +68,8 @@ class ApiKeys:
             wrong = Refusal(Code.UNKNOWN_ORGANIZATION, "There is no organization of this id.")
         if wrong is not None:
             return wrong
-        if scope.spend_max is not None and not 0 <= scope.spend_max <= TOKENS_MAX:
-            message = f"spend_max must be a whole number of tokens from 0 to {TOKENS_MAX}."
-            return Refusal(Code.INVALID, message, detail="spend_max")
+        if _bad_limit(scope.spend_max):
+            return _limit_refused()
         if scope.expires_at is not None and scope.expires_at <= self._clock.now():
             return Refusal(Code.INVALID, "expires_at has passed already.", detail="expires_at")
         return await self._add(organization, name, scope, key_id)
@@ -111,6 +110,23 @@ class ApiKeys:
         """Revoke a key; it is refused from the next request on, everywhere. Again changes nothing."""
         key = await self._rows.get(ApiKey, key_id, organization)
         return _unknown_key() if key is None else await self._end(key, self._clock.now())
+
+    async def limit(self, organization: str, key_id: str, spend_max: int | None) -> ApiKey | Refusal:
+        """Let a key spend `spend_max` tokens in all from its next call on, None = as many as there are.
+
+        The same holds for those that it replaced or that replace it. What was spent while a limit stood still counts.
+        """
+        if _bad_limit(spend_max):
+            return _limit_refused()
+        key = await self._rows.get(ApiKey, key_id, organization)
+        if key is None:
+            return _unknown_key()
+        equal = {"purse": key.purse, "organization": organization}
+        changed = {
+            one.id: await self._change(one, lambda row: replace(row, spend_max=spend_max))
+            for one in await self._rows.find(ApiKey, equal, limit=10 * LIVE_MAX)
+        }
+        return changed[key.id]
 
     async def find(self, key_id: str) -> ApiKey | None:
         """The key of this id as it is stored now, whosever it is."""
@@ -197,9 +213,12 @@ class ApiKeys:
         return Issued(added.row, text)
 
     async def _end(self, key: ApiKey, at: int) -> ApiKey:
+        return await self._change(key, lambda row: revoked(row, at))
+
+    async def _change(self, key: ApiKey, edit: Callable[[ApiKey], ApiKey]) -> ApiKey:
         for _ in range(TRIES_MAX):
-            ended = revoked(key, at)
-            stored = key if ended == key else await self._rows.put(ended)
+            edited = edit(key)
+            stored = key if edited == key else await self._rows.put(edited)
             if stored is not None:
                 return stored
             read = await self._rows.get(ApiKey, key.id, key.organization)
@@ -231,6 +250,15 @@ class ApiKeys:
             await self._rows.put(replace(key, used_at=now))
         except StoreDown:
             self._noted.pop(key.id, None)
+
+
+def _bad_limit(spend_max: int | None) -> bool:
+    return spend_max is not None and not (type(spend_max) is int and 0 <= spend_max <= TOKENS_MAX)
+
+
+def _limit_refused() -> Refusal:
+    message = f"spend_max must be a whole number of tokens from 0 to {TOKENS_MAX}."
+    return Refusal(Code.INVALID, message, detail="spend_max")
 
 
 def _unknown_key() -> Refusal:

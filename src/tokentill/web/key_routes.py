@@ -1,4 +1,4 @@
-"""Customers' keys, for operators: issue, list, replace with an overlap, revoke.
+"""Customers' keys, for operators: issue, list, limit, replace with an overlap, revoke.
 
 Requirement ids: R-SALE-8.
 """
@@ -66,6 +66,12 @@ async def rotate(shop: Shop, call: Call) -> views.NewKey | Refusal:
     return await _made(shop, found)
 
 
+async def limit(shop: Shop, call: Call) -> views.KeyView | Refusal:
+    """How much a key may spend in all, from its next call on."""
+    found = await _keys(shop).limit(call.organization, call.params[1], call.body.spend_max)
+    return found if isinstance(found, Refusal) else views.view(found, await _keys(shop).spent(found))
+
+
 async def revoke(shop: Shop, call: Call) -> views.KeyView | Refusal:
     """Revoke a key, everywhere from its next request on. Again changes nothing."""
     found = await _keys(shop).revoke(*call.params)
@@ -79,6 +85,8 @@ KEYS = (
           listed, views.KeyList),
     trade("POST", f"{ORG}/keys/{{key}}/rotate", "rotateApiKey", "Replace a key by a new one, shown this once",
           rotate, views.NewKey, Code.NOT_POSSIBLE, body=views.RotateBody, status=201),
+    trade("PUT", f"{ORG}/keys/{{key}}/spend-max", "limitApiKey", "Say what a key may spend in all from now on",
+          limit, views.KeyView, Code.NOT_POSSIBLE, body=views.LimitBody),
     trade("DELETE", f"{ORG}/keys/{{key}}", "revokeApiKey", "Revoke a key, everywhere from its next request on",
           revoke, views.KeyView, Code.NOT_POSSIBLE),
 )  # fmt: skip

@@ -42,6 +42,12 @@ class RotateBody(Body, frozen=True, kw_only=True):
     overlap_ms: Annotated[int, Meta(ge=0, le=OVERLAP_MS_MAX)] = 0
 
 
+class LimitBody(Body, frozen=True, kw_only=True):
+    """`spend_max`: tokens that it and those it shares a count with may spend in all, by default as many as there are."""
+
+    spend_max: Tokens | None = None
+
+
 class KeyView(Struct, frozen=True, kw_only=True):
     """A customer's key without its secret; `shown` are the last four characters of its text.
 

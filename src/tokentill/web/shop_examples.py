@@ -21,6 +21,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "changeSubscription": {"plan": "enterprise"},
     "redeemCode": {"code": "ABCD-EFGH-2345-6789", "user": "maria"},
     "moveClock": {"to": _AT + 31 * 86_400_000},
+    "limitApiKey": {"spend_max": 80_000},
     "createCodes": {"batch": "spring fair", "tokens": 40, "count": 2, "valid_days": 365},
     "turnSwitch": {"switch": "packs", "on": False, "reason": "a wrong price"},
     "setContact": {"email": "maria@acme.example", "name": "Maria", "quiet": ["period.started"]},

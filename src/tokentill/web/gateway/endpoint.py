@@ -27,6 +27,7 @@ from tokentill.rules import commands as c
 from tokentill.rules.api_keys import caller
 from tokentill.rules.balance import balance
 from tokentill.rules.calls import BadCall, Kind, ModelCall
+from tokentill.rules.purses import purse
 from tokentill.rules.rows import ApiKey
 from tokentill.web import problems
 from tokentill.web.asgi import EXCHANGE, JSON, NO_STORE, Answer, Message, Receive, Scope, Send
@@ -194,10 +195,15 @@ class Endpoint:
         return Answer(200, encode({"object": "list", "data": data}))
 
     async def _balance(self, key: ApiKey) -> Answer:
-        """The balance of the key's organization."""
+        """The balance of the key's organization, and what the key itself may spend (R-SALE-8)."""
         account = await self._ledger.account(key.organization)
         assert account is not None, "a key is of an organization that is there"
-        return Answer(200, encode(balance(account, self._ledger.catalog)))
+        its, most = purse(account, key.purse), key.spend_max
+        left = None if most is None else its.left(most)
+        own = {"id": key.id, "spend_max": most, "spent": its.spent, "held": its.held, "left": left}
+        return Answer(
+            200, encode({**msgspec.structs.asdict(balance(account, self._ledger.catalog)), "key": own})
+        )
 
     async def _report(self, key: ApiKey, bad: BadCall) -> None:
         """Put an invalid call on the record of its user (R-ABU-6)."""
