@@ -48,8 +48,9 @@ def test_rules_agree_with_the_model_and_reach_every_refusal(run_seed: int) -> No
 
 
 @pytest.mark.nightly
-def test_rules_agree_with_the_model_for_five_million_steps(run_seed: int) -> None:
-    runs(run_seed + 1, 5_000_000 // STEPS)
+@pytest.mark.parametrize("part", range(50))
+def test_rules_agree_with_the_model_for_five_million_steps(part: int, run_seed: int) -> None:
+    runs(run_seed + 1 + part, 100_000 // STEPS)
 
 
 def test_a_run_is_determined_by_its_seed(run_seed: int) -> None:
