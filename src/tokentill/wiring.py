@@ -32,11 +32,12 @@ from tokentill.ports import Clock, Ids, IntentState, JournalRow, Ledger, Page
 from tokentill.rules import catalog_file
 from tokentill.rules.catalog import Catalog
 from tokentill.rules.catalog_reader import Finding
+from tokentill.rules.explaining import Explanation
 from tokentill.settings import Settings, SettingsError
 from tokentill.shopfit import Address, payments_of, posting_of, sync_stripe
 from tokentill.store.intents import FileIntents, read_all
 from tokentill.web import key_views, office_views, refund_views, shop_views, views
-from tokentill.web.views import CatalogView, JournalLine, JournalView, NewOperatorKey, OperationView
+from tokentill.web.views import CatalogView, JournalLine, JournalView, NewOperatorKey, OperationView, PackView
 
 if TYPE_CHECKING:
     from tokentill.flows.shop import Shop
@@ -46,8 +47,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Address", "AlreadyRan", "Books", "CatalogView", "Charge", "Charging", "Checks", "Done", "Ending",
-    "Features", "Hold", "JournalLine", "JournalView", "LayerAnswer", "LedgerBooks", "NewOperatorKey",
-    "OperationView", "Retry", "Shop", "SystemClock", "SystemIds", "TimedOut", "Trader", "battery",
+    "Explanation", "Features", "Hold", "JournalLine", "JournalView", "LayerAnswer", "LedgerBooks", "NewOperatorKey",
+    "OperationView", "PackView", "Retry", "Shop", "SystemClock", "SystemIds", "TimedOut", "Trader", "battery",
     "build", "catalog_of", "catalog_view", "charging", "create_operator_key", "features", "insist",
     "intents_in", "journal_view", "key_file", "key_views", "log_to_stderr", "make_gatefit", "make_ledger",
     "name_of_ledger", "name_of_url", "office_views", "open_ledger", "operation_view", "read_catalog", "refund_views",

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from tests.support.desk import ms, preset
 from tokentill.rules.catalog import Catalog
 from tokentill.rules.prices import launched_until, order_price_ref, price_now, price_ref, variables
+from tokentill.web.views import catalog
 
 ANALYSIS = preset("analysis")
 PACK = ANALYSIS.packs["token_pack_50"]
@@ -78,3 +79,18 @@ def test_an_order_for_another_amount_goes_without_the_price_id() -> None:
     pack = catalog.packs[PACK.id]
     assert order_price_ref(catalog, {}, "stripe", pack, 4500) == "price_1"
     assert order_price_ref(catalog, {}, "stripe", pack, 4000) is None
+
+
+def test_the_public_catalog_says_until_when_a_launch_price_holds() -> None:  # R-PACK-1, R-PACK-8
+    goals = preset("goals")
+    packs = {
+        **goals.packs,
+        "token_pack_500": replace(
+            goals.packs["token_pack_500"], launch_price=2000, launch_until=1000, bonus_tokens=300
+        ),
+    }
+    launched = replace(goals, packs=packs)
+    names = ("price", "usual_price", "until", "bonus", "per_token", "saving", "saving_percent")
+    shown = {now: catalog(launched, now).packs[0] for now in (999, 1000)}
+    assert [getattr(shown[999], name) for name in names] == [2000, 2900, 1000, 300, "$0.025", 3000, "60.0"]
+    assert [getattr(shown[1000], name) for name in names] == [2900, None, None, 300, "$0.03625", 2100, "42.0"]

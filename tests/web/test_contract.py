@@ -249,6 +249,12 @@ async def test_the_public_catalog_has_prices_and_no_costs(till: Till) -> None:
         (500, 2900, "$0.058"),
         (2000, 7900, "$0.0395"),
     ]
+    assert [
+        (pack["saving"], pack["saving_percent"], pack["until"], pack["bonus"]) for pack in catalog["packs"]
+    ] == [
+        (2100, "42.0", None, 0),
+        (12100, "60.5", None, 0),
+    ]
     assert [plan["id"] for plan in catalog["plans"]] == ["starter", "pro", "enterprise"]
     text = str(catalog)
     assert "margin" not in text

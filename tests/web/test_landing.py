@@ -32,6 +32,7 @@ async def test_it_says_how_the_purchase_stands(till: Till, card: str | None, say
     assert says in words
     assert "500 tokens $29.00" in words
     assert ("Go on to pay" in words) == (card is None)
+    assert "Additional tokens are those that you bought" in words  # R-PACK-7
 
 
 async def test_the_checkout_says_nothing_that_a_dispute_made_untrue(till: Till) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from tokentill.cli import accounts, api_keys, keeping, office, refunds, running, shop
+from tokentill.cli import accounts, api_keys, care, keeping, office, reconciling, refunds, running, shop
 
 app = typer.Typer(
     name="tokentill",
@@ -27,6 +27,8 @@ accounts.add(app)
 shop.add(app)
 office.add_codes(_group("codes", "Make, redeem, list and withdraw redemption codes."))
 office.add(app)
+care.add(app)
+reconciling.add(app)
 refunds.add(_group("refunds", "Quote, accept and decide refunds."))
 office.add_webhooks(_group("webhooks", "Tell other systems of what happens."))
 shop.add_stripe(_group("stripe", "Set up a Stripe account."))

@@ -12,8 +12,7 @@ from tokentill import wiring
 from tokentill.cli import show
 from tokentill.cli.frame import DONE, FOUND, Work, command
 from tokentill.rules.catalog_file import CatalogError
-from tokentill.rules.money import per_token
-from tokentill.wiring import CatalogView
+from tokentill.wiring import CatalogView, PackView
 
 
 def add_catalog(app: typer.Typer) -> None:
@@ -51,7 +50,7 @@ def check(
 async def show_catalog(work: Work) -> None:
     """Show what is sold: plans, packs and features."""
     if work.settings.url is None:
-        view = wiring.catalog_view(wiring.read_catalog(work.settings.catalog)[0])
+        view = wiring.catalog_view(wiring.read_catalog(work.settings.catalog)[0], wiring.SystemClock().now())
     else:
         async with work.till() as till:
             view = await till.catalog()
@@ -74,9 +73,10 @@ def _catalog(view: CatalogView) -> Group:
         (
             pack.id,
             pack.title,
-            show.money(pack.price, currency),
-            show.number(pack.tokens),
-            per_token(pack.price, pack.tokens, currency),
+            _price(pack, currency),
+            show.number(pack.tokens) + (f" + {show.number(pack.bonus)}" if pack.bonus else ""),
+            pack.per_token,
+            "" if pack.saving is None else f"{show.money(pack.saving, currency)} ({pack.saving_percent} %)",
             pack.best_for,
         )
         for pack in view.packs
@@ -87,9 +87,19 @@ def _catalog(view: CatalogView) -> Group:
     return Group(
         Text(f"{view.title} (version {view.version}), prices in {currency}", style="bold"),
         show.table(["plan", "title", "#price", f"#{view.unit.many}", "features"], plans),
-        show.table(["pack", "title", "#price", f"#{view.unit.many}", "#for each", "best for"], packs),
+        show.table(
+            ["pack", "title", "#price", f"#{view.unit.many}", "#for each", "#saved", "best for"], packs
+        ),
         show.table(["feature", "title", "group", f"#{view.unit.many}"], features),
     )
+
+
+def _price(pack: PackView, currency: str) -> str:
+    """What a pack costs now, and until when where that ends."""
+    price = show.money(pack.price, currency)
+    if pack.until is None:
+        return price
+    return f"{price} until {show.moment(pack.until)}, then {show.money(pack.usual_price, currency)}"
 
 
 async def create(

@@ -11,6 +11,7 @@ from typing import Literal, TypeVar
 
 from msgspec import UNSET, UnsetType
 
+from tokentill.client.caring import Caring
 from tokentill.client.errors import Refused, unknown_organization
 from tokentill.client.refunds import Refunds
 from tokentill.client.transport import Transport
@@ -36,8 +37,7 @@ When = Literal["auto", "now", "period_end"]
 
 KEY_CHARS_MAX = 255
 
-
-class Desk(Refunds):
+class Desk(Refunds, Caring):
     """What a till can do beside running operations. `actor` stands on the record of what is done by hand."""
 
     def __init__(self, transport: Transport, charging: Charging, ids: Ids, actor: str) -> None:

@@ -126,7 +126,7 @@ class Local:
 
     async def catalog(self) -> CatalogView:
         """What is sold."""
-        return wiring.catalog_view(self._ledger.catalog)
+        return wiring.catalog_view(self._ledger.catalog, self._clock.now())
 
     async def health(self) -> Health:
         """How the store is doing."""

@@ -237,6 +237,7 @@ class SyncTill:
     revoke_api_key = _blocking(Till.revoke_api_key)
 
     refund_reasons = _blocking(Till.refund_reasons)
+    faq = _blocking(Till.faq)
     quote_refund = _blocking(Till.quote_refund)
     accept_refund = _blocking(Till.accept_refund)
     withdraw_refund = _blocking(Till.withdraw_refund)

@@ -20,7 +20,7 @@ from typing import Literal
 from msgspec import Struct
 
 from tokentill.rules import durations
-from tokentill.rules.catalog_shop import ALERTS, AlertRule, Checkout, Promo, Recommend, Rollout
+from tokentill.rules.catalog_shop import ALERTS, AlertRule, Checkout, Promo, Question, Recommend, Rollout
 from tokentill.rules.models import Model, Upstream
 from tokentill.rules.refund_policy import RefundPolicy
 
@@ -228,7 +228,10 @@ class LowBalance(Struct, frozen=True):
 
 
 class Texts(Struct, frozen=True):
-    """What a customer reads. `{days}` in `low_balance` is the number of days until the reset."""
+    """What a customer reads. `{days}` in `low_balance` is the number of days until the reset.
+
+    `monthly`, `additional`: what the two kinds of tokens are; empty = made from what the catalog says (R-PACK-7).
+    """
 
     headline: str = "You've used all your tokens"
     exhausted: str = "You've reached your limit. Upgrade or purchase credits."
@@ -239,6 +242,8 @@ class Texts(Struct, frozen=True):
     purchase_link: str = "/account/buy-credits"
     packs_title: str = "Need more tokens?"
     packs_text: str = "Purchase additional tokens any time, without changing your subscription."
+    monthly: str = ""
+    additional: str = ""
 
 
 class Catalog(Struct, frozen=True):
@@ -271,6 +276,8 @@ class Catalog(Struct, frozen=True):
     """Who is offered packs at all."""
     alerts: tuple[AlertRule, ...] = tuple(ALERTS.values())
     recommend: Recommend = Recommend()
+    faq: tuple[Question, ...] = ()
+    """Questions and answers for customers; empty = those that follow from the catalog (R-PACK-7)."""
     refunds: RefundPolicy = RefundPolicy()
     upstreams: dict[str, Upstream] = {}
     models: dict[str, Model] = {}

@@ -153,6 +153,7 @@ def _catalog(top: Table) -> Catalog:
         rollout=shop.rollout(top.table("rollout")),
         alerts=shop.alerts(top),
         recommend=shop.recommend(top.table("recommend")),
+        faq=shop.faq(top),
         refunds=catalog_refunds_sections.refunds(top.table("refunds"), code),
         upstreams=upstreams,
         models={id_: models.model(id_, table, features, upstreams) for id_, table in sold.items()},

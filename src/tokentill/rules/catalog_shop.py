@@ -4,7 +4,7 @@ Values only, as in `tokentill.rules.catalog`, whose units hold here too: whole t
 catalog's currency, milliseconds where a name ends in `_ms`, epoch milliseconds for moments. The end of a
 promotion or a launch price is exclusive: at that very moment it holds no longer.
 
-Requirement ids: R-PACK-2, R-PACK-4, R-PACK-5, R-PACK-6, R-PACK-8, R-PACK-9.
+Requirement ids: R-PACK-2, R-PACK-4, R-PACK-5, R-PACK-6, R-PACK-7, R-PACK-8, R-PACK-9.
 """
 
 from __future__ import annotations
@@ -101,3 +101,10 @@ class Recommend(Struct, frozen=True):
     history_days: int = 30
     horizon_days: int | None = None
     upgrade_packs: int = 2
+
+
+class Question(Struct, frozen=True):
+    """A question that customers ask, and its answer (R-PACK-7)."""
+
+    question: str
+    answer: str

@@ -2,7 +2,7 @@
 
 As in `tokentill.rules.catalog_sections`, mistakes are recorded by the table and never raised.
 
-Requirement ids: R-PACK-2, R-PACK-4, R-PACK-5, R-PACK-6, R-PACK-8, R-PACK-9.
+Requirement ids: R-PACK-2, R-PACK-4, R-PACK-5, R-PACK-6, R-PACK-7, R-PACK-8, R-PACK-9.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from tokentill.rules.catalog_shop import (
     AlertRule,
     Checkout,
     Promo,
+    Question,
     Recommend,
     Rollout,
 )
@@ -123,6 +124,15 @@ def recommend(table: Table) -> Recommend:
     )
     table.end()
     return found
+
+
+def faq(top: Table) -> tuple[Question, ...]:
+    """The questions and answers that stand in place of those that follow from the catalog (R-PACK-7)."""
+    found = []
+    for row in top.rows("faq"):
+        found.append(Question(row.text("question"), row.text("answer")))
+        row.end()
+    return tuple(found)
 
 
 def prices(table: Table) -> dict[str, str]:

@@ -27,10 +27,11 @@ from tokentill.rules.account import Account
 from tokentill.rules.burn import burn_of, horizon, lacking, resets, supply_of
 from tokentill.rules.catalog import Catalog, Pack, Plan
 from tokentill.rules.exhaustion import next_plan_up
-from tokentill.rules.money import half_up, per_token, percent
+from tokentill.rules.money import half_up, per_token
 from tokentill.rules.offer_texts import recommendation_text, upgrade_texts
 from tokentill.rules.periods import days_left, start_at
 from tokentill.rules.plans import unused_credit
+from tokentill.rules.prices import saving
 from tokentill.rules.promos import Terms, Uses, terms
 from tokentill.rules.refusals import Code, Refusal
 from tokentill.rules.selling import Shopper, pack_refused, plan_of, slot_free_at, slots_left
@@ -178,9 +179,7 @@ def _offer(
 ) -> PackOffer:
     refusal = pack_refused(catalog, shopper, pack, now)
     tokens = pack.tokens + deal.bonus
-    # A list price is for the pack's own tokens; what comes on top is no part of what is saved.
-    listed = pack.list_price if pack.list_price is not None and pack.list_price > deal.price else None
-    saving = None if listed is None else listed - deal.price
+    saved, saved_percent = saving(pack, deal.price)
     return PackOffer(
         id=pack.id,
         title=pack.title,
@@ -190,8 +189,8 @@ def _offer(
         usual_price=pack.price if deal.price < pack.price else None,
         list_price=pack.list_price,
         per_token=per_token(deal.price, tokens, catalog.currency),
-        saving=saving,
-        saving_percent=None if saving is None or listed is None else percent(saving, listed),
+        saving=saved,
+        saving_percent=saved_percent,
         saving_plan_percent=_below_plan(plan, deal.price, tokens),
         best_for=pack.best_for,
         valid_days=pack.valid_days,

@@ -20,6 +20,7 @@ import re
 from collections.abc import Mapping
 
 from tokentill.rules.catalog import Catalog, Pack, Plan
+from tokentill.rules.money import percent
 
 _OTHER = re.compile(r"[^A-Z0-9]+")
 
@@ -34,6 +35,17 @@ def price_now(pack: Pack, now: int) -> int:
 def launched_until(pack: Pack, now: int) -> int | None:
     """When the launch price that holds at `now` ends; None where the pack costs its usual price."""
     return pack.launch_until if price_now(pack, now) < pack.price else None
+
+
+def saving(pack: Pack, price: int) -> tuple[int | None, str | None]:
+    """What is saved at `price` against the list price, in minor units and percent; None where nothing is (R-PACK-1).
+
+    A list price is for the pack's own tokens; what comes on top is no part of what is saved.
+    """
+    if pack.list_price is None or pack.list_price <= price:
+        return None, None
+    saved = pack.list_price - price
+    return saved, percent(saved, pack.list_price)
 
 
 def variable(provider: str, item: str) -> str:

@@ -103,18 +103,21 @@ def over_limit(catalog: Catalog, shopper: Shopper, now: int) -> Refusal | None:
 
 def limit_refusal(catalog: Catalog, wait_ms: int) -> Refusal:
     """The refusal itself, for whoever found no room while storing the order: `wait_ms` until a slot may free."""
-    checkout = catalog.checkout
-    hours, rest = divmod(checkout.packs_window_ms, HOUR_MS)
-    window = (
-        f"{checkout.packs_window_ms // 60_000} minutes" if rest else f"{hours} hour{'s' if hours > 1 else ''}"
-    )
-    packs = "1 pack" if checkout.packs_max == 1 else f"{checkout.packs_max} packs"
+    most = catalog.checkout.packs_max
+    packs = "1 pack" if most == 1 else f"{most} packs"
     return Refusal(
         Code.PACK_LIMIT,
-        f"An organization can buy {packs} in {window}, and an open checkout counts. The next can be bought in "
-        f"{_span(wait_ms)}, or as soon as an open checkout is cancelled.",
+        f"An organization can buy {packs} in {window_text(catalog)}, and an open checkout counts. The next can be "
+        f"bought in {_span(wait_ms)}, or as soon as an open checkout is cancelled.",
         retry_after_ms=max(1, wait_ms),
     )
+
+
+def window_text(catalog: Catalog) -> str:
+    """The stretch of time in which packs are counted, for people."""
+    window = catalog.checkout.packs_window_ms
+    hours, rest = divmod(window, HOUR_MS)
+    return f"{window // 60_000} minutes" if rest else f"{hours} hour{'s' if hours > 1 else ''}"
 
 
 def not_for_plan(catalog: Catalog, shopper: Shopper, pack: Pack) -> Refusal | None:

@@ -3,7 +3,7 @@
 The address holds the purchase's id, which nobody can guess, and says how that purchase stands and nothing else. What
 no webhook has told yet is asked of the provider at this moment.
 
-Requirement ids: R-PACK-2, R-PACK-3, R-PACK-10.
+Requirement ids: R-PACK-2, R-PACK-3, R-PACK-7, R-PACK-10.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
 from tokentill.flows.shop import Shop
+from tokentill.rules.explaining import explain
 from tokentill.rules.money import format_amount
 from tokentill.rules.purchases import Purchase, State
 from tokentill.web.checkout import HEADERS, templates
@@ -47,7 +48,14 @@ def routes(shop: Shop) -> list[HTTPRouteHandler]:
         mood, text = TEXTS[found.state]
         waiting = found.state == "pending" and shop.means.clock.now() < (found.expires_at or 0)
         amount = format_amount(found.amount, found.currency)
-        page = _render(found.title, text, mood, amount, found.url if waiting else None)
+        about = ""
+        if found.kind in ("pack", "code"):
+            catalog = shop.means.ledger.catalog
+            account = await shop.means.ledger.account(found.organization)
+            about = explain(
+                catalog, catalog.plans.get(account.state.plan or "") if account else None
+            ).additional
+        page = _render(found.title, text, mood, amount, found.url if waiting else None, about)
         return Response(page, headers=HEADERS)
 
     return [purchase]
@@ -61,9 +69,11 @@ def nothing_here() -> Response[str]:
     )
 
 
-def _render(title: str, text: str, mood: str = "", amount: str = "", url: str | None = None) -> str:
+def _render(
+    title: str, text: str, mood: str = "", amount: str = "", url: str | None = None, about: str = ""
+) -> str:
     page = templates().get_template("landing.html")
-    return page.render(title=title, text=text, mood=mood, amount=amount, url=url)
+    return page.render(title=title, text=text, mood=mood, amount=amount, url=url, about=about)
 
 
 async def _stands(shop: Shop, ident: str) -> Purchase | None:

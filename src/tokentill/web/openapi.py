@@ -56,7 +56,18 @@ _PARAMS = {
 }
 
 _SHOP = frozenset(
-    {"packs", "purchases", "topup", "payment-methods", "portal", "subscription", "codes", "clock", "refunds"}
+    {
+        "packs",
+        "faq",
+        "purchases",
+        "topup",
+        "payment-methods",
+        "portal",
+        "subscription",
+        "codes",
+        "clock",
+        "refunds",
+    }
 )
 _OFFICE = frozenset(
     {"codes", "switches", "alerts", "events", "contact", "webhook-endpoints", "messages", "refunds"}

@@ -117,7 +117,7 @@ async def checks(site: Site, call: Call) -> Answer:
 
 async def catalog(site: Site, _call: Call) -> Answer:
     """What is sold."""
-    return Answer(200, _encode(views.catalog(site.ledger.catalog)))
+    return Answer(200, _encode(views.catalog(site.ledger.catalog, site.clock.now())))
 
 
 async def metrics(site: Site, _call: Call) -> Answer:

@@ -11,6 +11,7 @@ from tokentill.ports import Health, OperatorKey
 from tokentill.rules.balance import Balance
 from tokentill.rules.refusals import Code
 from tokentill.web import bodies, operators, orders, public, reads, views, webhooks
+from tokentill.web.care import CARE
 from tokentill.web.key_routes import KEYS
 from tokentill.web.office_routes import OFFICE
 from tokentill.web.refund_routes import REFUNDS
@@ -170,6 +171,7 @@ ROUTES: tuple[Route, ...] = (
     *SHOP,
     *OFFICE,
     *REFUNDS,
+    *CARE,
     *KEYS,
     *OPERATORS,
     *PUBLIC,

@@ -13,6 +13,7 @@ from tokentill.flows.shop import Shop
 from tokentill.ports import OperatorKey
 from tokentill.rules.refusals import Code, Refusal
 from tokentill.web.call import Call
+from tokentill.web.care import CARE
 from tokentill.web.key_routes import KEYS
 from tokentill.web.office_routes import OFFICE
 from tokentill.web.orders import NO_SIMULATION
@@ -22,7 +23,7 @@ from tokentill.web.routing import Bound
 from tokentill.web.shop_routes import SHOP
 
 PLACES: Mapping[str, tuple[str, str]] = {
-    route.name: (route.method, route.path) for route in (*SHOP, *OFFICE, *REFUNDS, *KEYS)
+    route.name: (route.method, route.path) for route in (*SHOP, *OFFICE, *CARE, *REFUNDS, *KEYS, *RECONCILING)
 }
 """Method and path of every route of the shop, by its name."""
 
@@ -33,7 +34,9 @@ class Trader:
     def __init__(self, shop: Shop, actor: str) -> None:
         self.shop = shop
         self._operator = OperatorKey("", actor, 0, None, None)
-        self._bound = {route.name: Bound(route) for route in (*SHOP, *OFFICE, *REFUNDS, *KEYS)}
+        self._bound = {
+            route.name: Bound(route) for route in (*SHOP, *OFFICE, *CARE, *REFUNDS, *KEYS, *RECONCILING)
+        }
 
     async def trade(
         self,

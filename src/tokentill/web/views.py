@@ -1,6 +1,6 @@
 """Views: what the API answers where that is not a receipt.
 
-Requirement ids: R-LED-1, R-LED-5, R-LIC-4, R-ABU-8, R-PLAN-7, R-PACK-1.
+Requirement ids: R-LED-1, R-LED-5, R-LIC-4, R-ABU-8, R-PLAN-7, R-PACK-1, R-PACK-8.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from msgspec import Struct
 
 from tokentill.ports import JournalRow, OperatorKey
 from tokentill.rules.balance import Balance
-from tokentill.rules.catalog import Catalog, Cycle, Exhaustion, Rollover, Unit
+from tokentill.rules.catalog import Catalog, Cycle, Exhaustion, Pack, Rollover, Unit
 from tokentill.rules.entries import Base, Standing, movement
 from tokentill.rules.money import per_token
+from tokentill.rules.prices import launched_until, price_now, saving
 from tokentill.rules.refusals import Status
 
 OperationState = Literal["held", "charged", "released", "refunded", "refused", "done"]
@@ -96,14 +97,24 @@ class PlanView(Struct, frozen=True, kw_only=True):
 
 
 class PackView(Struct, frozen=True, kw_only=True):
-    """A pack as it is sold (R-PACK-1); `per_token` is the price of one token as text."""
+    """A pack as it is sold now (R-PACK-1, R-PACK-8).
+
+    `price` is the launch price while that holds: then `usual_price` says what the pack costs from `until` on. `bonus`
+    tokens come on top of `tokens`; `per_token`, the price of one token as text, counts both. `saving` is against
+    `list_price`.
+    """
 
     id: str
     title: str
     tokens: int
+    bonus: int
     price: int
+    usual_price: int | None
+    until: int | None
     per_token: str
     list_price: int | None
+    saving: int | None
+    saving_percent: str | None
     best_for: str
     valid_days: int | None
     plans: tuple[str, ...]
@@ -207,8 +218,30 @@ def operation(ident: str, rows: tuple[JournalLine, ...]) -> OperationView:
     return OperationView(operation=ident, state=state, entries=rows)
 
 
-def catalog(full: Catalog) -> CatalogView:
-    """The public part of a catalog."""
+def _pack(full: Catalog, pack: Pack, now: int) -> PackView:
+    price, until = price_now(pack, now), launched_until(pack, now)
+    saved, saved_percent = saving(pack, price)
+    return PackView(
+        id=pack.id,
+        title=pack.title,
+        tokens=pack.tokens,
+        bonus=pack.bonus_tokens,
+        price=price,
+        usual_price=None if until is None else pack.price,
+        until=until,
+        per_token=per_token(price, pack.tokens + pack.bonus_tokens, full.currency),
+        list_price=pack.list_price,
+        saving=saved,
+        saving_percent=saved_percent,
+        best_for=pack.best_for,
+        valid_days=pack.valid_days,
+        plans=tuple(sorted(pack.plans)),
+        model=pack.model,
+    )
+
+
+def catalog(full: Catalog, now: int) -> CatalogView:
+    """The public part of a catalog, with the prices of this moment."""
     return CatalogView(
         name=full.name,
         title=full.title,
@@ -237,22 +270,7 @@ def catalog(full: Catalog) -> CatalogView:
             )
             for plan in sorted(full.plans.values(), key=lambda plan: (plan.rank, plan.id))
         ),
-        packs=tuple(
-            PackView(
-                id=pack.id,
-                title=pack.title,
-                tokens=pack.tokens,
-                price=pack.price,
-                per_token=per_token(pack.price, pack.tokens, full.currency),
-                list_price=pack.list_price,
-                best_for=pack.best_for,
-                valid_days=pack.valid_days,
-                plans=tuple(sorted(pack.plans)),
-                model=pack.model,
-            )
-            for pack in full.packs.values()
-            if pack.enabled
-        ),
+        packs=tuple(_pack(full, pack, now) for pack in full.packs.values() if pack.enabled),
         features=tuple(
             FeatureView(**{name: getattr(feature, name) for name in FeatureView.__struct_fields__})
             for feature in full.features.values()
