@@ -235,9 +235,10 @@ class SyncTill:
     rotate_api_key = _blocking(Till.rotate_api_key)
     limit_api_key = _blocking(Till.limit_api_key)
     revoke_api_key = _blocking(Till.revoke_api_key)
+    reconcile = _blocking(Till.reconcile)
 
-    refund_reasons = _blocking(Till.refund_reasons)
     faq = _blocking(Till.faq)
+    refund_reasons = _blocking(Till.refund_reasons)
     quote_refund = _blocking(Till.quote_refund)
     accept_refund = _blocking(Till.accept_refund)
     withdraw_refund = _blocking(Till.withdraw_refund)

@@ -30,6 +30,7 @@ from tokentill.flows.recover import Recovery
 from tokentill.flows.send import Books, Retry, send
 from tokentill.ports import Clock, Ids, Intent, Intents, StoreDown
 from tokentill.rules.commands import Envelope, Extend, Release, Reserve, Settle
+from tokentill.rules.entry import ModelUse
 from tokentill.rules.receipts import Receipt
 from tokentill.rules.refusals import Refusal
 
@@ -108,6 +109,8 @@ class Hold:
         self.ends_at = ends_at
         self.used: int | None = None
         self.output_tokens: int | None = None
+        self.use: ModelUse | None = None
+        """What a call of a model used, for the record."""
         self.outcome: Charge | None = None
         self.on_extended: Callable[[float], None] | None = None
 
@@ -116,8 +119,9 @@ class Hold:
 
         Without a word all that was reserved is charged. `output_tokens` is the size of the model's answer.
         """
-        if tokens < 0:
-            raise ValueError("tokens must be 0 or more")
+        for amount in (tokens, output_tokens or 0):
+            if type(amount) is not int or amount < 0:
+                raise ValueError("tokens must be a whole number, 0 or more")
         self.used = tokens
         self.output_tokens = output_tokens
 
@@ -206,7 +210,7 @@ class Charging:
 
     async def abandon(self, hold: Hold, reason: Reason) -> None:
         """The operation did not succeed: give everything back. A caller that goes away is not kept waiting."""
-        releasing = self._spawn(self._release(hold.organization, hold.id, reason))
+        releasing = self._spawn(self._release(hold.organization, hold.id, reason, hold.use))
         self._ended(hold)
         if reason != "cancelled":
             await asyncio.shield(releasing)
@@ -214,7 +218,7 @@ class Charging:
     async def late(self, hold: Hold) -> None:
         """The operation succeeded after it had timed out: charge 0, count the operator's loss (readings)."""
         settle, _, _ = _terms(hold)
-        release = Release(hold=hold.id, reason="timeout")
+        release = Release(hold=hold.id, reason="timeout", use=hold.use)
         try:
             # Its release may not have been stored. Settling a hold that is still open would charge it.
             await send(self._books, Envelope(hold.organization, release), self._retry_release)
@@ -305,9 +309,11 @@ class Charging:
         if _succeeded(task):
             await self.late(hold)
 
-    async def _release(self, organization: str, hold: str, reason: Reason) -> None:
+    async def _release(
+        self, organization: str, hold: str, reason: Reason, use: ModelUse | None = None
+    ) -> None:
         try:
-            command = Release(hold=hold, reason=reason)
+            command = Release(hold=hold, reason=reason, use=use)
             await send(self._books, Envelope(organization, command), self._retry_release)
         except Exception as error:  # noqa: BLE001 what the operation raised matters more to the caller
             log.warning("hold %s of %s is left to its deadline: %r", hold, organization, error)
@@ -352,7 +358,8 @@ def _terms(hold: Hold) -> tuple[Settle, int, int]:
     """The command that charges a hold, the tokens it charges, and those used beyond the hold."""
     used = hold.tokens if hold.used is None else hold.used
     tokens = min(used, hold.tokens)
-    return Settle(hold=hold.id, tokens=tokens, output_tokens=hold.output_tokens), tokens, used - tokens
+    settle = Settle(hold=hold.id, tokens=tokens, output_tokens=hold.output_tokens, use=hold.use)
+    return settle, tokens, used - tokens
 
 
 def _succeeded(task: asyncio.Task[Any]) -> bool:

@@ -19,7 +19,7 @@ whenever it is asked. It decides nothing and never looks at a catalog.
 Beside them: a low balance warns once for each crossing (R-PLAN-8); a purse never spends and holds more than it may
 (R-SALE-8).
 
-Requirement ids: R-LED-1, R-LED-2, R-LED-3, R-LED-4, R-LED-5, R-LED-9, R-PLAN-8, R-SALE-8.
+Requirement ids: R-LED-1, R-LED-2, R-LED-3, R-LED-4, R-LED-5, R-LED-9, R-PLAN-8, R-SALE-5, R-SALE-8.
 """
 
 from __future__ import annotations
@@ -219,6 +219,7 @@ class Auditor:
         fair = entry.tokens == made <= charge.tokens and entry.beyond <= charge.beyond
         self.expect("I4", fair, f"{made} of {charge.tokens} refunded")
         self.expect("R-SALE-8", entry.purse == charge.purse, f"{entry.purse} given back of {charge.purse}")
+        self.expect("R-SALE-5", entry.use == charge.use, f"{entry.use} given back of {charge.use}")
         self._purse(entry.purse, -entry.tokens, 0)
         spent = by_lot(charge.moves)
         for number, tokens in by_lot(entry.returned, entry.lapsed).items():
@@ -382,9 +383,15 @@ class Auditor:
             self.expect("I7", not done, f"refused as {reply.code} but wrote {done}")
             return
         self.expect("I6", not (reply.replayed and done), f"replayed but wrote {done}")
-        if envelope.key is None or not envelope.keyed or isinstance(envelope.command, _KEYED_OTHERWISE):
+        command = envelope.command
+        if isinstance(command, c.Settle | c.Release):
+            ends = [
+                one for one in done if isinstance(one, e.Charged | e.Released) and one.key == command.hold
+            ]
+            self.expect("R-SALE-5", all(one.use == command.use for one in ends), f"{command.use} of {ends}")
+        if envelope.key is None or not envelope.keyed or isinstance(command, _KEYED_OTHERWISE):
             return
-        answer = (c.body(envelope.command), structs.replace(reply, replayed=False))
+        answer = (c.body(command), structs.replace(reply, replayed=False))
         before = self.answers.setdefault(envelope.key, answer)
         self.expect("I6", before == answer, f"key {envelope.key} answered {answer} after {before}")
 

@@ -19,6 +19,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from tokentill.rules.catalog import AbuseLimits
 from tokentill.rules.entries import LotUnit, Origin
+from tokentill.rules.entry import ModelUse
 
 
 class Base(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="do", forbid_unknown_fields=True):
@@ -64,19 +65,22 @@ class Reserve(Base, frozen=True, kw_only=True, tag="reserve"):
 class Settle(Base, frozen=True, kw_only=True, tag="settle"):
     """Charge `tokens` of the hold (None = all of it) and give the rest back. Keyed by the hold itself.
 
-    `output_tokens`: size of the AI's answer, checked against the cap (R-ABU-4).
+    `output_tokens`: size of the AI's answer, checked against the cap (R-ABU-4). `use`: what a call of a model used, for
+    the record; trusted callers only.
     """
 
     hold: str
     tokens: int | None = None
     output_tokens: int | None = None
+    use: ModelUse | None = None
 
 
 class Release(Base, frozen=True, kw_only=True, tag="release"):
-    """End the hold and charge nothing (R-LED-3). Keyed by the hold itself."""
+    """End the hold and charge nothing (R-LED-3). Keyed by the hold itself. `use` as in `Settle`."""
 
     hold: str
     reason: Literal["failed", "timeout", "cancelled"] = "failed"
+    use: ModelUse | None = None
 
 
 class Extend(Base, frozen=True, kw_only=True, tag="extend"):

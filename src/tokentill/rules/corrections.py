@@ -81,6 +81,7 @@ def _give_back(turn: Turn, command: c.Refund, charged: e.Charged, tokens: int) -
         amount=amount,
         credited=amount - unbilled if charged.beyond_kind == "overage" else 0,
         purse=charged.purse,
+        use=charged.use,
     )
     turn.emit(entry)
     return receipt(entry)

@@ -36,7 +36,8 @@ def settle(turn: Turn, command: c.Settle) -> Receipt | Refusal:
         lost = min(whole if command.tokens is None else command.tokens, TOKENS_MAX)
         fields = turn.stamp()
         fields.update(key=command.hold, part=3, user=ended.user, feature=ended.feature)
-        turn.emit(e.Late(**fields, lost=lost, status="failed", reason="settled after its deadline"))
+        reason = "settled after its deadline"
+        turn.emit(e.Late(**fields, lost=lost, status="failed", reason=reason, use=command.use))
     return Refusal(
         Code.HOLD_EXPIRED,
         "The operation took longer than its hold lasted, so nothing was charged and the tokens are back.",

@@ -5,7 +5,7 @@ Requirement ids: R-LED-3, R-LED-4, R-LED-5, R-LED-7, R-SALE-8.
 
 from __future__ import annotations
 
-from tokentill.rules.entry import Base, Beyond, Moves
+from tokentill.rules.entry import Base, Beyond, ModelUse, Moves
 
 
 class Held(Base, frozen=True, kw_only=True, tag="hold"):
@@ -41,7 +41,7 @@ class Charged(Base, frozen=True, kw_only=True, tag="charge"):
     `moves` are what the lots gave for good, `returned` what a partial settle gave back to its lots and
     `lapsed` the part of the rest whose lot had expired meanwhile. `beyond` tokens came from no lot;
     `amount` is what they cost the customer (0 for grace uses, unlimited plans and while payment fails).
-    `purse` is that of the hold; `purse_max` is said in one shot only.
+    `purse` is that of the hold; `purse_max` is said in one shot only. `use`: what a call of a model used.
     """
 
     moves: Moves
@@ -57,6 +57,7 @@ class Charged(Base, frozen=True, kw_only=True, tag="charge"):
     burned: bool = True
     purse: str | None = None
     purse_max: int | None = None
+    use: ModelUse | None = None
 
 
 class Released(Base, frozen=True, kw_only=True, tag="release"):
@@ -65,6 +66,7 @@ class Released(Base, frozen=True, kw_only=True, tag="release"):
     returned: Moves = ()
     lapsed: Moves = ()
     beyond: int = 0
+    use: ModelUse | None = None
 
 
 class Refunded(Base, frozen=True, kw_only=True, tag="refund"):
@@ -81,12 +83,15 @@ class Refunded(Base, frozen=True, kw_only=True, tag="refund"):
     amount: int = 0
     credited: int = 0
     purse: str | None = None
+    use: ModelUse | None = None
+    """That of the charge."""
 
 
 class Late(Base, frozen=True, kw_only=True, tag="late"):
     """A success arrived after its hold had ended: 0 charged, `lost` tokens are the operator's (readings)."""
 
     lost: int
+    use: ModelUse | None = None
 
 
 class Reviewed(Base, frozen=True, kw_only=True, tag="review"):

@@ -18,6 +18,25 @@ Standing = Literal["active", "past_due", "grace", "offline"]
 Moves = tuple[tuple[int, int], ...]
 
 
+class ModelUse(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """What a call of a model used: by which `key` (its id), which `model` of the catalog, and who answered.
+
+    `counted` says how that is known: reported by the upstream; estimated where it said nothing; delivered, before the
+    client went away; cut at what may be written; none, nothing came. `cost`: tokens of the till that this comes to
+    by the catalog of the entry, `times` a fixed price; charged is at most what was held (R-SALE-5).
+    """
+
+    model: str
+    key: str
+    upstream: str | None = None
+    read: int = 0
+    written: int = 0
+    cached: int = 0
+    times: int = 1
+    counted: Literal["reported", "estimated", "delivered", "cut", "none"] = "reported"
+    cost: int = 0
+
+
 class Base(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind", gc=False):
     """What every entry has; see `tokentill.rules.entries`."""
 

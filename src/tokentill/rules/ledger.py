@@ -29,6 +29,7 @@ from tokentill.rules import commands as c
 from tokentill.rules import entries as e
 from tokentill.rules.account import Hold, State
 from tokentill.rules.catalog import TOKENS_MAX, AbuseLimits, Feature, Plan
+from tokentill.rules.entry import ModelUse
 from tokentill.rules.exhaustion import Cover
 from tokentill.rules.receipts import Receipt, receipt
 from tokentill.rules.refusals import Code, Refusal
@@ -303,6 +304,7 @@ def settle(turn: Turn, command: c.Settle) -> Reply:
         lapsed=lapsed,
         rated=hold.rated,
         burned=hold.burned,
+        use=command.use,
     )
     if hold.beyond:
         waived = beyond > 0 and hold.beyond_kind == "overage" and state.failed_at is not None
@@ -355,10 +357,10 @@ def release(turn: Turn, command: c.Release) -> Reply:
             f"This hold was settled already, with {ended.tokens} tokens charged. Refund the charge instead."
         )
         return Refusal(Code.HOLD_ENDED, message, detail="settled")
-    return receipt(end_hold(turn, command.hold, command.reason))
+    return receipt(end_hold(turn, command.hold, command.reason, command.use))
 
 
-def end_hold(turn: Turn, key: str, reason: str) -> e.Released:
+def end_hold(turn: Turn, key: str, reason: str, use: ModelUse | None = None) -> e.Released:
     """Release the open hold `key`; used by callers and by its deadline."""
     hold = turn.state.holds[key]
     _, returned, lapsed = split(turn.state, hold.moves, 0)
@@ -371,6 +373,7 @@ def end_hold(turn: Turn, key: str, reason: str) -> e.Released:
         returned=returned,
         lapsed=lapsed,
         beyond=hold.beyond,
+        use=use,
     )
     turn.emit(entry)
     return entry

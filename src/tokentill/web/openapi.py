@@ -70,7 +70,17 @@ _SHOP = frozenset(
     }
 )
 _OFFICE = frozenset(
-    {"codes", "switches", "alerts", "events", "contact", "webhook-endpoints", "messages", "refunds"}
+    {
+        "codes",
+        "switches",
+        "alerts",
+        "events",
+        "contact",
+        "webhook-endpoints",
+        "messages",
+        "refunds",
+        "reconciliation",
+    }
 )
 
 _KEY_HEADER = {

@@ -14,6 +14,7 @@ from tokentill.web import bodies, operators, orders, public, reads, views, webho
 from tokentill.web.care import CARE
 from tokentill.web.key_routes import KEYS
 from tokentill.web.office_routes import OFFICE
+from tokentill.web.reconciling import RECONCILING
 from tokentill.web.refund_routes import REFUNDS
 from tokentill.web.route import ORG, Route
 from tokentill.web.route import order as _order
@@ -170,9 +171,10 @@ ROUTES: tuple[Route, ...] = (
     *READS,
     *SHOP,
     *OFFICE,
-    *REFUNDS,
     *CARE,
+    *REFUNDS,
     *KEYS,
+    *RECONCILING,
     *OPERATORS,
     *PUBLIC,
 )

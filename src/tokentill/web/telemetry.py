@@ -1,7 +1,7 @@
 """Telemetry: what the till counts of its requests, for Prometheus (R-PLAT-3).
 
 Counters are plain numbers, turned into metrics only when somebody asks. Labels are route templates,
-statuses and codes, never an organization, a user or a key.
+statuses and codes, never a user. Only what the endpoint counts is told by organization and by the id of a key.
 
 Requirement ids: R-PLAT-3.
 """

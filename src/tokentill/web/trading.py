@@ -18,6 +18,7 @@ from tokentill.web.key_routes import KEYS
 from tokentill.web.office_routes import OFFICE
 from tokentill.web.orders import NO_SIMULATION
 from tokentill.web.problems import Halt, Problem
+from tokentill.web.reconciling import RECONCILING
 from tokentill.web.refund_routes import REFUNDS
 from tokentill.web.routing import Bound
 from tokentill.web.shop_routes import SHOP

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import structlog
@@ -43,6 +43,7 @@ from tokentill.rules.call_terms import Terms
 from tokentill.rules.calls import ModelCall, counted
 from tokentill.rules.catalog import TOKENS_MAX, Catalog, Feature
 from tokentill.rules.commands import Reserve
+from tokentill.rules.entry import ModelUse
 from tokentill.rules.models import Model
 from tokentill.rules.refusals import Code, Refusal
 from tokentill.rules.rows import ApiKey
@@ -51,6 +52,7 @@ from tokentill.rules.usage import Usage, of_answer
 WAITS_MS = (50, 100, 150, 200, 300, 400, 400, 400)
 """How long a call waits for what others hold, and between its tries: two seconds in all."""
 
+_NOTHING = Usage(0, 0)
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 log = structlog.get_logger("tokentill.gateway")
@@ -226,7 +228,7 @@ class Running:
         self.over = True
         if self._claim is not None:
             await self._gateway.once.free(self._claim)
-        self._gateway.notes.called(self._model.id, "refused", 0, 0)
+        self._gateway.notes.called(self._key, self._model.id, "refused", 0, 0)
         return Trouble("refused", refusal.message, refusal, refusal.retry_after_ms)
 
     async def _whole(self, line: Line, hold: Hold, limit: int | None) -> Outcome:
@@ -279,27 +281,46 @@ class Running:
         self.over = True
         hold = self._hold
         assert hold is not None, "what was not reserved is not charged"
-        tokens = call_terms.cost(self._feature, usage, self._call.answers)
-        hold.charge(min(tokens, TOKENS_MAX), min(usage.written, TOKENS_MAX))
+        use = self._use(usage, counted)
+        hold.use = use
+        hold.charge(use.cost, min(usage.written, TOKENS_MAX))
         charge = await self._gateway.charging.finish(hold)
-        self._gateway.notes.called(self._model.id, counted, charge.tokens, charge.uncollected)
+        self._gateway.notes.called(self._key, self._model.id, counted, charge.tokens, charge.uncollected)
         if counted == "estimated":
             log.warning(
                 "an upstream told no usage, so it was counted", model=self._model.id, operation=hold.id
             )
         return charge
 
-    async def drop(self, outcome: str) -> None:
-        """The call came to nothing: give everything back."""
+    def _use(self, usage: Usage, counted: Counted | Literal["none"]) -> ModelUse:
+        """What the call used, for the record."""
+        times = self._call.answers
+        cost = 0 if counted == "none" else call_terms.cost(self._feature, usage, times)
+        return ModelUse(
+            model=self._model.id,
+            key=self._key.id,
+            upstream=None if self._line is None else self._line.upstream,
+            read=usage.read,
+            written=usage.written,
+            cached=usage.cached,
+            times=times,
+            counted=counted,
+            cost=min(cost, TOKENS_MAX),
+        )
+
+    async def drop(self, outcome: str, usage: Usage | None = None) -> None:
+        """The call came to nothing: give everything back. `usage`: what the upstream did for it all the same."""
         self.over = True
         if self._line is not None:
             await self._line.close()
         if self._hold is not None:
+            came = usage is not None and self._line is not None and self._line.upstream is not None
+            self._hold.use = self._use(usage or _NOTHING, "estimated" if came else "none")
             reason = "timeout" if outcome in ("upstream_slow", "slow") else "failed"
             await self._gateway.charging.abandon(self._hold, "cancelled" if outcome == "gone" else reason)  # type: ignore[arg-type]  # one of the words
         if self._claim is not None:
             await self._gateway.once.free(self._claim)
-        self._gateway.notes.called(self._model.id, outcome, 0, 0)
+        self._gateway.notes.called(self._key, self._model.id, outcome, 0, 0)
 
     async def _keep_stream(self, body: bytes | None) -> None:
         if self._claim is None:

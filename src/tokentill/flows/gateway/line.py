@@ -73,6 +73,8 @@ class Line:
         self._late = False
         self._timer: asyncio.TimerHandle | None = None
         self.content_type = ""
+        self.upstream: str | None = None
+        """Who answers, once somebody does."""
 
     async def open(
         self, catalog: Catalog, call: ModelCall, limit: int | None, headers: Mapping[str, str]
@@ -158,6 +160,7 @@ class Line:
             self._first = first
             self._since = self._loop.time()
             self._timer = self._loop.call_later(self._silence, self._watch)
+            self.upstream = upstream.name
             self.content_type = reply.headers.get("content-type", "")
             return None
         return await self._refused(reply, first or b"")

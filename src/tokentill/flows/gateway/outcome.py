@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from tokentill.flows.charge import Charge, Hold
 from tokentill.rules.refusals import Refusal
+from tokentill.rules.rows import ApiKey
 
 Why = Literal[
     "unknown_model",
@@ -76,8 +77,8 @@ class Broken(Exception):
 class Notes(Protocol):
     """Who counts what calls came to."""
 
-    def called(self, model: str, outcome: str, tokens: int, uncollected: int) -> None:
-        """A call of the model ended; `outcome` is one of few words."""
+    def called(self, key: ApiKey, model: str, outcome: str, tokens: int, uncollected: int) -> None:
+        """A call of the model with this key ended; `outcome` is one of few words."""
         ...
 
 

@@ -36,8 +36,8 @@ class Bill(Protocol):
         """The call ran and used so much."""
         ...
 
-    def drop(self, outcome: str) -> Coroutine[Any, Any, None]:
-        """The call came to nothing."""
+    def drop(self, outcome: str, usage: Usage | None = None) -> Coroutine[Any, Any, None]:
+        """The call came to nothing. `usage`: what the upstream did for it all the same."""
         ...
 
     def reads(self) -> int:
@@ -164,12 +164,15 @@ class Pump:
         told = self._seen.told if self._seen.usage is None else self._seen.usage.read
         return self._bill.reads() if told is None else told
 
+    def _wasted(self) -> Usage:
+        """What the upstream did for a stream that nobody pays for."""
+        return Usage(self._read(), self._seen.counted)
+
     async def _broken(self, trouble: Trouble | None) -> Broken:
         if not self._ended:
             self._ended = True
-            await self._bill.drop(
-                "slow" if trouble is not None and trouble.why == "upstream_slow" else "failed"
-            )
+            slow = trouble is not None and trouble.why == "upstream_slow"
+            await self._bill.drop("slow" if slow else "failed", self._wasted())
         return Broken(
             trouble
             or Trouble("upstream_failed", "The model ended its answer too early. Nothing was charged.")
@@ -180,7 +183,7 @@ class Pump:
         self._ended = True
         seen = self._seen
         if not self._gone() or not seen.counted:
-            await self._bill.drop("gone" if self._gone() else "stopped")
+            await self._bill.drop("gone" if self._gone() else "stopped", self._wasted())
             return
         usage = Usage(self._read(), seen.counted)
         if seen.done and seen.usage is not None:

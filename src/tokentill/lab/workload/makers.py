@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
+
+from msgspec.structs import replace
 
 from tokentill.lab.workload.memory import Memory
 from tokentill.rules import commands as c
 from tokentill.rules.catalog import DAY_MS, AbuseLimits
 from tokentill.rules.entries import Origin
+from tokentill.rules.entry import ModelUse
 
 USERS = ("ann", "bob", None)
 PURCHASES = ("order 1", "order 2", "order 3")
@@ -105,12 +109,16 @@ def settle(m: Memory) -> c.Settle:
         tokens = hold.tokens + m.pick((1, 5))
     if m.chance(4):
         tokens = m.pick((-1, -9, 10**30))
-    return c.Settle(hold=hold.key, tokens=tokens, output_tokens=m.pick((None, None, 10, 50, 51, 900)))
+    # Of what models used nothing depends; every third settle says something of it.
+    use = ModelUse(model="m", key="k", read=9, written=tokens) if tokens and tokens % 3 == 0 else None
+    written = m.pick((None, None, 10, 50, 51, 900))
+    return c.Settle(hold=hold.key, tokens=tokens, output_tokens=written, use=use)
 
 
 def release(m: Memory) -> c.Release:
     """The end of a hold with nothing charged."""
-    return c.Release(hold=m.hold().key, reason=m.pick(("failed", "timeout", "cancelled")))
+    end = c.Release(hold=m.hold().key, reason=m.pick(("failed", "timeout", "cancelled")))
+    return replace(end, use=ModelUse(model="m", key="k", counted="none")) if end.reason == "failed" else end
 
 
 def extend(m: Memory) -> c.Extend:
