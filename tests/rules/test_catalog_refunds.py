@@ -42,6 +42,8 @@ review_refunds = 1
 review_accounts = 2
 review_usage_percent = 50
 withdrawal.de.days = 14
+waiver_text = "At once, please."
+waiver_required = true
 """
     found = read(WHOLE + text).refunds
     assert found == RefundPolicy(
@@ -51,6 +53,7 @@ withdrawal.de.days = 14
         late_percent=50, guarantee_percent=None, bonus_percent=10, credit_percent=None, upgrade=False,
         unused_share=True, window_days=14, quote_ms=300_000, automatic_max=None, four_eyes_above=2_000,
         review_refunds=1, review_accounts=2, review_usage_percent=50, withdrawal={"de": Withdrawal(14)},
+        waiver_text="At once, please.", waiver_required=True,
     )  # fmt: skip
 
 
@@ -90,6 +93,7 @@ def test_a_policy_that_cannot_be(written: str, wrong: str) -> None:
     [
         ('four_eyes_above = "50.00"', "refunds-limits"),
         ("window_days = 1\nguarantee_hours = 25", "refunds-window"),
+        ("waiver_required = true", "refunds-waiver"),
         ('tiers = [{ above = "1.00", percent = 120 }, { above = "9.00", percent = 110 }]', "refunds-tiers"),
         ('enabled = false\nfour_eyes_above = "50.00"', None),
     ],

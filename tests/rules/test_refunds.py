@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokentill.rules.refund_policy import REASONS, Reason, RefundPolicy, Withdrawal
-from tokentill.rules.refund_texts import choice, sentences, why_not
+from tokentill.rules.refund_texts import choice, sentences, waiver, why_not
 from tokentill.rules.refunds import Bought, Customer, Larger, Quote, Usage, quote
 
 T0 = 1_770_000_000_000
@@ -177,7 +177,23 @@ def test_a_right_of_withdrawal_is_a_floor_where_it_holds_and_was_not_waived() ->
     assert ask(300, "quality", 14 * 86_400, policy, region="eu").amount == 70_000
     assert ask(300, "quality", 14 * 86_400, policy, region="us").amount == 20_000
     assert ask(300, "quality", 14 * 86_400 + 1, policy, region="eu").amount == 20_000
-    assert ask(300, "quality", 86_400, policy, bought(waived=True), region="eu").amount == 25_000
+    waived = ask(300, "quality", 86_400, policy, bought(waived=True), region="eu")
+    assert waived.amount == 25_000
+    assert "The right of withdrawal was given up at the purchase." in sentences(waived)
+    unused = ask(0, "unused", 86_400, policy, bought(waived=True), region="eu")
+    assert unused.amount == 100_000, "it took nothing away, so it is not named"
+    assert [line.name for line in unused.lines] == ["usage", "unused"]
+    assert ask(300, "quality", 86_400, policy, bought(renewal=True), region="eu").amount == 25_000
+
+
+@pytest.mark.parametrize("required", [False, True])
+def test_a_waiver_is_put_plainly_and_only_where_there_is_a_right(required: bool) -> None:  # R-REF-1
+    policy = RefundPolicy(withdrawal={"eu": Withdrawal(14)}, waiver_required=required)
+    found = waiver(policy)
+    assert found is not None
+    assert (found.text, found.required) == (policy.waiver_text, required)
+    assert ("You need not tick this." in found.hint) is not required
+    assert waiver(RefundPolicy(waiver_required=required)) is None
 
 
 def test_the_stricter_reading_never_pays_more_than_the_unused_share() -> None:  # R-REF-1

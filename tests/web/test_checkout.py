@@ -1,10 +1,13 @@
 """The page of the embedded provider, pressed as a browser presses it: forms, and what stands there afterwards."""
 
+from collections.abc import AsyncIterator
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
-from tests.web.conftest import Till
+from tests.web.conftest import START, Till, running_till
+from tokentill.catalogs import preset_text
 from tokentill.web.asgi import override
 
 ORG = "/v1/organizations/acme"
@@ -22,6 +25,8 @@ class Forms(HTMLParser):
         super().__init__()
         self.buttons: list[str] = []
         self.cards: list[str] = []
+        self.boxes: list[tuple[str, bool]] = []
+        """Boxes to tick, each with whether it is ticked already."""
         self.words = ""
         self.feed(text)
 
@@ -32,6 +37,8 @@ class Forms(HTMLParser):
             self.buttons.append(found.get("value") or "")
         if tag == "input" and found.get("name") == "card":
             self.cards.append(found.get("value") or "")
+        if tag == "input" and found.get("type") == "checkbox":
+            self.boxes.append((found.get("name") or "", "checked" in found or "required" in found))
 
     @override
     def handle_data(self, data: str) -> None:
@@ -143,3 +150,56 @@ async def test_an_address_that_nobody_was_told(till: Till) -> None:
     async with till.client.get(f"{till.url}/assets/checkout.css") as answer:
         assert answer.status == 200
         assert answer.headers["content-type"].startswith("text/css")
+
+
+WITHDRAWAL = """
+[refunds.withdrawal.eu]
+days = 14
+"""
+
+
+@pytest.fixture
+async def eu_till(tmp_path: Path) -> AsyncIterator[Till]:
+    """A till whose catalog names a right of withdrawal."""
+    catalog = tmp_path / "till.toml"
+    catalog.write_text(preset_text("goals") + WITHDRAWAL)
+    async with running_till(":memory:", str(catalog)) as till:
+        await till.done("POST", "/v1/organizations", {"id": "acme", "plan": "pro"})
+        yield till
+
+
+async def test_nobody_is_asked_where_there_is_no_right_of_withdrawal(till: Till) -> None:
+    # R-REF-1
+    page = await look(till, await ordered(till))
+    assert page.boxes == []
+    assert "withdrawal" not in page.words
+
+
+async def test_the_right_of_withdrawal_is_given_up_by_an_unticked_box_only(eu_till: Till) -> None:
+    # R-REF-1
+    till = eu_till
+    packs = await till.done("GET", f"{ORG}/packs")
+    assert packs["withdrawal"]["required"] is False
+    url = await ordered(till)
+    page = await look(till, url)
+    assert page.boxes == [("waive", False)]
+    assert packs["withdrawal"]["text"] in page.words
+    assert "You need not tick this." in page.words
+    page = await press(till, url, do="pay", card=DECLINED, waive="yes")
+    assert page.boxes == [("waive", False)], "what was ticked for nothing is asked again"
+    assert "Paid." in (await press(till, url, do="pay", card=PAYS)).words
+    [plain] = (await till.done("GET", f"{ORG}/purchases"))["purchases"]
+    assert plain["withdrawal_waived_at"] is None
+    await press(till, await ordered(till), do="pay", card=PAYS, waive="yes")
+    bought = (await till.done("GET", f"{ORG}/purchases"))["purchases"]
+    assert sorted(one["withdrawal_waived_at"] is None for one in bought) == [False, True]
+
+
+async def test_what_was_agreed_to_with_the_order_is_said_and_not_asked_again(eu_till: Till) -> None:
+    # R-REF-1
+    order = {"pack": "token_pack_500", "withdrawal_waived": True}
+    made = await eu_till.done("POST", f"{ORG}/purchases", order)
+    assert made["withdrawal_waived_at"] == START
+    page = await look(eu_till, made["url"])
+    assert page.boxes == []
+    assert "You agreed to this with your order" in page.words

@@ -35,6 +35,8 @@ def packs(found: v.PacksView) -> Group:
     ]
     if found.upgrade is not None and found.upgrade.suggested:
         parts += [Text(line) for line in found.upgrade.lines]
+    if found.withdrawal is not None:
+        parts.append(Text(f"At the purchase: “{found.withdrawal.text}” {found.withdrawal.hint}"))
     if found.promo_refusal is not None:
         parts.append(Text(found.promo_refusal.message, style="yellow"))
     return Group(*parts)
@@ -46,6 +48,10 @@ def purchase(one: v.PurchaseView) -> Text:
     lines = [f"{one.title}{more} for {money(one.amount, one.currency)}: {one.state} (purchase {one.id})"]
     if one.url is not None:
         lines.append(f"Pay at {one.url} until {moment(one.expires_at)} UTC.")
+    if one.credit_used:
+        lines.append(f"Of the price {money(one.credit_used, one.currency)} is paid with credit.")
+    if one.withdrawal_waived_at is not None:
+        lines.append(f"The right of withdrawal was given up at {moment(one.withdrawal_waived_at)} UTC.")
     if one.problem is not None:
         lines.append(f"Problem: {one.problem}")
     if one.flagged is not None:

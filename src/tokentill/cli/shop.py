@@ -26,6 +26,11 @@ Provider = Annotated[
 Email = Annotated[str | None, typer.Option(help="The customer's address.", show_default=False)]
 OneClick = Annotated[bool, typer.Option("--one-click", help="Charge the saved method that was used last.")]
 SaveMethod = Annotated[bool, typer.Option("--save-method", help="The customer agrees to save the method.")]
+UseCredit = Annotated[bool, typer.Option("--use-credit", help="Pay with money credit as far as it reaches.")]
+Waive = Annotated[
+    bool,
+    typer.Option("--waive-withdrawal", help="The customer agrees to give up the right of withdrawal."),
+]
 Purchase = Annotated[str, typer.Argument(help="The purchase's id.", show_default=False)]
 
 
@@ -79,6 +84,8 @@ async def buy(  # noqa: PLR0913, PLR0917 each is a term of the order
         typer.Option(help="Charge this saved method, as `payment-methods` lists it.", show_default=False),
     ] = None,
     save_method: SaveMethod = False,  # noqa: FBT002 a flag
+    use_credit: UseCredit = False,  # noqa: FBT002 a flag
+    waive_withdrawal: Waive = False,  # noqa: FBT002 a flag
     user: Annotated[str | None, typer.Option(help="Who buys it.", show_default=False)] = None,
     email: Email = None,
     idempotency_key: Key = None,
@@ -96,6 +103,8 @@ async def buy(  # noqa: PLR0913, PLR0917 each is a term of the order
             one_click=one_click,
             payer=payer,
             save_method=save_method,
+            use_credit=use_credit,
+            withdrawal_waived=waive_withdrawal,
             user=user,
             email=email,
             idempotency_key=idempotency_key,
@@ -144,12 +153,20 @@ async def subscribe(
     plan: Annotated[str, typer.Argument(help="The plan.", show_default=False)],
     provider: Provider = None,
     email: Email = None,
+    use_credit: UseCredit = False,  # noqa: FBT002 a flag
+    waive_withdrawal: Waive = False,  # noqa: FBT002 a flag
     idempotency_key: Key = None,
 ) -> None:
     """Begin a plan or change it: up at once, down when the period ends, the present one to stay after all."""
     async with work.till() as till:
         done = await till.change_subscription(
-            organization, plan, provider=provider, email=email, idempotency_key=idempotency_key
+            organization,
+            plan,
+            provider=provider,
+            email=email,
+            use_credit=use_credit,
+            withdrawal_waived=waive_withdrawal,
+            idempotency_key=idempotency_key,
         )
     work.print(done, lambda: goods.change(organization, done))
 

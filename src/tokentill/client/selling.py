@@ -55,12 +55,14 @@ class Selling:
         cancel_url: str | None = None,
         save_method: bool = False,
         use_credit: bool = False,
+        withdrawal_waived: bool = False,
         idempotency_key: str | None = None,
     ) -> v.PurchaseView:
         """Order a pack or a plan; send the customer to the purchase's `url` (R-PACK-2).
 
         `payer` charges a saved method at once, `one_click` the one used last (R-SALE-3). `save_method`: the customer
-        agrees to save the method that pays.
+        agrees to save the method that pays. `withdrawal_waived`: the customer agrees to the text of `withdrawal` in
+        `packs` and gives up the right of withdrawal; never say so unasked.
         """
         body = {
             "pack": pack,
@@ -75,6 +77,7 @@ class Selling:
             "cancel_url": cancel_url,
             "save_method": save_method,
             "use_credit": use_credit,
+            "withdrawal_waived": withdrawal_waived,
         }
         return await self._do(v.PurchaseView, "buy", organization, key=idempotency_key, body=body)
 
@@ -143,7 +146,7 @@ class Selling:
         """The plan and who bills it."""
         return await self._ask(v.SubscriptionView, "getSubscription", organization)
 
-    async def change_subscription(
+    async def change_subscription(  # noqa: PLR0913 each is a term of the order
         self,
         organization: str,
         plan: str,
@@ -153,9 +156,14 @@ class Selling:
         email: str | None = None,
         success_url: str | None = None,
         cancel_url: str | None = None,
+        use_credit: bool = False,
+        withdrawal_waived: bool = False,
         idempotency_key: str | None = None,
     ) -> v.SubscriptionChange:
-        """Move to `plan`: up at once, down at the period's end; the present plan withdraws a change (R-PLAN-4)."""
+        """Move to `plan`: up at once, down at the period's end; the present plan withdraws a change (R-PLAN-4).
+
+        `use_credit` and `withdrawal_waived` as in `buy`, for what is paid now.
+        """
         body = {
             "plan": plan,
             "provider": provider,
@@ -163,6 +171,8 @@ class Selling:
             "email": email,
             "success_url": success_url,
             "cancel_url": cancel_url,
+            "use_credit": use_credit,
+            "withdrawal_waived": withdrawal_waived,
         }
         return await self._do(
             v.SubscriptionChange, "changeSubscription", organization, key=idempotency_key, body=body

@@ -25,6 +25,7 @@ from tokentill.rules.credit import available
 from tokentill.rules.ordering import Order, limits, order_pack
 from tokentill.rules.promos import Uses, normal
 from tokentill.rules.purchases import Purchase, Source, begin, derive, purchase_id
+from tokentill.rules.refund_texts import Waiver, waiver
 from tokentill.rules.refusals import Code, Refusal
 from tokentill.rules.selling import limit_refusal, over_limit
 from tokentill.rules.waiting import look_at
@@ -53,6 +54,8 @@ class Ask(Struct, frozen=True, kw_only=True):
     number: str | None = None
     use_credit: bool = False
     """Pay with money credit as far as it reaches."""
+    withdrawal_waived: bool = False
+    """The customer gives up the right of withdrawal."""
     most: int | None = None
     """Minor units that it may cost at most, None = what it costs."""
     terms: Terms = Terms()
@@ -117,6 +120,7 @@ class Checkout:
             user=ask.user,
             payer=ask.payer,
             return_url=ask.terms.success_url,
+            withdrawal_waived=ask.withdrawal_waived,
         )
 
     def rooms(self, ordered: Purchase) -> list[Room]:
@@ -176,6 +180,31 @@ class Checkout:
             )
             purchase = changed
         return await self._paying.start(purchase, terms or Terms())
+
+    @property
+    def waiver(self) -> Waiver | None:
+        """What a customer is asked about the right of withdrawal while paying; None where there is none."""
+        return waiver(self._means.ledger.catalog.refunds)
+
+    async def waive_withdrawal(
+        self, organization: str, number: str, *, waived: bool = True
+    ) -> Purchase | Refusal:
+        """The customer gives up the right of withdrawal while paying, or takes that back; the first moment stays."""
+        means = self._means
+        purchase = await means.rows.get(Purchase, number, organization)
+        if purchase is None:
+            return unknown_purchase()
+        now = await means.time_of(organization)
+
+        def told(row: Purchase) -> Purchase:
+            at = (row.withdrawal_waived_at or now) if waived else None
+            return row if row.paid_at is not None else replace(row, withdrawal_waived_at=at)
+
+        purchase = await means.change(purchase, told)
+        if waived and purchase.withdrawal_waived_at is None:
+            message = "The right of withdrawal is given up at the purchase, and this one is paid already."
+            return Refusal(Code.NOT_POSSIBLE, message, detail=purchase.state)
+        return purchase
 
     async def cancel(self, organization: str, number: str) -> Purchase | Refusal:
         """Leave an open checkout, so that it can be paid no more and its slot is free."""

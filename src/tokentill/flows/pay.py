@@ -27,7 +27,7 @@ from tokentill.ports import Order, Started, VendorDown, VendorRefused
 from tokentill.rules import happenings as h
 from tokentill.rules.catalog import Plan
 from tokentill.rules.prices import order_price_ref
-from tokentill.rules.purchases import BILLED, Purchase, begin, derive, merge, next_step
+from tokentill.rules.purchases import BILLED, Purchase, begin, derive, is_trial, merge, next_step
 from tokentill.rules.refusals import Code, Refusal
 from tokentill.rules.rows import Payer, Subscription
 from tokentill.rules.waiting import CHARGE_MS, LEASE_MS, START_MS, look_at, overdue, unpaid_overage
@@ -276,7 +276,7 @@ def order_for(
         None if item is None else order_price_ref(catalog, means.prices, purchase.provider, item, amount)
     )
     interval, days = (None, 30) if plan is None else rhythm(plan)
-    trial = plan is not None and purchase.kind == "plan" and purchase.amount == 0
+    trial = is_trial(purchase)
 
     def link(path: str) -> str:
         path = path.replace("{purchase}", purchase.id)

@@ -165,6 +165,8 @@ def bought(purchase: Purchase, refund: str = "") -> Bought:
         refunded=given_back(purchase),
         refunded_money=min(money, purchase.amount),
         settled=closed(purchase),
+        waived=purchase.withdrawal_waived_at is not None,
+        renewal=purchase.kind == "renewal",
     )
 
 

@@ -25,10 +25,11 @@ from tokentill.ports import Room, VendorDown, VendorRefused
 from tokentill.rules import commands as c
 from tokentill.rules.account import Account
 from tokentill.rules.catalog import Plan
+from tokentill.rules.credit import available
 from tokentill.rules.decide import none_found
 from tokentill.rules.ordering import order_plan
 from tokentill.rules.plans import unused_credit
-from tokentill.rules.purchases import Purchase, derive
+from tokentill.rules.purchases import Purchase, derive, is_trial
 from tokentill.rules.receipts import Receipt
 from tokentill.rules.refusals import Code, Refusal
 from tokentill.rules.rows import Subscription
@@ -67,6 +68,8 @@ class Subscribing:
         again = await self._means.rows.get(Purchase, order.id, ask.organization)
         if again is not None:
             return await self._checkout.resume(again, ask, (again.kind, plan))
+        if ask.use_credit:
+            order = replace(order, credit=available(account.state))
         if running is not None:
             order = replace(order, mode="saved")
             credit = 0 if await self._on_trial(running) else self.credit(account)
@@ -255,7 +258,7 @@ class Subscribing:
         equal = {"organization": running.organization, "subscription": running.ref}
         now = await self._means.time_of(running.organization)
         paid = await self._means.rows.find(Purchase, equal, limit=PLANS_MAX)
-        trials = [row for row in paid if row.kind == "plan" and row.amount == 0 and row.list_amount > 0]
+        trials = [row for row in paid if is_trial(row)]
         return any((row.plan_end or 0) > now for row in trials) and not any(
             row.kind == "upgrade" and row.paid_at is not None for row in paid
         )

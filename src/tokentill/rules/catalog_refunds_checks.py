@@ -29,6 +29,9 @@ def _says(policy: RefundPolicy) -> Iterator[Says]:
     if both and (policy.four_eyes_above or 0) < (policy.automatic_max or 0):
         wrong = "two people must agree to refunds that one below the automatic limit would not even see"
         yield "refunds-limits", "refunds.four_eyes_above", wrong, "write more than automatic_max"
+    if policy.waiver_required and not policy.withdrawal:
+        wrong = "a waiver is required of a right of withdrawal that no region has"
+        yield "refunds-waiver", "refunds.waiver_required", wrong, "name the regions in withdrawal, or leave it out"
     if policy.guarantee_percent is not None and policy.guarantee_s > policy.window_days * DAY_S:
         wrong = "the guarantee lasts longer than refunds can be asked for"
         yield "refunds-window", "refunds.guarantee_hours", wrong, "shorten it, or raise window_days"

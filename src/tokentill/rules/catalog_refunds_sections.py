@@ -52,6 +52,8 @@ def refunds(table: Table, code: str) -> RefundPolicy:
         review_accounts=table.whole("review_accounts", default.review_accounts, 2, COUNT_MAX),
         review_usage_percent=table.whole("review_usage_percent", default.review_usage_percent, 1, 100),
         withdrawal=_withdrawal(table.tables("withdrawal")),
+        waiver_text=table.text("waiver_text", default.waiver_text),
+        waiver_required=table.flag("waiver_required", default=default.waiver_required),
     )
     if found.late_s <= found.early_s:
         table.bad("late_hours", "late begins before early is over", "write a longer time")

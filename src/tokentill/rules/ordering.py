@@ -8,12 +8,15 @@ share of the present period. A lower plan, or the same one in another rhythm, co
 period's end; that is a change of plan and not an order. Where a subscription begins with a trial the amount is 0
 and the checkout takes the payment method only; tokens bundled with a payment come with the first real one.
 
+Money credit pays for a pack, for the first payment of a plan and for an upgrade, also in part. A plan of which it pays
+everything still begins at the provider, who takes the method that its next payments come from.
+
 What costs nothing otherwise needs no provider: its mode is "free". What is refused first follows `Code`.
 
 What it does not decide: whether there is still room under a limit when the order is stored; `limits` names what
 must be checked then.
 
-Requirement ids: R-PACK-1, R-PACK-2, R-PACK-4, R-PACK-8, R-PACK-9, R-PLAN-4.
+Requirement ids: R-PACK-1, R-PACK-2, R-PACK-4, R-PACK-8, R-PACK-9, R-PLAN-4, R-REF-1.
 """
 
 from __future__ import annotations
@@ -48,6 +51,8 @@ class Order(Struct, frozen=True, kw_only=True):
     return_url: str = ""
     credit: int = 0
     """Money credit that may pay for it."""
+    withdrawal_waived: bool = False
+    """The customer gives up the right of withdrawal with this order (readings, statutory rights)."""
 
 
 class Limit(Struct, frozen=True):
@@ -76,7 +81,9 @@ def order_pack(
     price = max(0, deal.price)
     credit = min(order.credit, price)
     refused = _unknown_provider(order) if price > credit else None
-    refused = refused or pack_refused(catalog, shopper, pack, order.now)
+    refused = (
+        refused or pack_refused(catalog, shopper, pack, order.now) or waiver_missing(catalog, order, price)
+    )
     if refused is not None:
         return refused
     return _purchase(
@@ -120,22 +127,24 @@ def order_plan(
         return Refusal(
             Code.UNKNOWN_PLAN, f"The catalog has no plan of this name. It has: {known}.", detail=plan_id[:128]
         )
-    refused = _plan_refused(catalog, shopper, order, plan)
+    price = plan.price or 0
+    refused = _plan_refused(catalog, shopper, order, plan) or waiver_missing(catalog, order, price)
     if refused is not None:
         return refused
-    price = plan.price or 0
     tried = trial and not subscribed and plan.trial_days > 0 and price > 0
     credit = max(0, credit) if subscribed else 0
-    amount = 0 if tried else max(0, price - credit)
+    due = 0 if tried else max(0, price - credit)
+    money = min(order.credit, due)
     return _purchase(
         catalog,
         shopper,
         order,
-        free=amount <= 0 and not tried,
+        free=due <= 0 and not tried,
         kind="upgrade" if subscribed else "plan",
         item=plan.id,
         title=plan.title,
-        amount=amount,
+        amount=due - money,
+        credit_used=money,
         list_amount=price,
         credit=credit,
         tokens=plan.tokens,
@@ -228,6 +237,19 @@ def _unknown_provider(order: Order) -> Refusal | None:
     )
 
 
+def waiver_missing(catalog: Catalog, order: Order, price: int) -> Refusal | None:
+    """The refusal of a customer's order without the waiver that the catalog asks for; None by default.
+
+    Nobody is there to agree where a top-up buys by itself or an operator orders: those keep the right.
+    """
+    policy = catalog.refunds
+    asked = policy.waiver_required and bool(policy.withdrawal) and order.source == "customer"
+    if not asked or not price or order.withdrawal_waived:
+        return None
+    message = f"This is sold only to customers who agree to this: “{policy.waiver_text}” Nothing was bought."
+    return Refusal(Code.NOT_POSSIBLE, message, detail="withdrawal_waived")
+
+
 def _no_code(message: str) -> Refusal:
     return Refusal(Code.CODE_INVALID, message)
 
@@ -247,6 +269,7 @@ def _purchase(catalog: Catalog, shopper: Shopper, order: Order, *, free: bool, *
             user=order.user,
             payer=order.payer,
             return_url=order.return_url,
+            withdrawal_waived_at=order.now if order.withdrawal_waived else None,
             expires_at=open_until,
             **what,  # type: ignore[arg-type]  # the callers above name the fields
         )

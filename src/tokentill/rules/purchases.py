@@ -108,6 +108,8 @@ class Purchase(Claimable, frozen=True, kw_only=True):
     """The purchase that this one is an upgrade of, for the difference; what was used of it counts."""
     approach: str | None = None
     """The variant of the sales approach that led here; None where nobody tried any."""
+    withdrawal_waived_at: int | None = None
+    """When the customer gave up the right of withdrawal; None where nobody did."""
     payer: str | None = None
     """The saved method it is charged to, by the id of its row."""
     return_url: str = ""
@@ -251,6 +253,12 @@ def _disputed(disputes: tuple[Dispute, ...], fact: h.Disputed) -> tuple[Dispute,
 def matches(purchase: Purchase, payment: Payment) -> bool:
     """Whether the payment is what was ordered."""
     return payment.amount == purchase.amount and payment.currency == purchase.currency
+
+
+def is_trial(purchase: Purchase) -> bool:
+    """Whether it begins a plan with a trial, of which nothing is paid; one that credit pays whole is none."""
+    unpaid = purchase.amount == 0 and not purchase.credit_used
+    return purchase.kind == "plan" and unpaid and purchase.list_amount > 0
 
 
 def derive(purchase: Purchase) -> Purchase:

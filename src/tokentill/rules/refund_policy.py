@@ -83,3 +83,7 @@ class RefundPolicy(Struct, frozen=True, kw_only=True):
     """A refund after so much use goes to an operator (ours)."""
     withdrawal: dict[str, Withdrawal] = {}
     """By region as the operator names it; empty = none."""
+    waiver_text: str = "I ask for my tokens at once, and I know that with this I lose my right of withdrawal."
+    """What a customer agrees to who gives that right up at a purchase."""
+    waiver_required: bool = False
+    """Whether a customer's order needs it; by default nobody has to give the right up."""

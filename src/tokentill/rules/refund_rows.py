@@ -85,6 +85,10 @@ class Refund(Row, frozen=True, kw_only=True):
     upgrade: str | None = None
     """The purchase of the larger pack."""
     settled_at: int | None = None
+    use_credit: bool = False
+    """An upgrade is to be paid with money credit as far as that reaches."""
+    told: RefundState | None = None
+    """The last state of which the customer was told (`tokentill.rules.refund_notices`)."""
 
 
 class Guarantee(Row, frozen=True, kw_only=True):

@@ -7,6 +7,8 @@ Requirement ids: R-REF-4, R-REF-5.
 
 from __future__ import annotations
 
+from msgspec import Struct
+
 from tokentill.rules.money import format_amount, percent
 from tokentill.rules.refund_policy import RefundPolicy
 from tokentill.rules.refunds import Line, Option, Quote
@@ -47,6 +49,8 @@ def sentence(line: Line, quote: Quote) -> str:
         return f"Never more than the unused share: {line.value} of {line.of} tokens."
     if name == "guarantee":
         return f"The guarantee gives at least {line.percent} % within {span(line.value)}, once, no questions asked."
+    if name == "waived":
+        return "The right of withdrawal was given up at the purchase."
     if name == "withdrawal":
         return f"The right of withdrawal gives at least the unused share: {line.value} of {line.of} tokens."
     return f"{format_amount(line.value, quote.currency)} was given back before and is taken off."
@@ -80,6 +84,27 @@ def choice(option: Option, quote: Quote, titles: dict[str, str]) -> str:
     pay = format_amount(option.pay, quote.currency)
     title = titles.get(option.item or "", option.item or "")
     return f"Turn it into {title} for {pay} more. What you have used counts: {option.tokens} tokens are left."
+
+
+class Waiver(Struct, frozen=True):
+    """Giving up the right of withdrawal, as it is put to a customer: a box with `text`, never ticked beforehand.
+
+    `hint` stands beside it and says what follows from ticking it and from not.
+    """
+
+    text: str
+    hint: str
+    required: bool
+
+
+def waiver(policy: RefundPolicy) -> Waiver | None:
+    """What is asked about the right of withdrawal at a purchase; None where no law gives one (readings)."""
+    if not policy.withdrawal:
+        return None
+    hint = "You need not tick this. Your tokens come at once either way, and unticked you keep the right of withdrawal."
+    if policy.waiver_required:
+        hint = "Without this nothing is bought here. Tick it only if you agree."
+    return Waiver(policy.waiver_text, hint, policy.waiver_required)
 
 
 def why_not(quote: Quote, policy: RefundPolicy) -> str | None:

@@ -36,7 +36,7 @@ from tokentill.rules.refund_policy import Band, Reason, RefundPolicy
 Choice = Literal["cash", "bonus", "credit", "upgrade"]
 Step = Literal[
     "usage", "technical", "quality", "unused", "first_time", "customer", "early", "late", "clamp", "unused_share",
-    "guarantee", "withdrawal", "refunded_before",
+    "guarantee", "withdrawal", "waived", "refunded_before",
 ]  # fmt: skip
 Refused = Literal["settled", "refunded", "too_late", "not_first", "no_tokens", "free"]
 FULL = 100**4
@@ -74,6 +74,8 @@ class Bought(Struct, frozen=True, kw_only=True):
     """The claim is closed: an alternative was taken, or a dispute decides."""
     waived: bool = False
     """The customer gave up the right of withdrawal at the purchase, on the record."""
+    renewal: bool = False
+    """It goes on with what was ordered before; a right of withdrawal was there once, with the order."""
 
     @property
     def price(self) -> int:
@@ -287,10 +289,13 @@ def _floors(
     if floor is not None and open_for and numerator * 100 < floor * denominator:
         numerator, denominator, guaranteed = floor, 100, True
         lines.append(Line("guarantee", floor, policy.guarantee_s))
-    law = policy.withdrawal.get(customer.region or "")
-    if law is not None and not bought.waived and elapsed <= law.days * DAY_MS:
-        unused = max(0, usage.granted - usage.spent)
-        if numerator * usage.granted < unused * denominator:
+    law = None if bought.renewal else policy.withdrawal.get(customer.region or "")
+    unused = max(0, usage.granted - usage.spent)
+    holds = law is not None and elapsed <= law.days * DAY_MS
+    if holds and numerator * usage.granted < unused * denominator:
+        if bought.waived:
+            lines.append(Line("waived", None, unused, usage.granted))
+        else:
             numerator, denominator, guaranteed = unused, usage.granted, False
             lines.append(Line("withdrawal", None, unused, usage.granted))
     return numerator, denominator, guaranteed

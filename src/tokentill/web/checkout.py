@@ -21,6 +21,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import Body, FromPath
 from msgspec import Struct
 
+from tokentill.flows.checkout import Checkout
 from tokentill.ports import Clock, EmbeddedPayments, Inbound, Paying
 from tokentill.rules.money import format_amount
 from tokentill.rules.rows import EmbeddedPayment
@@ -49,6 +50,8 @@ class Choice(Struct):
 
     do: str = ""
     card: str = ""
+    waive: str = ""
+    """"yes" where the customer ticked that the right of withdrawal is given up."""
 
 
 @cache
@@ -60,12 +63,13 @@ def templates() -> Environment:
 
 
 class Page:
-    """The page over the provider; `deliver` takes the events on to the accounts."""
+    """The page over the provider; `deliver` takes the events on to the accounts, `desk` knows the orders."""
 
-    def __init__(self, provider: EmbeddedPayments, deliver: Deliver, clock: Clock) -> None:
+    def __init__(self, provider: EmbeddedPayments, deliver: Deliver, clock: Clock, desk: Checkout) -> None:
         self._provider = provider
         self._deliver = deliver
         self._clock = clock
+        self._desk = desk
 
     async def find(self, ident: str) -> EmbeddedPayment:
         """The payment of this id, or there is nothing at this address."""
@@ -78,7 +82,7 @@ class Page:
         """Do what was pressed; the code of what is to be told about it."""
         provider = self._provider
         if choice.do == "pay":
-            return await self._take(await provider.pay(ident, choice.card[:30]))
+            return await self._pay(ident, choice)
         if choice.do == "confirm":
             return await self._take(await provider.confirm(ident))
         if choice.do == "cancel":
@@ -91,13 +95,29 @@ class Page:
             return await self._take(await provider.dispute(ident, state))  # type: ignore[arg-type]  # one of three
         return None
 
+    async def _pay(self, ident: str, choice: Choice) -> str | None:
+        """Pay, with what was ticked beside it; what was ticked for a payment that fails is ticked for nothing."""
+        payment = await self.find(ident)
+        whose = payment.organization, payment.purchase
+        purchase = await self._desk.purchase(*whose)
+        ticked = choice.waive == "yes" and purchase is not None and purchase.withdrawal_waived_at is None
+        if ticked:
+            await self._desk.waive_withdrawal(*whose)
+        paying = await self._provider.pay(ident, choice.card[:30])
+        code = await self._take(paying)
+        if ticked and paying.state not in ("paid", "confirming"):
+            await self._desk.waive_withdrawal(*whose, waived=False)
+        return code
+
     async def _take(self, paying: Paying) -> str | None:
         for event in paying.events:
             await self._deliver(self._provider.name, event)
         return paying.code
 
-    def render(self, payment: EmbeddedPayment, notice: str | None) -> str:
+    async def render(self, payment: EmbeddedPayment, notice: str | None) -> str:
         """The page as it stands now."""
+        purchase = await self._desk.purchase(payment.organization, payment.purchase)
+        waived = purchase is not None and purchase.withdrawal_waived_at is not None
         days = payment.interval_days
         rhythm = RHYTHMS.get(payment.interval or "", f"every {days} days") if payment.interval else ""
         closed = payment.state in ("cancelled", "expired")
@@ -113,6 +133,8 @@ class Page:
                 notice=NOTICES.get(notice or ""),
                 over=closed or self._clock.now() >= payment.expires_at,
                 cards=self._provider.cards,
+                waiver=self._desk.waiver,
+                waived=waived,
             )
         )
 
@@ -122,7 +144,7 @@ def routes(page: Page) -> list[HTTPRouteHandler]:
 
     @get("/checkout/{ident:str}", media_type="text/html")
     async def show(ident: FromPath[str]) -> Response[str]:
-        return Response(page.render(await page.find(ident), None), headers=HEADERS)
+        return Response(await page.render(await page.find(ident), None), headers=HEADERS)
 
     @post("/checkout/{ident:str}", media_type="text/html", status_code=200, request_max_body_size=10_000)
     async def press(
@@ -133,7 +155,7 @@ def routes(page: Page) -> list[HTTPRouteHandler]:
         found = await page.find(ident)
         if notice is None:  # so that reloading the page presses nothing again
             return Response("", status_code=303, headers={**HEADERS, "location": f"/checkout/{ident}"})
-        return Response(page.render(found, notice), headers=HEADERS)
+        return Response(await page.render(found, notice), headers=HEADERS)
 
     return [show, press]
 

@@ -83,7 +83,9 @@ def build_pages(site: Site) -> Asgi:
         handlers += landing.routes(site.shop)
         embedded = site.shop.means.payments.get("embedded")
         if isinstance(embedded, EmbeddedPayments):
-            handlers += checkout.routes(checkout.Page(embedded, site.shop.take_in, site.clock))
+            handlers += checkout.routes(
+                checkout.Page(embedded, site.shop.take_in, site.clock, site.shop.checkout)
+            )
     app = Litestar(
         handlers,
         openapi_config=None,

@@ -69,7 +69,7 @@ async def packs(shop: Shop, call: Call) -> shop_views.PacksView | Refusal:
     """The packs as the organization's customer sees them now (R-PACK-1, R-PACK-6)."""
     query = call.query
     found = await shop.offers.packs(call.organization, missing=query.missing, code=query.promo)
-    return found if isinstance(found, Refusal) else shop_views.packs(found)
+    return found if isinstance(found, Refusal) else shop_views.packs(found, shop.means.ledger.catalog.refunds)
 
 
 async def buy(shop: Shop, call: Call) -> shop_views.PurchaseView | Refusal:
@@ -124,7 +124,8 @@ def _ask(call: Call, body: PurchaseBody | SubscriptionBody, payer: str | None = 
         user=body.user,
         provider=body.provider or "",
         payer=payer,
-        use_credit=getattr(body, "use_credit", False),
+        use_credit=body.use_credit,
+        withdrawal_waived=body.withdrawal_waived,
         terms=_terms(body),
     )
 

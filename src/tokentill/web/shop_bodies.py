@@ -11,8 +11,8 @@ from msgspec import Meta
 
 from tokentill.rules.catalog import TOKENS_MAX
 from tokentill.rules.money import MONEY_MAX
+from tokentill.rules.names import ROW_CHARS_MAX, TEXT_CHARS_MAX
 from tokentill.web.bodies import Body, Name, Query, Reason, Text, Time, Tokens
-from tokentill.web.names import ROW_CHARS_MAX, TEXT_CHARS_MAX
 
 Url = Annotated[str, Meta(max_length=2000, pattern=r"^https?://[!-~]+$")]
 Email = Annotated[str, Meta(min_length=3, max_length=254)]
@@ -38,7 +38,8 @@ class PurchaseBody(Body, frozen=True, kw_only=True):
     last. A plan begins by a checkout; where a subscription runs, the order is an upgrade that its method pays.
     `provider`: stripe, paypal or embedded, by default the first that is set up. `success_url`, `cancel_url`: where
     the customer comes back to, with `{purchase}` for the id. `save_method`: the customer agrees to save the method.
-    `use_credit`: money credit pays for a pack as far as it reaches.
+    `use_credit`: money credit pays for a pack as far as it reaches. `withdrawal_waived`: the customer agrees to the
+    text of `withdrawal` in the packs, and so gives up the right of withdrawal; never send it unasked.
     """
 
     NAMES: ClassVar[tuple[str, ...]] = ("pack", "plan", "user")
@@ -55,6 +56,7 @@ class PurchaseBody(Body, frozen=True, kw_only=True):
     cancel_url: Url | None = None
     save_method: bool = False
     use_credit: bool = False
+    withdrawal_waived: bool = False
 
 
 class PayBody(Body, frozen=True, kw_only=True):
@@ -92,7 +94,10 @@ class PortalBody(Body, frozen=True, kw_only=True):
 
 
 class SubscriptionBody(Body, frozen=True, kw_only=True):
-    """Move to `plan`: a higher one at once, a lower one when the period ends; the present one withdraws a change."""
+    """Move to `plan`: a higher one at once, a lower one when the period ends; the present one withdraws a change.
+
+    `use_credit` and `withdrawal_waived` as in the order of a pack, for what is paid now.
+    """
 
     NAMES: ClassVar[tuple[str, ...]] = ("plan", "user")
     TEXTS: ClassVar[tuple[str, ...]] = ("provider", "email")
@@ -102,6 +107,8 @@ class SubscriptionBody(Body, frozen=True, kw_only=True):
     email: Email | None = None
     success_url: Url | None = None
     cancel_url: Url | None = None
+    use_credit: bool = False
+    withdrawal_waived: bool = False
 
 
 class RedeemBody(Body, frozen=True, kw_only=True):

@@ -17,6 +17,8 @@ from tokentill.rules import offers as o
 from tokentill.rules.account import State as Account
 from tokentill.rules.purchases import Kind, Mode, Purchase, Source, State
 from tokentill.rules.receipts import Receipt
+from tokentill.rules.refund_policy import RefundPolicy
+from tokentill.rules.refund_texts import Waiver, waiver
 from tokentill.rules.refusals import Refusal
 from tokentill.rules.rows import Payer, Subscription, TopUp
 from tokentill.rules.topups import STOPPED
@@ -67,6 +69,8 @@ class PacksView(Struct, frozen=True, kw_only=True):
     slot_free_at: int | None
     upgrade: UpgradeView | None
     promo_refusal: Refusal | None
+    withdrawal: Waiver | None
+    """What a customer may agree to at the purchase; null where no law gives a right of withdrawal."""
 
 
 class PurchaseView(Struct, frozen=True, kw_only=True):
@@ -74,6 +78,7 @@ class PurchaseView(Struct, frozen=True, kw_only=True):
 
     `state`: created, pending, paid, delivered, failed, abandoned, mismatched, disputed, charged_back,
     partly_refunded or refunded; the tokens are there from delivered on. `flagged`: why a person should look at it.
+    `withdrawal_waived_at`: when the customer gave up the right of withdrawal, null where nobody did.
     """
 
     id: str
@@ -102,6 +107,7 @@ class PurchaseView(Struct, frozen=True, kw_only=True):
     delivered_at: int | None
     plan_start: int | None
     plan_end: int | None
+    withdrawal_waived_at: int | None
     problem: str | None
     flagged: str | None
 
@@ -184,14 +190,15 @@ def same(kind: type[V], row: Struct, **more: object) -> V:
     return kind(**own, **more)
 
 
-def packs(found: o.PackOffers) -> PacksView:
-    """What is offered, without packs that are not for this customer."""
+def packs(found: o.PackOffers, policy: RefundPolicy) -> PacksView:
+    """What is offered, without packs that are not for this customer, and what the refund policy asks beside it."""
     up = found.upgrade
     return same(
         PacksView,
         found,
         packs=tuple(offer for offer in found.packs if not offer.hidden),
         upgrade=None if up is None else _upgrade(up),
+        withdrawal=waiver(policy),
     )
 
 

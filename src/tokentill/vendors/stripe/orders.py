@@ -61,7 +61,7 @@ def coupon(order: Order) -> Params | None:
         "currency": purchase.currency.lower(),
         "duration": "once",
         "max_redemptions": 1,
-        "name": purchase.promo or "Promotion",
+        "name": purchase.promo or ("Credit" if purchase.credit_used else "Promotion"),
         "metadata": marks(purchase),
     }
 

@@ -53,7 +53,7 @@ class Subscriptions:
         later = await self._release(found)
         price = await self._price(order, purchase.amount + credit)
         if credit:
-            await self._product(orders.CREDIT_PRODUCT, "Unused share of the plan before", {})
+            await self._product(orders.CREDIT_PRODUCT, "Unused share of the plan before, and credit", {})
         params = orders.change(order, credit, found["items"]["data"][0]["id"], price)
         if found["status"] == "trialing":
             params["trial_end"] = "now"

@@ -6,6 +6,7 @@ alter table purchase add column credit_used bigint not null default 0;
 alter table purchase add column replaces text;
 alter table purchase add column approach text;
 alter table purchase add column carried bigint;
+alter table purchase add column withdrawal_waived_at bigint;
 alter table purchase add column claims text not null default '[]';
 alter table purchase add column taking text;
 alter table purchase add column taken text not null default '[]';
@@ -48,6 +49,8 @@ create table refund (
     next text,
     upgrade text,
     settled_at bigint,
+    use_credit bigint not null,
+    told text,
     primary key (organization, id)
 );
 create index refund_id on refund (id);

@@ -1,0 +1,108 @@
+"""Money credit pays for whatever a customer orders: plans and upgrades as well as packs, whole or in part (R-REF-4)."""
+
+import pytest
+
+from tests.flows.test_subscribe import ENTERPRISE, PRO, plan_of, started, subscribe
+from tests.support.shops import World
+from tests.support.stores import ok
+from tokentill.flows.checkout import Ask
+from tokentill.ports import VendorRefused
+from tokentill.rules import commands as c
+from tokentill.rules.credit import available
+from tokentill.rules.purchases import Purchase
+
+
+async def gift(world: World, amount: int) -> None:
+    await ok(world.ledger, "acme", c.Grant(tokens=amount, origin="credit", unit="money"))
+
+
+async def credit(world: World) -> int:
+    return available((await world.account("acme")).state)
+
+
+async def order(world: World, plan: str) -> Purchase:
+    ordered = await world.shop.subscribing.start(Ask(organization="acme", use_credit=True), plan)
+    assert isinstance(ordered, Purchase), ordered
+    return ordered
+
+
+@pytest.mark.parametrize(("has", "pays", "left"), [(5_000, PRO - 5_000, 0), (20_000, 0, 20_000 - PRO)])
+async def test_the_first_payment_of_a_plan_and_never_its_renewals(
+    shop_world: World, has: int, pays: int, left: int
+) -> None:  # R-REF-4
+    world = shop_world
+    await world.begin("acme", plan="starter")
+    await gift(world, has)
+    ordered = await order(world, "pro")
+    assert (ordered.amount, ordered.credit_used, ordered.mode) == (pays, PRO - pays, "checkout")
+    assert await credit(world) == left
+    await world.tell(*world.provider.pay(ordered.checkout or ""))
+    await world.settle()
+    assert ((await world.purchase(ordered)).state, await plan_of(world)) == ("delivered", "pro")
+    [subscription] = world.provider.all("subscription")
+    world.clock.time += 30 * 86_400_000
+    await world.tell(world.provider.fact_of_invoice(world.provider.bill(subscription, "cycle")))
+    await world.settle()
+    [renewal] = [row for row in await world.purchases("acme") if row.kind == "renewal"]
+    assert (renewal.amount, renewal.credit_used, renewal.state) == (PRO, 0, "delivered")
+    assert await credit(world) == left
+    await world.clean()
+
+
+async def test_a_plan_that_is_not_paid_gives_its_credit_back(shop_world: World) -> None:  # R-REF-4
+    world = shop_world
+    await world.begin("acme", plan="starter")
+    await gift(world, 5_000)
+    ordered = await order(world, "pro")
+    assert await credit(world) == 0
+    await world.shop.checkout.cancel("acme", ordered.id)
+    assert await credit(world) == 5_000
+    world.provider.fail["checkout"] = [VendorRefused("no", "No.")]
+    refused = await world.shop.subscribing.start(Ask(organization="acme", use_credit=True), "pro")
+    assert not isinstance(refused, Purchase)
+    assert (await credit(world), await plan_of(world)) == (5_000, "starter")
+    await world.clean()
+
+
+async def test_an_upgrade_takes_the_unused_share_first_and_then_the_credit(
+    shop_world: World,
+) -> None:  # R-REF-4, R-PLAN-4
+    world = shop_world
+    await started(world)
+    await gift(world, 10_000)
+    ordered = await order(world, "enterprise")
+    assert (ordered.credit, ordered.credit_used, ordered.amount) == (PRO, 10_000, ENTERPRISE - PRO - 10_000)
+    assert ((await world.purchase(ordered)).state, await plan_of(world)) == ("delivered", "enterprise")
+    assert (await credit(world), world.provider.log.count("change_subscription")) == (0, 1)
+    await world.clean()
+
+
+async def test_an_upgrade_that_is_declined_gives_its_credit_back(shop_world: World) -> None:  # R-REF-4
+    world = shop_world
+    await started(world)
+    await gift(world, 10_000)
+    world.provider.fail["change_subscription"] = [VendorRefused("card_declined", "The card was declined.")]
+    assert (await order(world, "enterprise")).state == "failed"
+    assert (await credit(world), await plan_of(world)) == (10_000, "pro")
+    await world.clean()
+
+
+async def test_a_plan_that_credit_paid_whole_is_no_trial(shop_world: World) -> None:  # R-PLAN-4
+    """Its unused share counts toward an upgrade like any other's."""
+    world = shop_world
+    await world.begin("acme", plan="starter")
+    await gift(world, PRO)
+    ordered = await order(world, "pro")
+    await world.tell(*world.provider.pay(ordered.checkout or ""))
+    await world.settle()
+    up = await world.shop.subscribing.start(Ask(organization="acme"), "enterprise")
+    assert isinstance(up, Purchase)
+    assert (up.credit, up.amount) == (PRO, ENTERPRISE - PRO)
+
+
+async def test_without_being_asked_no_credit_is_spent(shop_world: World) -> None:  # R-REF-4
+    world = shop_world
+    await world.begin("acme", plan="starter")
+    await gift(world, 5_000)
+    bought, _ = await subscribe(world, "acme")
+    assert (bought.amount, bought.credit_used, await credit(world)) == (PRO, 0, 5_000)
