@@ -24,7 +24,8 @@ class Telling:
         self.outbound = HttpOutbound(private=True)
         mail = SmtpMail(office.url, "till@shop.test", "Goals", world.clock)
         seal = AesSeal(SECRET, "webhooks", secrets.token_bytes)
-        world.shop = world.open(posting=Posting(mail, self.outbound, seal))
+        self.posting = Posting(mail, self.outbound, seal)
+        world.shop = world.open(posting=self.posting)
         assert world.shop.notices is not None
         self.notices: Notices = world.shop.notices
 

@@ -26,11 +26,14 @@ import structlog
 from msgspec.structs import replace
 
 from tokentill.flows.means import Means, deed_key, later
+from tokentill.flows.ways import Ways
 from tokentill.ports import JournalRow
 from tokentill.ports.messages import Mail, Outbound, Seal, Undelivered
+from tokentill.rules import refund_notices
 from tokentill.rules.letters import letter
 from tokentill.rules.notices import ALWAYS, MAILED, TYPES, Notice, notice_of, receipt_of
 from tokentill.rules.purchases import Purchase
+from tokentill.rules.refund_rows import Refund
 from tokentill.rules.refusals import Code, Refusal
 from tokentill.rules.rows import Contact, Endpoint, Message
 from tokentill.rules.warnings import notice as low_notice
@@ -62,6 +65,7 @@ class Notices:
 
     def __init__(self, means: Means, mail: Mail | None, outbound: Outbound, seal: Seal) -> None:
         self._means = means
+        self._ways = Ways(means)
         self._mail = mail
         self._outbound = outbound
         self._seal = seal
@@ -85,6 +89,13 @@ class Notices:
         if account is not None:
             now = account.moment(self._means.clock.now())
             await self._write(receipt_of(purchase, now, account.free))
+
+    async def refund(self, row: Refund) -> None:
+        """Tell of a refund as it stands, once however often it is asked (R-REF-6)."""
+        account = await self._means.ledger.account(row.organization)
+        if account is not None:
+            now = account.moment(self._means.clock.now())
+            await self._write(refund_notices.notice_of(row, now, account.free))
 
     async def _write(self, notice: Notice) -> None:
         rows = self._means.rows
@@ -137,7 +148,9 @@ class Notices:
         if notice.type.startswith("balance."):
             account = await means.ledger.account(notice.organization)
             now = await means.time_of(notice.organization)
-            low = None if account is None else low_notice(account, means.ledger.catalog, now)
+            if account is not None:
+                closed = await self._ways.closed(notice.organization)
+                low = low_notice(account, means.ledger.catalog, now, closed)
         text = letter(notice, means.ledger.catalog, means.address(), purchase=purchase, low=low)
         await self._mail.send(message.to, text, deed_key(message.id))
 

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from tokentill.flows.means import Means
-from tokentill.flows.refunding import Refunding, unknown_refund
+from tokentill.flows.refund_work import RefundWork
+from tokentill.flows.refunding import unknown_refund
 from tokentill.rules import refund_steps as steps
 from tokentill.rules.claims import claim_of, resized, standing, told
 from tokentill.rules.purchases import Purchase, State
@@ -40,9 +41,9 @@ class Share(Struct, frozen=True):
 class RefundDesk:
     """Decides refunds by hand, and counts them."""
 
-    def __init__(self, means: Means, refunding: Refunding) -> None:
+    def __init__(self, means: Means, work: RefundWork) -> None:
         self._means = means
-        self._refunding = refunding
+        self._work = work
 
     # ---- reading -------------------------------------------------------------------------------------
 
@@ -95,8 +96,8 @@ class RefundDesk:
             return Refusal(Code.NOT_POSSIBLE, "More than was paid cannot be given back.", detail="amount")
         opinion = Opinion(means.clock.now(), actor, "adjust", reason, amount)
         policy = means.ledger.catalog.refunds
-        row = await self._refunding.to(row, lambda one: steps.adjusted(one, opinion, money, credit, policy))
-        return await self._refunding.advance(row)
+        row = await self._work.to(row, lambda one: steps.adjusted(one, opinion, money, credit, policy))
+        return await self._work.advance(row)
 
     async def _judge(
         self, organization: str, number: str, what: str, actor: str, reason: str
@@ -109,8 +110,8 @@ class RefundDesk:
             return Refusal(
                 Code.NOT_POSSIBLE, "You have agreed already; another operator must too.", detail="actor"
             )
-        row = await self._refunding.to(row, lambda one: steps.judged(one, opinion))
-        return await self._refunding.advance(row)
+        row = await self._work.to(row, lambda one: steps.judged(one, opinion))
+        return await self._work.advance(row)
 
     async def _waiting(self, organization: str, number: str, actor: str, reason: str) -> Refund | Refusal:
         if not actor.strip() or not reason.strip():

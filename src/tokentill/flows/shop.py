@@ -19,6 +19,8 @@ from tokentill.flows.offer import Offers
 from tokentill.flows.overage import Overages
 from tokentill.flows.pay import Paying, Terms
 from tokentill.flows.refund_desk import RefundDesk
+from tokentill.flows.refund_quotes import Quotes
+from tokentill.flows.refund_work import RefundWork
 from tokentill.flows.refunding import Refunding
 from tokentill.flows.shopper import Reader
 from tokentill.flows.standing import Subscriptions
@@ -27,6 +29,7 @@ from tokentill.flows.suspect import Suspicion
 from tokentill.flows.switches import Switches
 from tokentill.flows.testclock import Billing, TestClock
 from tokentill.flows.topup import TopUps
+from tokentill.flows.ways import Ways
 from tokentill.flows.webhook import UnknownProvider, Webhooks
 from tokentill.ports import EmbeddedPayments, Inbound
 from tokentill.rules.purchases import Purchase
@@ -55,6 +58,8 @@ class Shop:
     delivery: Delivery
     refunding: Refunding
     refund_desk: RefundDesk
+    ways: Ways
+    """What can be bought now, which every way in asks before it offers something."""
     notices: Notices | None = None
     """Who is told of what happens; None where nothing was given to tell it with."""
 
@@ -108,9 +113,11 @@ def open_shop(means: Means, posting: Posting | None = None) -> Shop:
     embedded = means.payments.get("embedded")
     if isinstance(embedded, EmbeddedPayments):
         clerk.attend(EmbeddedPayment, Billing(means, embedded, webhooks.take_in).attend)
-    refunding = Refunding(means, delivery, learning, checkout, paying)
+    quotes = Quotes(means)
+    told = None if notices is None else notices.refund
+    refund_work = RefundWork(means, delivery, learning, checkout, quotes, told)
     clerk.attend(Purchase, paying.attend)
-    clerk.attend(Refund, refunding.attend)
+    clerk.attend(Refund, refund_work.advance)
     clerk.attend(Subscription, subscribing.attend)
     clerk.attend(TopUp, topups.attend)
     clerk.attend(RedemptionCode, codes.attend)
@@ -129,11 +136,12 @@ def open_shop(means: Means, posting: Posting | None = None) -> Shop:
         topups=topups,
         codes=codes,
         switches=Switches(means, reader),
+        ways=Ways(means),
         overages=overages,
         webhooks=webhooks,
         learning=learning,
         delivery=delivery,
-        refunding=refunding,
-        refund_desk=RefundDesk(means, refunding),
+        refunding=Refunding(means, quotes, refund_work, paying),
+        refund_desk=RefundDesk(means, refund_work),
         notices=notices,
     )

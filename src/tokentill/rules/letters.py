@@ -3,7 +3,7 @@
 A letter is a subject, sentences, a small table and one link. Nothing in it presses: a deadline is named only where
 it is one, an offer only where a notice is about running out.
 
-Requirement ids: R-PLAN-8, R-PACK-7, R-LIC-1, R-LIC-3.
+Requirement ids: R-PLAN-8, R-PACK-7, R-LIC-1, R-LIC-3, R-REF-6.
 """
 
 from __future__ import annotations
@@ -70,15 +70,22 @@ def _low(about: About) -> Letter:
         if about.low.recommended is not None:
             sentences.append(f"To last until then at your pace: {about.low.recommended.label}.")
     subject = f"Your {about.catalog.unit.many} are running low"
-    return Letter(subject, tuple(sentences), link=_shop(about.catalog, about.base_url))
+    return Letter(subject, tuple(sentences), link=_shop_if_open(about))
+
+
+def _shop_if_open(about: About) -> tuple[str, str] | None:
+    """The way to the packs, while there is something to buy (R-PACK-9)."""
+    nothing = about.low is not None and about.low.link is None
+    return None if nothing else _shop(about.catalog, about.base_url)
 
 
 def _exhausted(about: About) -> Letter:
-    sentences = [about.catalog.texts.exhausted]
+    link, texts = _shop_if_open(about), about.catalog.texts
+    sentences = [texts.exhausted_closed if link is None else texts.exhausted]
     if about.low is not None and about.low.days is not None:
         days = "1 day" if about.low.days == 1 else f"{about.low.days} days"
         sentences.append(f"Your plan brings new {about.catalog.unit.many} in {days}.")
-    return Letter(about.catalog.texts.headline, tuple(sentences), link=_shop(about.catalog, about.base_url))
+    return Letter(texts.headline, tuple(sentences), link=link)
 
 
 def _expiring(about: About) -> Letter:
@@ -170,6 +177,58 @@ def _taken(about: About) -> Letter:
     return Letter("Unspent tokens of a purchase were taken back", (text,))
 
 
+def _waiting(about: About) -> Letter:
+    return Letter(
+        "Your refund is being looked at", (about.catalog.refunds.waiting,), _of_what(about.purchase)
+    )
+
+
+def _of_what(purchase: Purchase | None) -> tuple[tuple[str, str], ...]:
+    """Which purchase a refund is about."""
+    return () if purchase is None else (("Purchase", f"{purchase.title} ({purchase.id})"),)
+
+
+def _refunded(about: About) -> Letter:
+    data, catalog, rows = about.notice.data, about.catalog, list(_of_what(about.purchase))
+    if data["choice"] == "bonus":
+        text = f"{_tokens(int(data['tokens']), catalog)} more are in your account. The purchase is settled with that."
+        return Letter("Your bonus tokens are here", (text,), tuple(rows))
+    if data["choice"] == "upgrade":
+        pack = catalog.packs.get(str(data["item"]))
+        title = "the larger pack" if pack is None else pack.title
+        text = f"Your purchase is now {title}. What you had used counts, and the rest is in your account."
+        return Letter("Your larger pack is here", (text,), tuple(rows))
+    sentences = []
+    if data["money"]:
+        rows.append(("Paid back", format_amount(int(data["money"]), str(data["currency"]))))
+        sentences.append(
+            "The money goes back to where it came from. Your bank may take some days to show it."
+        )
+    if data["credit"]:
+        rows.append(("Credit", format_amount(int(data["credit"]), str(data["currency"]))))
+        sentences.append("The credit is in your account. It never expires and pays for later purchases.")
+    sentences.append("Tokens of the purchase that were unspent are gone.")
+    if data["reason"]:
+        sentences.append(f"Why this amount: {data['reason']}")
+    return Letter("Your refund is on its way", tuple(sentences), tuple(rows))
+
+
+def _denied(about: About) -> Letter:
+    sentences = (
+        f"Your refund was not granted. The reason: {about.notice.data['reason']}",
+        "Nothing was taken: your tokens can be used again.",
+    )
+    return Letter("Your refund was not granted", sentences, _of_what(about.purchase))
+
+
+def _unrefunded(about: About) -> Letter:
+    sentences = (
+        "Your refund could not be carried out, and nothing was taken: your tokens can be used again.",
+        "Ask for it again, or write to us.",
+    )
+    return Letter("Your refund could not be carried out", sentences, _of_what(about.purchase))
+
+
 def _other(about: About) -> Letter:
     return Letter(
         f"{about.catalog.title}: {about.notice.type}",
@@ -187,4 +246,8 @@ _LETTERS = {
     "period.started": _period,
     "overage.billed": _overage,
     "tokens.taken_back": _taken,
+    "refund.waiting": _waiting,
+    "refund.settled": _refunded,
+    "refund.denied": _denied,
+    "refund.failed": _unrefunded,
 }

@@ -17,6 +17,7 @@ has. The type is part of the public interface; a webhook carries exactly `Notice
     period.started       a new period began
     overage.billed       the period's overage is due
     plan.changed         the plan is another one
+    refund.…             how a refund stands (`tokentill.rules.refund_notices`)
 
 Times epoch milliseconds, money minor units.
 
@@ -35,12 +36,18 @@ from tokentill.rules.purchases import Purchase
 Type = Literal[
     "balance.low", "balance.exhausted", "tokens.expiring", "purchase.delivered", "tokens.taken_back",
     "tokens.set_aside", "tokens.given_back", "payment.failed", "payment.recovered", "licence.changed",
-    "period.started", "overage.billed", "plan.changed",
+    "period.started", "overage.billed", "plan.changed", "refund.waiting", "refund.settled", "refund.denied",
+    "refund.failed",
 ]  # fmt: skip
 TYPES: tuple[str, ...] = Type.__args__  # type: ignore[attr-defined]  # a Literal has them
 
-ALWAYS = frozenset({"purchase.delivered", "payment.failed"})
-"""E-mails that a customer cannot turn off: what was paid, and what was not."""
+ALWAYS = frozenset(
+    {
+        "purchase.delivered", "payment.failed",
+        "refund.waiting", "refund.settled", "refund.denied", "refund.failed",
+    }
+)  # fmt: skip
+"""E-mails that a customer cannot turn off: what was paid, what was not, and the answer to a refund asked for."""
 
 MAILED = frozenset(TYPES) - {"licence.changed", "tokens.set_aside", "tokens.given_back", "plan.changed"}
 """Notices that are sent by e-mail; webhooks get all of them."""

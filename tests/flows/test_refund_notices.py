@@ -1,0 +1,167 @@
+"""Customers are told how their refund stands, once, by real e-mail and real webhooks (R-REF-6)."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.flows.test_refunding import PRICE, accepted, bought, quoted
+from tests.support.stores import ok
+from tests.support.telling import Telling, plain
+from tests.support.tripwire import Crash, Wire
+from tokentill.ports import VendorRefused
+from tokentill.rules import commands as c
+from tokentill.rules.refund_notices import TOLD
+from tokentill.rules.refund_rows import Refund
+from tokentill.rules.rows import Message
+
+OURS = tuple(TOLD.values())
+
+
+async def begin(telling: Telling) -> None:
+    """Mail and webhooks about refunds; other mail is not wanted."""
+    await telling.write_to(quiet=("tokens.taken_back", "balance.low", "balance.exhausted"))
+    await telling.call(events=OURS)
+
+
+def subjects(telling: Telling) -> list[str]:
+    return [one for one in telling.office.subjects if not one.startswith("Receipt")]
+
+
+def newest(telling: Telling) -> str:
+    return plain([one for one in telling.office.letters if not str(one["Subject"]).startswith("Receipt")][-1])
+
+
+def data(telling: Telling) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(telling.hook.got[-1][1])["data"]
+    return told
+
+
+async def test_waiting_then_approved(telling: Telling) -> None:
+    world = telling.world
+    await begin(telling)
+    purchase = await bought(world, amount=20_000, list_amount=20_000)
+    row = await accepted(world, await quoted(world, purchase))
+    await world.follow()
+    assert subjects(telling) == ["Your refund is being looked at"]
+    assert world.ledger.catalog.refunds.waiting in newest(telling)
+    await world.shop.refund_desk.approve("acme", row.id, "ann", "fair")
+    await world.follow()
+    assert subjects(telling)[1:] == ["Your refund is on its way"]
+    assert "Paid back: $200.00" in newest(telling)
+    assert "fair" not in newest(telling), "why an operator agreed is not the customer's business"
+    await world.later(86_400_000)
+    assert telling.types() == ["refund.waiting", "refund.settled"]
+    assert data(telling) | {"refund": 0, "purchase": 0} == {
+        "refund": 0, "purchase": 0, "choice": "cash", "money": 20_000, "credit": 0, "tokens": 0, "item": None,
+        "currency": "USD", "reason": None,
+    }  # fmt: skip
+
+
+async def test_denied_with_the_reason(telling: Telling) -> None:
+    world = telling.world
+    await begin(telling)
+    purchase = await bought(world, amount=20_000, list_amount=20_000)
+    row = await accepted(world, await quoted(world, purchase))
+    await world.follow()
+    await world.shop.refund_desk.deny("acme", row.id, "ann", "The tokens were used up elsewhere.")
+    await world.follow()
+    assert subjects(telling)[-1] == "Your refund was not granted"
+    assert "The reason: The tokens were used up elsewhere." in newest(telling)
+    assert telling.types()[-1] == "refund.denied"
+    again = await accepted(world, await quoted(world, purchase))
+    await world.follow()
+    await world.shop.refund_desk.adjust("acme", again.id, 5_000, "ann", "Half a day of it was used.")
+    await world.follow()
+    assert "Paid back: $50.00" in newest(telling)
+    assert "Why this amount: Half a day of it was used." in newest(telling)
+
+
+@pytest.mark.parametrize(
+    ("choice", "subject", "words"),
+    [
+        ("credit", "Your refund is on its way", "Credit: $17.40"),
+        ("bonus", "Your bonus tokens are here", "150 tokens more are in your account."),
+    ],
+)
+async def test_what_was_chosen_instead(telling: Telling, choice: str, subject: str, words: str) -> None:
+    world = telling.world
+    await begin(telling)
+    purchase = await bought(world)
+    await accepted(world, await quoted(world, purchase), choice)
+    await world.follow()
+    assert subjects(telling) == [subject]
+    assert words in newest(telling)
+    assert (data(telling)["choice"], telling.types()) == (choice, ["refund.settled"])
+
+
+async def test_a_larger_pack(telling: Telling) -> None:
+    world = telling.world
+    await begin(telling)
+    purchase = await bought(world)
+    row = await accepted(world, await quoted(world, purchase), "upgrade", item="token_pack_2000")
+    await world.follow()
+    assert subjects(telling) == [], "nothing is told before it is paid"
+    upgrade = await world.shop.checkout.purchase("acme", row.upgrade or "")
+    assert upgrade is not None
+    await world.tell(*world.provider.pay(upgrade.checkout or ""))
+    await world.settle()
+    await world.follow()
+    assert subjects(telling) == ["Your larger pack is here"]
+    assert "Your purchase is now 2000 tokens." in newest(telling)
+
+
+async def test_a_refund_that_the_provider_refuses_and_one_that_never_began(telling: Telling) -> None:
+    world = telling.world
+    await begin(telling)
+    purchase = await bought(world)
+    world.provider.fail["refund"] = [VendorRefused("too_old", "No.")]
+    await accepted(world, await quoted(world, purchase))
+    await world.follow()
+    assert subjects(telling) == ["Your refund could not be carried out"]
+    await accepted(world, await quoted(world, purchase), "upgrade", item="token_pack_2000")
+    assert (await accepted(world, await quoted(world, purchase))).problem == "in_progress"
+    await world.follow()
+    assert telling.types() == ["refund.failed"], "who was told on the spot is not told again"
+
+
+async def test_whoever_dies_in_between_leaves_it_to_be_told_once(telling: Telling) -> None:
+    world = telling.world
+    posting = telling.posting
+    at = 0
+    while True:
+        at += 1
+        name = f"acme_{at:03d}"
+        await world.begin(name)
+        await telling.write_to(
+            organization=name, quiet=("tokens.taken_back", "balance.low", "balance.exhausted")
+        )
+        await ok(world.ledger, name, c.Adjust(tokens=-200, reason="spent", actor="op"))
+        purchase = await bought(world, name, method=f"card_{at}")
+        row = await quoted(world, purchase)
+        wire = Wire(at)
+        shop = world.open(
+            rows=wire.across(world.rows, "rows"), ledger=wire.across(world.ledger, "ledger"),
+            provider=wire.across(world.provider, "provider"), posting=posting,
+        )  # fmt: skip
+        died = False
+        try:
+            await shop.refunding.accept(name, row.id, "cash")
+        except Crash:
+            died = True
+        await world.shop.refunding.accept(name, row.id, "cash")
+        for _ in range(3):
+            await world.later(61_000)
+        where = (at, wire.places[-1] if died else "nowhere")
+        found = await world.rows.get(Refund, row.id, name)
+        assert found is not None
+        assert (found.state, found.told, found.due_at, found.money) == ("settled", "settled", None, PRICE), (
+            where
+        )
+        told = await world.rows.find(Message, {"type": "refund.settled"}, limit=1000)
+        assert [one.id for one in told if one.organization == name] == [f"{name}:{row.id}:settled:mail"], (
+            where
+        )
+        if not died:
+            break
+    assert at > 10
