@@ -5,10 +5,10 @@ from pathlib import Path
 
 import msgspec
 
+from tokentill.rules.names import KEY_CHARS_MAX, NAME_CHARS_MAX, TEXT_CHARS_MAX
 from tokentill.rules.refusals import Code
 from tokentill.web import problems
 from tokentill.web.call import BODY_BYTES_MAX
-from tokentill.web.names import KEY_CHARS_MAX, NAME_CHARS_MAX, TEXT_CHARS_MAX
 from tokentill.web.protocol import HEAD_BYTES_MAX, REQUEST_SECONDS_MAX
 from tokentill.web.routes import ROUTES, Route
 

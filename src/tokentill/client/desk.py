@@ -17,6 +17,7 @@ from tokentill.client.refunds import Refunds
 from tokentill.client.transport import Transport
 from tokentill.ports import Heads, Health, Ids, OperatorKey, Verdict
 from tokentill.rules import commands as c
+from tokentill.rules import names, wellformed
 from tokentill.rules.balance import Balance
 from tokentill.rules.entries import LotUnit
 from tokentill.rules.receipts import Receipt
@@ -35,7 +36,6 @@ T = TypeVar("T")
 GrantOrigin = Literal["grant", "pack", "bonus", "credit"]
 When = Literal["auto", "now", "period_end"]
 
-KEY_CHARS_MAX = 255
 
 class Desk(Refunds, Caring):
     """What a till can do beside running operations. `actor` stands on the record of what is done by hand."""
@@ -146,6 +146,7 @@ class Desk(Refunds, Caring):
 
     async def journal(self, organization: str, *, before: str | None = None, limit: int = 50) -> JournalView:
         """A page of the journal, newest first (R-LED-5); `before` is the `next` of the page before."""
+        _may(wellformed.page_refused(limit, wellformed.ENTRIES_A_PAGE_MAX))
         return _known(await self._transport.journal(organization, before, limit))
 
     async def operation(self, organization: str, operation: str) -> OperationView | None:
@@ -154,6 +155,7 @@ class Desk(Refunds, Caring):
 
     async def organizations(self, *, after: str = "", limit: int = 100) -> Sequence[str]:
         """Organization ids in order, after the id `after`."""
+        _may(wellformed.page_refused(limit, wellformed.ORGANIZATIONS_A_PAGE_MAX))
         return await self._transport.organizations(after, limit)
 
     async def features(self, organization: str) -> Features:
@@ -217,6 +219,11 @@ class Desk(Refunds, Caring):
         return answer
 
 
+def _may(wrong: Refusal | None) -> None:
+    if wrong is not None:
+        raise Refused(wrong)
+
+
 def _known(answer: T | None) -> T:
     if answer is None:
         raise unknown_organization()
@@ -225,5 +232,6 @@ def _known(answer: T | None) -> T:
 
 def check_key(key: str | None) -> None:
     """Raise `ValueError` if `key` cannot be an idempotency key: 1 to 255 printable ASCII characters."""
-    if key is not None and not (0 < len(key) <= KEY_CHARS_MAX and key.isascii() and key.isprintable()):
-        raise ValueError(f"an idempotency key is 1 to {KEY_CHARS_MAX} printable ASCII characters")
+    fault = None if key is None else names.key_fault(key)
+    if fault is not None:
+        raise ValueError(f"an idempotency key {fault}")

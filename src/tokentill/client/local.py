@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, TypeVar
 from msgspec import Struct
 
 from tokentill import wiring
-from tokentill.client.errors import NotHere
+from tokentill.client.errors import NotHere, Refused
 from tokentill.client.transport import Trade
 from tokentill.ports import Clock, Heads, Health, Ids, Ledger, OperatorKey, Verdict
+from tokentill.rules import wellformed
 from tokentill.rules.balance import Balance, balance
 from tokentill.rules.commands import Envelope, Open, Reserve
 from tokentill.rules.receipts import Receipt
@@ -35,6 +36,8 @@ T = TypeVar("T", bound=Struct)
 
 TIMEOUT_MS = 30_000
 """For a feature the catalog does not know; the reservation refuses it anyway."""
+MARK_CHARS_MAX = 19
+"""The mark of a page is the number of an entry, which a database can hold."""
 
 
 class Local:
@@ -80,7 +83,10 @@ class Local:
         return found
 
     async def submit(self, envelope: Envelope) -> Receipt | Refusal:
-        """Decide and store one command. Raises `StoreDown`."""
+        """Decide and store one command, if it is what its fields say. Raises `StoreDown`."""
+        wrong = wellformed.refused(envelope)
+        if wrong is not None:
+            return wrong
         if isinstance(envelope.command, Open) and envelope.command.simulated:
             refused = self.trader.no_simulation()
             if refused is not None:
@@ -103,6 +109,10 @@ class Local:
 
     async def journal(self, organization: str, before: str | None, limit: int) -> JournalView | None:
         """A page of the journal, newest first (R-LED-5)."""
+        if before is not None and not (
+            before.isascii() and before.isdigit() and len(before) < MARK_CHARS_MAX
+        ):
+            raise Refused(wellformed.mark_refused())
         page = await self._ledger.journal(organization, None if before is None else int(before), limit)
         return None if page is None else wiring.journal_view(page)
 
@@ -122,7 +132,8 @@ class Local:
 
     async def check(self, organization: str, use: Reserve) -> Checks | Refusal | None:
         """What every layer says to a use, changing nothing (R-ABU-8)."""
-        return await wiring.battery(self._ledger, self._clock, organization, use)
+        wrong = wellformed.refused(Envelope(organization, use))
+        return wrong or await wiring.battery(self._ledger, self._clock, organization, use)
 
     async def catalog(self) -> CatalogView:
         """What is sold."""
@@ -145,6 +156,9 @@ class Local:
     async def create_operator_key(self, name: str, key: str) -> NewOperatorKey:
         """A new operator key; its text is shown this once."""
         del key  # nothing is sent twice in one process
+        wrong = wellformed.name_refused(name, "name")
+        if wrong is not None:
+            raise Refused(wrong)
         made, text = await wiring.create_operator_key(self._ledger, self._clock, self._ids, name)
         return NewOperatorKey(id=made.id, name=made.name, created_at=made.created_at, key=text)
 

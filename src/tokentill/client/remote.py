@@ -22,7 +22,7 @@ from msgspec import Struct, structs
 from yarl import URL
 
 from tokentill import wiring
-from tokentill.client.errors import Fault, NotAllowed, NotHere
+from tokentill.client.errors import Fault, NotAllowed, NotHere, Refused
 from tokentill.client.transport import Trade
 from tokentill.ports import Heads, Health, OperatorKey, StoreDown, Verdict
 from tokentill.rules import commands as c
@@ -361,8 +361,11 @@ def _refusal(answer: _Answer) -> Refusal:
 
 def _value(answer: _Answer, kind: type[T]) -> T:
     if answer.status >= 300:
-        problem = _problem(answer)
-        raise Fault(f"The till answered {answer.status}: {problem.detail or answer.body[:200]!r}")
+        # Raises `Fault` unless the till says that the question is not valid.
+        refusal = _refusal(answer)
+        if refusal.code is Code.INVALID:
+            raise Refused(refusal)
+        raise Fault(f"The till answered {answer.status}: {refusal.message}")
     return _read(answer.body, kind)
 
 

@@ -22,7 +22,8 @@ import structlog
 from tokentill.flows.shop import Shop
 from tokentill.ports import Clock, Ids, Ledger, StoreDown
 from tokentill.rules import commands as c
-from tokentill.web import names, problems
+from tokentill.rules import names
+from tokentill.web import problems
 from tokentill.web.asgi import EXCHANGE, Answer, Asgi, Exchange, Message, Receive, Scope, Send
 from tokentill.web.call import Call, Head, idempotency_key, is_json, read_body
 from tokentill.web.gate import Gate

@@ -1,7 +1,7 @@
 """Bodies: what the requests of the API hold, field by field. Strict: no other field is taken.
 
 A body never states a balance, a price or who is calling (R-LED-10). `NAMES` are the fields that must be a
-name, `TEXTS` those that are free text (`tokentill.web.names`).
+name, `TEXTS` those that are free text (`tokentill.rules.names`).
 
 Units: tokens are whole numbers of the catalog's unit, money whole minor units, times epoch milliseconds.
 """
@@ -14,7 +14,8 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from tokentill.rules.catalog import TOKENS_MAX
 from tokentill.rules.ledger import HOLD_MAX_MS
-from tokentill.web.names import NAME_CHARS_MAX, TEXT_CHARS_MAX
+from tokentill.rules.names import NAME_CHARS_MAX, TEXT_CHARS_MAX
+from tokentill.rules.wellformed import ENTRIES_A_PAGE_MAX, ORGANIZATIONS_A_PAGE_MAX
 
 TIME_MAX = 253_402_300_799_999
 """The last millisecond of the year 9999."""
@@ -198,14 +199,14 @@ class ListQuery(Query, frozen=True, kw_only=True):
     """A page of organizations in order of their ids, after the id `after`."""
 
     after: Annotated[str, Meta(max_length=NAME_CHARS_MAX)] = ""
-    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+    limit: Annotated[int, Meta(ge=1, le=ORGANIZATIONS_A_PAGE_MAX)] = 100
 
 
 class JournalQuery(Query, frozen=True, kw_only=True):
     """A page of the journal, newest first; `before` is the `next` of the page before."""
 
     before: Annotated[str, Meta(min_length=1, max_length=32)] | None = None
-    limit: Annotated[int, Meta(ge=1, le=500)] = 50
+    limit: Annotated[int, Meta(ge=1, le=ENTRIES_A_PAGE_MAX)] = 50
 
 
 class CheckQuery(Query, frozen=True, kw_only=True):

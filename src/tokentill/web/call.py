@@ -19,7 +19,8 @@ import msgspec
 from msgspec import Struct
 
 from tokentill.ports import OperatorKey
-from tokentill.web import names, problems
+from tokentill.rules import names, wellformed
+from tokentill.web import problems
 from tokentill.web.asgi import Exchange, Message, Receive
 from tokentill.web.problems import Halt
 
@@ -145,20 +146,8 @@ def decode(decoder: msgspec.json.Decoder[Body], body: bytes) -> Body:
     return value
 
 
-_PLACE = re.compile(r" - at `\$\.?(?P<place>[^`]*)`$")
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<place>.*)`", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(?P<place>\w+)`")
-_WORDS = (
-    ("Expected", "expected"),
-    ("Invalid", "invalid"),
-    ("`int`", "a whole number"),
-    ("`float`", "a fraction"),
-    ("`str`", "a text"),
-    ("`bool`", "true or false"),
-    ("`null`", "null"),
-    ("`object`", "an object"),
-    ("`array`", "a list"),
-)
 
 
 def _invalid_field(message: str) -> Halt:
@@ -168,13 +157,9 @@ def _invalid_field(message: str) -> Halt:
         if match is not None:
             field = match["place"][:80]
             return problems.invalid(f"The body {text} `{field}`.", field)
-    match = _PLACE.search(message)
-    field = match["place"] if match is not None else ""
-    what = message if match is None else message[: match.start()]
-    for wire, word in _WORDS:
-        what = what.replace(wire, word)
+    what, field = wellformed.explained(message)
     where = f"The field `{field}`" if field else "The body"
-    return problems.invalid(f"{where} is not valid: {what[:200]}.", field or None)
+    return problems.invalid(f"{where} is not valid: {what}.", field or None)
 
 
 def query(kind: type[Query], text: bytes) -> Query:

@@ -14,8 +14,9 @@ import msgspec
 from msgspec import Struct
 
 from tokentill import __version__
+from tokentill.rules import names
 from tokentill.rules.refusals import Code
-from tokentill.web import examples, names, problems
+from tokentill.web import examples, problems
 from tokentill.web.routes import ORG, Route
 
 _REF = "#/components/schemas/{name}"

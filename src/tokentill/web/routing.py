@@ -12,7 +12,8 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from tokentill.web import names, problems
+from tokentill.rules import names
+from tokentill.web import problems
 from tokentill.web.bodies import Body, Query
 from tokentill.web.call import Call, decode, query
 from tokentill.web.routes import Route
