@@ -13,6 +13,7 @@ from tokentill.flows.gateway.gateway import Gateway
 from tokentill.flows.gateway.once import Once
 from tokentill.flows.gateway.outcome import Notes
 from tokentill.flows.send import LedgerBooks
+from tokentill.flows.ways import Ways
 from tokentill.ports import Clock, Ids, Ledger
 from tokentill.ports.gateway import Upstreams
 from tokentill.vendors.echo import WithEcho
@@ -54,6 +55,7 @@ class Gatefit:
         self._upstreams = WithEcho(upstreams or HttpUpstreams(keys))
         self.keys = ApiKeys(ledger, clock, ids)
         seal = AesSeal(secret, PURPOSE, random)
+        self._ways = Ways.over(ledger, clock, ids, secret)
         self._once = Once(ledger, books, clock, seal, books.operation_id, answers_hours * HOUR_MS)
 
     def open(self, notes: Notes, wrong_keys: Limiter) -> Endpoint:
@@ -61,7 +63,7 @@ class Gatefit:
         gateway = Gateway(self._ledger, self._charging, self._upstreams, self._once, self._clock, notes)
         gate = KeyGate(self.keys, self._clock, wrong_keys)
         self._gateway = gateway
-        return Endpoint(gateway, gate, self._ledger, self._ids, self._address)
+        return Endpoint(gateway, gate, self._ledger, self._ids, self._address, self._ways)
 
     def start(self) -> None:
         """Work on what is due in the background, and store the charges that other processes left (R-LED-4)."""

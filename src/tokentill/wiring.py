@@ -27,6 +27,7 @@ from tokentill.flows.charge import AlreadyRan, Charge, Charging, Done, Hold, Tim
 from tokentill.flows.check import Checks, Features, LayerAnswer, battery, features
 from tokentill.flows.keys import create_operator_key
 from tokentill.flows.send import Books, Ending, LedgerBooks, Retry, insist
+from tokentill.flows.ways import Ways
 from tokentill.keyfile import key_file
 from tokentill.ports import Clock, Ids, IntentState, JournalRow, Ledger, Page
 from tokentill.rules import catalog_file
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Address", "AlreadyRan", "Books", "CatalogView", "Charge", "Charging", "Checks", "Done", "Ending",
     "Explanation", "Features", "Hold", "JournalLine", "JournalView", "LayerAnswer", "LedgerBooks", "NewOperatorKey",
-    "OperationView", "PackView", "Retry", "Shop", "SystemClock", "SystemIds", "TimedOut", "Trader", "battery",
+    "OperationView", "PackView", "Retry", "Shop", "SystemClock", "SystemIds", "TimedOut", "Trader", "Ways", "battery",
     "build", "catalog_of", "catalog_view", "charging", "create_operator_key", "features", "insist",
     "intents_in", "journal_view", "key_file", "key_views", "log_to_stderr", "make_gatefit", "make_ledger",
     "name_of_ledger", "name_of_url", "office_views", "open_ledger", "operation_view", "read_catalog", "refund_views",
@@ -159,7 +160,7 @@ def make_gatefit(
 
     secret = secret_of(settings)
     clock, ids = SystemClock(), SystemIds()
-    books = LedgerBooks(ledger, secret)
+    books = LedgerBooks(ledger, secret, Ways.over(ledger, clock, ids, secret).refusal)
     return Gatefit(
         ledger,
         charging(books, settings.spool_folder, name_of_ledger(secret), clock=clock, ids=ids),

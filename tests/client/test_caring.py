@@ -1,9 +1,28 @@
 """Customers' questions and what they say, through each face of the till (R-PACK-7)."""
 
+import pytest
+
 from tests.client.conftest import World
+from tokentill.client import Refused
 
 
 async def test_the_difference_between_the_tokens_is_explained(world: World) -> None:  # R-PACK-7
     found = await world.till.faq("acme")
     assert "200 tokens in each period" in found.monthly
     assert found.faq[1].answer == found.additional
+
+
+async def test_what_is_switched_off_is_offered_nowhere(world: World) -> None:  # R-PACK-9, R-PLAN-7, R-PLAN-8
+    till = world.till
+    await till.adjust("acme", -195, reason="for the test")
+    for switch in ("packs", "plans"):
+        await till.switch(switch, on=False, reason="for the test")
+    with pytest.raises(Refused) as raised:
+        await till.consume("acme", "generate_goal", user="u1", quantity=2)
+    assert [way.kind for way in raised.value.refusal.ways_out] == ["wait"]
+    checked = await till.check("acme", "generate_goal", user="u1", quantity=2)
+    assert checked.refusal is not None
+    assert [way.kind for way in checked.refusal.ways_out] == ["wait"]
+    notice = (await till.balance("acme")).notice
+    assert notice is not None
+    assert (notice.link, notice.recommended) == (None, None)

@@ -8,6 +8,7 @@ import pytest
 from tests.support.gateways import Gateway, running_gateway
 from tokentill.flows.api_keys import Scope
 from tokentill.rules import commands as c
+from tokentill.rules.rows import Switch
 from tokentill.wiring import SystemIds
 
 # R-SALE-5, R-SALE-8
@@ -29,6 +30,16 @@ async def test_402_says_what_is_missing_and_what_can_be_bought(gateway: Gateway)
     assert (offer["kind"], offer["id"], offer["price"], offer["tokens"]) == ("pack", "small", 500, 100)
     assert offer["link"].startswith("https://till.test/")
     assert gateway.lab.calls == 0
+
+
+async def test_402_offers_nothing_that_is_switched_off(gateway: Gateway) -> None:
+    """The very next call after the switch does not, and the notice at the balance does not either (R-PACK-9)."""
+    key = await gateway.open(5, "poor")
+    rows = gateway.ledger.rows
+    await rows.add(Switch(id="packs", on=False, reason="test", actor="test", at=1))
+    more = (await gateway.ask("/v1/chat/completions", CHAT, key=key)).json["error"]["tokentill"]
+    assert "offers" not in more
+    assert more.get("buy_link") is None
 
 
 async def test_402_in_anthropics_shape(gateway: Gateway) -> None:

@@ -9,8 +9,16 @@ from tests.support.desk import HOUR, MINUTE, Desk, change_plan, ms, preset, with
 from tokentill.rules import commands as c
 from tokentill.rules.catalog import Catalog, Exhaustion
 from tokentill.rules.catalog_shop import Checkout, Rollout
-from tokentill.rules.refusals import Code
-from tokentill.rules.selling import Shopper, limit_refusal, open_ways, pack_refused, slot_free_at, slots_left
+from tokentill.rules.refusals import Code, Refusal
+from tokentill.rules.selling import (
+    Shopper,
+    closed_ways,
+    limit_refusal,
+    narrowed,
+    pack_refused,
+    slot_free_at,
+    slots_left,
+)
 
 GOALS = preset("goals")
 NOW = ms("2026-03-15T12:00")
@@ -115,13 +123,28 @@ def test_ways_out_that_are_open() -> None:
     desk.charge("generate_goal", quantity=66)
     refusal = desk.no(c.Charge(feature="generate_goal", user="ann"))
 
+    def after(**more: Any) -> Refusal:
+        return narrowed(GOALS, refusal, closed_ways(GOALS, shopper(**more), NOW))
+
     def kinds(**more: Any) -> list[str]:
-        return [way.kind for way in open_ways(GOALS, shopper(**more), refusal.ways_out, NOW)]
+        return [way.kind for way in after(**more).ways_out]
 
     assert kinds() == ["pack", "pack", "upgrade", "wait"]
     assert kinds(switched_off=frozenset({"packs"})) == ["upgrade", "wait"]
     assert kinds(switched_off=frozenset({"plans", "pack:token_pack_500"})) == ["pack", "wait"]
     assert kinds(slots=(NOW + 1, NOW + 1)) == ["upgrade", "wait"]
+    assert after() == refusal
+    # Where nothing can be bought the words do not say so either.
+    shut = after(switched_off=frozenset({"packs", "plans"}))
+    assert ([way.kind for way in shut.ways_out], shut.message, shut.purchase_link) == (
+        ["wait"], "You've reached your limit.", None
+    )  # fmt: skip
+
+
+def test_a_pack_that_is_not_for_the_plan_offers_no_plan_that_is_switched_off() -> None:  # R-PACK-9
+    refused = pack_refused(GOALS, shopper(plan="starter", switched_off=frozenset({"plans"})), PACK, NOW)
+    assert refused is not None
+    assert refused.ways_out == ()
 
 
 def test_what_a_refusal_says() -> None:

@@ -19,6 +19,7 @@ from tests.support.flaky import FlakyLedger
 from tokentill.flows.api_keys import Issued, Scope
 from tokentill.flows.charge import Charging
 from tokentill.flows.send import LedgerBooks, Retry
+from tokentill.flows.ways import Ways
 from tokentill.gatefit import Gatefit
 from tokentill.lab.upstream.server import LabUpstream
 from tokentill.ports import Ledger
@@ -266,7 +267,11 @@ async def running_gateway(
         clock, ids = SystemClock(), SystemIds()
         retry = Retry(tries_max=2, delay_ms_min=10, delay_ms_max=20, total_ms_max=500)
         charging = Charging(
-            LedgerBooks(line, SECRET), FileIntents(folder / "spool", "gateway"), clock, ids, retry
+            LedgerBooks(line, SECRET, Ways.over(line, clock, ids, SECRET).refusal),
+            FileIntents(folder / "spool", "gateway"),
+            clock,
+            ids,
+            retry,
         )
         fit = Gatefit(
             line, charging, SECRET, clock, ids, secrets.token_bytes, {"LAB_KEY": LAB_KEY},

@@ -59,7 +59,8 @@ class Local:
         self._actor = actor
         self._trader: Trader | None = None
         self._ledger = ledger
-        self._books = wiring.LedgerBooks(ledger, key)
+        self._ways = None if open_shop is None else wiring.Ways.over(ledger, clock, ids, key)
+        self._books = wiring.LedgerBooks(ledger, key, None if self._ways is None else self._ways.refusal)
         self._clock = clock
         self._ids = ids
 
@@ -105,7 +106,9 @@ class Local:
     async def balance(self, organization: str) -> Balance | None:
         """The balance as of the last commit (R-LED-1)."""
         account = await self._ledger.account(organization)
-        return None if account is None else balance(account, self._ledger.catalog)
+        if account is None or self._ways is None:
+            return None if account is None else balance(account, self._ledger.catalog)
+        return await self._ways.balance(organization, account)
 
     async def journal(self, organization: str, before: str | None, limit: int) -> JournalView | None:
         """A page of the journal, newest first (R-LED-5)."""
@@ -133,7 +136,10 @@ class Local:
     async def check(self, organization: str, use: Reserve) -> Checks | Refusal | None:
         """What every layer says to a use, changing nothing (R-ABU-8)."""
         wrong = wellformed.refused(Envelope(organization, use))
-        return wrong or await wiring.battery(self._ledger, self._clock, organization, use)
+        found = wrong or await wiring.battery(self._ledger, self._clock, organization, use)
+        if self._ways is None or not isinstance(found, Checks):
+            return found
+        return await self._ways.checks(organization, found)
 
     async def catalog(self) -> CatalogView:
         """What is sold."""

@@ -38,14 +38,22 @@ class Books(Protocol):
         ...
 
 
-class LedgerBooks:
-    """The books of this process. `key` is the ledger's secret, with which any text may name an operation."""
+Narrow = Callable[[str, Refusal], Awaitable[Refusal]]
+"""Makes of an organization's refusal one that offers only what can be bought now."""
 
-    def __init__(self, ledger: Ledger, key: bytes) -> None:
+
+class LedgerBooks:
+    """The books of this process. `key` is the ledger's secret, with which any text may name an operation.
+
+    `narrow` leaves out of a refusal what the organization cannot buy now (`tokentill.flows.ways`).
+    """
+
+    def __init__(self, ledger: Ledger, key: bytes, narrow: Narrow | None = None) -> None:
         self._ledger = ledger
         self._key = key
+        self._narrow = narrow
 
-    def submit(self, envelope: Envelope) -> Awaitable[Receipt | Refusal]:
+    async def submit(self, envelope: Envelope) -> Receipt | Refusal:
         """Decide and store one command. Raises `StoreDown`."""
         command = envelope.command
         if envelope.keyed and envelope.key is not None:
@@ -57,7 +65,10 @@ class LedgerBooks:
         elif isinstance(command, Refund):
             operation = self.operation_id(command.operation)
             envelope = structs.replace(envelope, command=structs.replace(command, operation=operation))
-        return self._ledger.submit(envelope)
+        reply = await self._ledger.submit(envelope)
+        if self._narrow is None or isinstance(reply, Receipt) or not reply.ways_out:
+            return reply
+        return await self._narrow(envelope.organization, reply)
 
     def operation_id(self, text: str) -> str:
         """The operation that an id, a UUID or a caller's own key names (R-LED-9)."""

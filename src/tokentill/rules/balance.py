@@ -61,8 +61,16 @@ class Balance(Struct, frozen=True):
     overage_credit: int = 0
 
 
-def balance(account: Account, catalog: Catalog, now: int | None = None) -> Balance:
-    """The balance at `now` (default: the account's own time) of an account with everything due applied (R-LED-1)."""
+def balance(
+    account: Account,
+    catalog: Catalog,
+    now: int | None = None,
+    closed: frozenset[tuple[str, str]] = frozenset(),
+) -> Balance:
+    """The balance at `now` (default: the account's own time) of an account with everything due applied (R-LED-1).
+
+    `closed`: what the organization cannot buy now, and no notice shall offer.
+    """
     state = account.state
     monthly = additional = used = reserved = credit = 0
     for lot in state.lots.values():
@@ -103,7 +111,7 @@ def balance(account: Account, catalog: Catalog, now: int | None = None) -> Balan
         scheduled_plan=state.scheduled_plan,
         seq=state.seq,
         time=state.time,
-        notice=notice(account, catalog, state.time if now is None else now),
+        notice=notice(account, catalog, state.time if now is None else now, closed),
         lots_set_aside=account.aside,
         simulated=state.simulated,
         overage_credit=state.overage_credit,

@@ -230,13 +230,16 @@ class LowBalance(Struct, frozen=True):
 class Texts(Struct, frozen=True):
     """What a customer reads. `{days}` in `low_balance` is the number of days until the reset.
 
+    `exhausted_closed`, `low_balance_closed`: said instead while nothing can be bought (R-PACK-9).
     `monthly`, `additional`: what the two kinds of tokens are; empty = made from what the catalog says (R-PACK-7).
     """
 
     headline: str = "You've used all your tokens"
     exhausted: str = "You've reached your limit. Upgrade or purchase credits."
+    exhausted_closed: str = "You've reached your limit."
     low_balance: str = "You're running low on tokens. Purchase more tokens or wait {days} days for reset."
     low_balance_no_reset: str = "You're running low on tokens. Purchase more tokens."
+    low_balance_closed: str = "You're running low on tokens."
     payment_failed: str = "Update payment to restore AI"
     offline: str = "Your licence is offline. Contact support."
     purchase_link: str = "/account/buy-credits"

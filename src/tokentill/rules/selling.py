@@ -15,9 +15,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from tokentill.rules.catalog import HOUR_MS, Catalog, Pack, Plan
-from tokentill.rules.exhaustion import next_plan_up, packs_for, upgrade_ways
+from tokentill.rules.exhaustion import packs_for, upgrade_ways
 from tokentill.rules.refusals import Code, Refusal, WayOut
 from tokentill.rules.rollout import PLACES, offered
 
@@ -131,7 +132,7 @@ def not_for_plan(catalog: Catalog, shopper: Shopper, pack: Pack) -> Refusal | No
         f"{pack.title} is not sold to organizations {on}.",
         detail=pack.id,
         purchase_link=catalog.texts.purchase_link,
-        ways_out=() if next_plan_up(catalog, plan) is None else tuple(upgrade_ways(catalog, plan)),
+        ways_out=() if "plans" in shopper.switched_off else tuple(upgrade_ways(catalog, plan)),
     )
 
 
@@ -158,20 +159,33 @@ def pack_refused(catalog: Catalog, shopper: Shopper, pack: Pack, now: int) -> Re
     )
 
 
-def open_ways(catalog: Catalog, shopper: Shopper, ways: Sequence[WayOut], now: int) -> tuple[WayOut, ...]:
-    """The ways out without those that are closed to the shopper now: packs it cannot buy, plans that are switched off.
+def closed_ways(catalog: Catalog, shopper: Shopper, now: int) -> frozenset[tuple[str, str]]:
+    """The ways, by kind and id, that are closed to the shopper now: packs it cannot buy, plans that are switched off.
 
-    A refusal of the account names every way that the catalog has; rollout, switches and the limit are known here.
+    The account knows every way that the catalog has; rollout, switches and the limit are known here (R-PACK-9).
     """
-    packs = catalog.packs
-    return tuple(
-        way
-        for way in ways
-        if not (way.kind == "upgrade" and "plans" in shopper.switched_off)
-        and not (
-            way.kind == "pack" and way.id in packs and pack_refused(catalog, shopper, packs[way.id], now)
-        )
-    )
+    packs = [
+        ("pack", pack.id)
+        for pack in catalog.packs.values()
+        if pack_refused(catalog, shopper, pack, now) is not None
+    ]
+    plans = [("upgrade", plan) for plan in catalog.plans] if "plans" in shopper.switched_off else []
+    return frozenset((*packs, *plans))
+
+
+def open_ways(ways: Sequence[WayOut], closed: frozenset[tuple[str, str]]) -> tuple[WayOut, ...]:
+    """The ways out without those that are closed."""
+    return tuple(way for way in ways if (way.kind, way.id or "") not in closed)
+
+
+def narrowed(catalog: Catalog, refusal: Refusal, closed: frozenset[tuple[str, str]]) -> Refusal:
+    """The refusal with the ways out that are open; where nothing can be bought its words do not say so (R-PLAN-7)."""
+    ways = open_ways(refusal.ways_out, closed)
+    if len(ways) == len(refusal.ways_out) or any(way.link is not None for way in ways):
+        return replace(refusal, ways_out=ways)
+    texts = catalog.texts
+    message = texts.exhausted_closed if refusal.message == texts.exhausted else refusal.message
+    return replace(refusal, ways_out=ways, message=message, purchase_link=None)
 
 
 def _span(ms: int) -> str:

@@ -21,7 +21,7 @@ from msgspec import Struct
 from tokentill.rules import entries as e
 from tokentill.rules.account import Account, State
 from tokentill.rules.catalog import DAY_MS, Catalog, Pack
-from tokentill.rules.exhaustion import pack_way, packs_for
+from tokentill.rules.exhaustion import pack_way, packs_for, upgrade_ways
 from tokentill.rules.periods import days_left
 from tokentill.rules.refusals import WayOut
 from tokentill.rules.turn import Turn
@@ -86,19 +86,25 @@ class Notice(Struct, frozen=True):
     """What a customer with a low balance is told, as long as it is low (R-PLAN-8).
 
     `left` tokens, free and held; `days` until the reset, None without one. `recommended` is the smallest pack
-    that lasts until the reset at this period's own pace, the largest where none does, None where none is sold.
+    that lasts until the reset at this period's own pace, the largest where none does, None where none is sold. `link`
+    is None while nothing can be bought (R-PACK-9).
     """
 
     code: Literal["percent", "tokens", "exhausted"]
     text: str
     left: int
     days: int | None
-    link: str
+    link: str | None
     recommended: WayOut | None
 
 
-def notice(account: Account, catalog: Catalog, now: int) -> Notice | None:
-    """The warning that holds for the account now, None while nothing is low."""
+def notice(
+    account: Account, catalog: Catalog, now: int, closed: frozenset[tuple[str, str]] = frozenset()
+) -> Notice | None:
+    """The warning that holds for the account now, None while nothing is low.
+
+    `closed`: ways, by kind and id, that the organization cannot take now (`tokentill.rules.selling.closed_ways`).
+    """
     state = account.state
     if not state.warned or state.failed_at is not None:
         return None
@@ -111,8 +117,11 @@ def notice(account: Account, catalog: Catalog, now: int) -> Notice | None:
     waits = state.period is not None and state.period.end > now
     days = days_left(now, state.period.end) if waits and state.period is not None else None
     texts = catalog.texts
+    plan = None if state.plan is None else catalog.plans.get(state.plan)
+    packs = [pack for pack in packs_for(catalog, plan) if ("pack", pack.id) not in closed]
+    if closed and not packs and all((way.kind, way.id) in closed for way in upgrade_ways(catalog, plan)):
+        return Notice(code, texts.low_balance_closed, left, days, None, None)
     text = texts.low_balance_no_reset if days is None else texts.low_balance.format(days=days)
-    packs = packs_for(catalog, None if state.plan is None else catalog.plans.get(state.plan))
     pack = _recommended(packs, need_until_reset(state, left, now))
     way = None if pack is None else pack_way(catalog, pack, now)
     return Notice(code, text, left, days, texts.purchase_link, way)

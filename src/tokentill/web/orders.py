@@ -45,7 +45,8 @@ def keyed(order: Order, status: int = 200) -> Run:
             envelope = c.Envelope(call.organization, order(site, call), site.ids.operation())
         else:
             envelope = c.Envelope(call.organization, order(site, call), site.operation_id(key), keyed=True)
-        return answer(site, await site.ledger.submit(envelope), status)
+        reply = await site.open_ways(call.organization, await site.ledger.submit(envelope))
+        return answer(site, reply, status)
 
     return run
 

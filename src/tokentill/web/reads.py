@@ -12,7 +12,6 @@ from binascii import Error
 import msgspec
 
 from tokentill.flows import check
-from tokentill.rules.balance import balance
 from tokentill.rules.commands import Reserve
 from tokentill.rules.refusals import Code, Refusal
 from tokentill.web import problems, views
@@ -42,7 +41,7 @@ async def organization(site: Site, call: Call) -> Answer:
     account = await site.ledger.account(call.organization)
     if account is None:
         return _refuse(site, _UNKNOWN)
-    now = balance(account, site.ledger.catalog)
+    now = await site.balance(call.organization, account)
     view = views.OrganizationView(id=call.organization, plan=now.plan, standing=now.standing, balance=now)
     return Answer(200, _encode(view))
 
@@ -53,7 +52,7 @@ async def balance_of(site: Site, call: Call) -> Answer:
     return (
         _refuse(site, _UNKNOWN)
         if account is None
-        else Answer(200, _encode(balance(account, site.ledger.catalog)))
+        else Answer(200, _encode(await site.balance(call.organization, account)))
     )
 
 
@@ -112,7 +111,11 @@ async def checks(site: Site, call: Call) -> Answer:
     found = await check.battery(site.ledger, site.clock, call.organization, use)
     if found is None:
         return _refuse(site, _UNKNOWN)
-    return _refuse(site, found) if isinstance(found, Refusal) else Answer(200, _encode(found))
+    if isinstance(found, Refusal):
+        return _refuse(site, found)
+    if site.shop is not None:
+        found = await site.shop.ways.checks(call.organization, found)
+    return Answer(200, _encode(found))
 
 
 async def catalog(site: Site, _call: Call) -> Answer:

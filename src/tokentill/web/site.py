@@ -13,6 +13,10 @@ from msgspec.structs import replace
 from tokentill.flows.shop import Shop
 from tokentill.ports import Clock, Health, Ids, Ledger
 from tokentill.rules import chain
+from tokentill.rules.account import Account
+from tokentill.rules.balance import Balance, balance
+from tokentill.rules.receipts import Receipt
+from tokentill.rules.refusals import Refusal
 from tokentill.web import problems
 from tokentill.web.asgi import Answer
 from tokentill.web.call import Call
@@ -66,6 +70,18 @@ class Site:
         self._health: Health | None = None
         self._health_at = 0
         self._secret = secret
+
+    async def open_ways(self, organization: str, reply: Receipt | Refusal) -> Receipt | Refusal:
+        """The reply; a refusal offers only what the organization can buy now (R-PACK-9)."""
+        if self.shop is None or not isinstance(reply, Refusal):
+            return reply
+        return await self.shop.ways.refusal(organization, reply)
+
+    async def balance(self, organization: str, account: Account) -> Balance:
+        """The balance, whose notice offers only what the organization can buy now (R-PLAN-8)."""
+        if self.shop is None:
+            return balance(account, self.ledger.catalog)
+        return await self.shop.ways.balance(organization, account)
 
     @property
     def selling(self) -> Shop:

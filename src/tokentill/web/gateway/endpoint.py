@@ -21,11 +21,11 @@ import structlog
 from tokentill.flows.gateway.gateway import Gateway
 from tokentill.flows.gateway.leash import Gone, Leash
 from tokentill.flows.gateway.outcome import Broken, Notes, PassedOn, Stream, Trouble, Whole
+from tokentill.flows.ways import Ways
 from tokentill.ports import Ids, Ledger, StoreDown
 from tokentill.rules import answers, calls
 from tokentill.rules import commands as c
 from tokentill.rules.api_keys import caller
-from tokentill.rules.balance import balance
 from tokentill.rules.calls import BadCall, Kind, ModelCall
 from tokentill.rules.purses import purse
 from tokentill.rules.rows import ApiKey
@@ -57,13 +57,20 @@ class Endpoint:
     """Answers everything below `PATHS`. One for each application."""
 
     def __init__(
-        self, gateway: Gateway, gate: KeyGate, ledger: Ledger, ids: Ids, address: Callable[[], str]
+        self,
+        gateway: Gateway,
+        gate: KeyGate,
+        ledger: Ledger,
+        ids: Ids,
+        address: Callable[[], str],
+        ways: Ways,
     ) -> None:
         self.gateway = gateway
         self._gate = gate
         self._ledger = ledger
         self._ids = ids
         self._address = address
+        self._ways = ways
 
     async def __call__(
         self, scope: Scope, receive: Receive, send: Send, incident: Callable[[Exception], str]
@@ -201,9 +208,8 @@ class Endpoint:
         its, most = purse(account, key.purse), key.spend_max
         left = None if most is None else its.left(most)
         own = {"id": key.id, "spend_max": most, "spent": its.spent, "held": its.held, "left": left}
-        return Answer(
-            200, encode({**msgspec.structs.asdict(balance(account, self._ledger.catalog)), "key": own})
-        )
+        now = await self._ways.balance(key.organization, account)
+        return Answer(200, encode({**msgspec.structs.asdict(now), "key": own}))
 
     async def _report(self, key: ApiKey, bad: BadCall) -> None:
         """Put an invalid call on the record of its user (R-ABU-6)."""
