@@ -20,7 +20,7 @@ async def test_what_is_switched_off_is_offered_nowhere(world: World) -> None:  #
     with pytest.raises(Refused) as raised:
         await till.consume("acme", "generate_goal", user="u1", quantity=2)
     assert [way.kind for way in raised.value.refusal.ways_out] == ["wait"]
-    checked = await till.check("acme", "generate_goal", user="u1", quantity=2)
+    checked = await till.check("acme", "generate_goal", user="u2", quantity=2)
     assert checked.refusal is not None
     assert [way.kind for way in checked.refusal.ways_out] == ["wait"]
     notice = (await till.balance("acme")).notice
