@@ -21,6 +21,7 @@ from tests.support.rig_model import (
 from tokentill.lab.auditor import Auditor, Violation
 from tokentill.lab.naive import Naive
 from tokentill.lab.workload import Step
+from tokentill.rules.account import Misfit
 from tokentill.rules.catalog import Catalog
 from tokentill.rules.decide import execute
 
@@ -68,6 +69,8 @@ def caught(judge: type[AuditorAlone | ModelAlone], make: Callable[[], Execute]) 
         except (Violation, Disagreement) as failure:
             failure.add_note(f"seed {seed}")
             return failure
+        except Misfit:
+            continue  # the rules themselves saw it first, which says nothing of the judge
     return None
 
 

@@ -106,7 +106,7 @@ def test_told_of_a_failure(failed: str, set_aside: int) -> None:
     desk = billed()
     desk.ok(c.Grant(tokens=500, origin="pack"))
     desk.until(failed)
-    desk.ok(c.Freeze())
+    desk.ok(c.Freeze(by_hand=False))
     assert desk.view().set_aside == set_aside
     desk.until("2025-02-25")
     view = desk.view()
@@ -119,7 +119,7 @@ def test_told_of_a_failure(failed: str, set_aside: int) -> None:
 def test_mended(order: str) -> None:
     desk = billed()
     desk.ok(c.Grant(tokens=500, origin="pack"))
-    desk.ok(c.Freeze())
+    desk.ok(c.Freeze(by_hand=False))
     desk.until("2025-02-02")
     for what in order.split():
         if what == "reset":

@@ -18,6 +18,7 @@ from tokentill.flows.means import Means, later, log
 from tokentill.rules import commands as c
 from tokentill.rules.catalog import HOUR_MS
 from tokentill.rules.deliveries import answered, step_commands
+from tokentill.rules.invoices import OVER
 from tokentill.rules.purchases import BILLED, Purchase, Step, begin, derive, finish, next_step, step_key
 from tokentill.rules.refusals import Refusal
 from tokentill.rules.waiting import look_at
@@ -99,6 +100,8 @@ class Delivery:
             if not answered(purchase, reply):
                 assert isinstance(reply, Refusal), "a receipt is an answer"
                 return (), 0, f"{reply.code}: {reply.message}"
+            if isinstance(reply, Refusal) and reply.detail == OVER:
+                await self._tell_late(purchase)
             lot = None if isinstance(reply, Refusal) else reply.lot
             if lot is not None:
                 lots.append(lot)
@@ -130,8 +133,17 @@ class Delivery:
         owed = await self.owed(purchase.organization)
         if owed:
             first = min(owed, key=lambda row: row.failed_at or now)
-            freeze = c.Freeze(failed_at=min(first.failed_at or now, now), reason=f"invoice {first.invoice}")
+            failed_at = min(first.failed_at or now, now)
+            freeze = c.Freeze(failed_at=failed_at, reason=f"invoice {first.invoice}", by_hand=False)
             await self._means.submit(purchase.organization, freeze, step_key(purchase, "again"))
+
+    async def _tell_late(self, purchase: Purchase) -> None:
+        """A payment that came when its period was over brings none of the plan's tokens: a person should know."""
+        text = (
+            f"{purchase.organization} paid for {purchase.title} ({purchase.id}), and its period was over when that was "
+            "told. None of the plan's tokens came with it. Give the payment back or grant tokens, if that is fair."
+        )
+        await self._means.alert(purchase.organization, "late_period", purchase.id, text)
 
     async def owed(self, organization: str) -> list[Purchase]:
         """Purchases of the organization whose invoice failed and is neither paid nor voided."""

@@ -144,7 +144,7 @@ class Subscriptions:
         if account is None or account.state.failed_at is None or not account.state.awaits_renewal:
             return
         if not await self._delivery.owed(row.organization):
-            command = c.Restore(reason="subscription ended")
+            command = c.Restore(reason="subscription ended", by_hand=False)
             await means.submit(row.organization, command, deed_key(row.id, "unfreeze"))
 
     async def _forgive(self, row: Subscription) -> None:

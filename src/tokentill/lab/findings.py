@@ -31,6 +31,8 @@ def acts(entry: e.Entry) -> bool:
         return entry.reason != "timeout"
     if isinstance(entry, e.Frozen):
         return entry.reason != "renewal missing"
+    if isinstance(entry, e.SetAside):
+        return entry.reason != "payment contested"
     return isinstance(entry, _ACTS)
 
 

@@ -164,7 +164,16 @@ class State(Struct, omit_defaults=True):
     expiring: dict[int, int] = field(default_factory=dict)
     """When it will be warned that a lot expires, by the lot's number, until that was done."""
     set_aside_at: int | None = None
-    """Since when bought lots do not age, where that is later than `failed_at`: the failure was told late."""
+    """Since when bought lots do not age, where that is not `failed_at`: the failure was told late."""
+    hand_at: int | None = None
+    owed_at: int | None = None
+    """Since when an operator wants everything set aside, and since when an invoice is owed; `failed_at` is the first."""
+    paid_from: int | None = None
+    """Where a payment provider bills the plan: since when its last invoice pays, as far as it said."""
+    paid_reference: str | None = None
+    """The purchase that the running period was paid with; its tokens carry it."""
+    contested: str | None = None
+    """The purchase whose later periods bring tokens that are set aside, too; of use while it is `paid_reference`."""
     purses: dict[str, list[int]] = field(default_factory=dict)
     """What was spent and what is held under each purse (`tokentill.rules.purses`), kept for ever."""
     purse_of: dict[str, str] = field(default_factory=dict)

@@ -1,7 +1,8 @@
 """Lots set aside one by one: what a refund or a dispute in progress does to the lot it is about.
 
 Part of evolving. Setting aside moves nothing between the columns of a lot: what is available in it stays
-there, is not free to spend, and is free again when the lot is given back.
+there, is not free to spend, and is free again when the lot is given back. Where the lot is what the running plan was
+paid with, the periods that the same payment still brings are set aside with it (`contested`).
 
 Requirement ids: R-REF-5, R-LED-1.
 """
@@ -23,6 +24,8 @@ def set_aside(account: Account, entry: e.SetAside) -> None:
         state.aside[number] = entry.reference or ""
         account.free -= lot.available
         account.aside += lot.available
+    if entry.reference is not None and entry.reference == state.paid_reference:
+        state.contested = entry.reference
 
 
 def given_back(account: Account, entry: e.GivenBack) -> None:
@@ -37,3 +40,5 @@ def given_back(account: Account, entry: e.GivenBack) -> None:
         account.free += lot.available
         if lot.available:
             account.list_lot(lot)
+    if entry.reference == state.contested:
+        state.contested = None

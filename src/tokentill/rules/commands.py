@@ -174,16 +174,25 @@ class SpendCredit(Base, frozen=True, kw_only=True, tag="spend_credit"):
 
 
 class Freeze(Base, frozen=True, kw_only=True, tag="freeze"):
-    """Payment failed at `failed_at` (epoch ms, default now): set the tokens aside (R-LIC-1)."""
+    """Payment failed at `failed_at` (epoch ms, default now): set the tokens aside (R-LIC-1).
+
+    `by_hand`: an operator says so, and no invoice that is paid later lifts it; False: an invoice could not be collected.
+    """
 
     failed_at: int | None = None
     reason: str | None = None
+    by_hand: bool = True
 
 
 class Restore(Base, frozen=True, kw_only=True, tag="restore"):
-    """Payment is fixed: give everything back at once (R-LIC-3)."""
+    """Payment is fixed: give everything back at once (R-LIC-3).
+
+    `by_hand`: an operator says so, whatever was the cause; False: nothing is owed any more, which does not lift what was
+    frozen by hand.
+    """
 
     reason: str | None = None
+    by_hand: bool = True
 
 
 class ChangePlan(Base, frozen=True, kw_only=True, tag="change_plan"):
@@ -192,12 +201,16 @@ class ChangePlan(Base, frozen=True, kw_only=True, tag="change_plan"):
     `billed`: a payment provider bills the plan from now on (see `Reset`), and `end` (epoch ms) is the end of what it
     was paid for, default by the plan's cycle. A change that waits for the period's end begins with its invoice if
     it is `billed`, and then has no use for an `end`.
+    `start`, `paid`, `reference` as in `Reset`.
     """
 
     plan: str | None
     when: Literal["auto", "now", "period_end"] = "auto"
     end: int | None = None
     billed: bool = False
+    start: int | None = None
+    paid: int | None = None
+    reference: str | None = None
 
 
 class Reset(Base, frozen=True, kw_only=True, tag="reset"):
@@ -206,11 +219,20 @@ class Reset(Base, frozen=True, kw_only=True, tag="reset"):
     `billed`: the provider's invoice until `end` was paid, and its next one is waited for: the end of the period
     does not begin another by itself. An account once billed stays so until its plan is changed without `billed`.
     A period that was waited for begins where the one before ended. A paid invoice mends a failed payment.
+
+    `start` (epoch ms, with `end`): since when the provider's invoice pays. The period then begins there; and an invoice
+    that pays for a time that is over, or before what the account is on, begins nothing. `plan`: the plan it pays for,
+    default the present or the scheduled one. `paid`: minor units the period is worth, default the plan's price.
+    `reference`: the purchase that it is; the tokens of its periods carry it.
     """
 
     end: int | None = None
     billed: bool = False
     reason: str | None = None
+    start: int | None = None
+    plan: str | None = None
+    paid: int | None = None
+    reference: str | None = None
 
 
 class SetCap(Base, frozen=True, kw_only=True, tag="set_cap"):

@@ -227,14 +227,22 @@ def revoke(turn: Turn, command: c.Revoke) -> Reply:
 
 def set_aside(turn: Turn, command: c.SetAside) -> Reply:
     """Set the lots of a purchase aside while a refund or a dispute is in progress (R-REF-5)."""
+    state = turn.state
     lots = _lots_of(turn, command.lot, command.reference)
+    # What the plan runs on may bring tokens later that belong to it, too.
+    runs = command.lot is None and command.reference == state.paid_reference != state.contested
     if type(lots) is Refusal:
-        return lots
+        if not runs or command.reference is None:
+            return lots
+        lots = []
     assert type(lots) is list
-    if lots[0].unit != "token":
+    if lots and lots[0].unit != "token":
         return Refusal(Code.NOT_POSSIBLE, "This lot is money credit. Only lots of tokens are set aside.")
-    fresh = [lot for lot in lots if lot.id not in turn.state.aside]
-    if not fresh:
+    living = [lot for lot in lots if not lot.lapsed]
+    fresh = [lot for lot in living if lot.id not in state.aside]
+    if not fresh and not runs:
+        if not living:
+            return Refusal(Code.NOT_POSSIBLE, "These tokens have lapsed, so nothing remains to set aside.")
         return Refusal(Code.NOT_POSSIBLE, "These tokens are set aside already.")
     moves = tuple((lot.id, lot.available) for lot in fresh if lot.available)
     tokens = sum(tokens for _, tokens in moves)
@@ -254,11 +262,15 @@ def set_aside(turn: Turn, command: c.SetAside) -> Reply:
 def give_back(turn: Turn, command: c.GiveBack) -> Reply:
     """Let lots that were set aside be spent again: the refund was not taken, the dispute was won (R-REF-5)."""
     lots = _lots_of(turn, command.lot, command.reference)
+    contested = command.lot is None and turn.state.contested
+    runs = command.reference is not None and command.reference == contested
     if type(lots) is Refusal:
-        return lots
+        if not runs:
+            return lots
+        lots = []
     assert type(lots) is list
     kept = [lot for lot in lots if lot.id in turn.state.aside]
-    if not kept:
+    if not kept and not runs:
         return Refusal(Code.NOT_POSSIBLE, "These tokens are not set aside, so there is nothing to give back.")
     moves = tuple((lot.id, lot.available) for lot in kept if lot.available)
     tokens = sum(tokens for _, tokens in moves)

@@ -1,19 +1,22 @@
 """Deliveries: what each step of a purchase asks of the account.
 
 A step may have been taken already, or have become pointless meanwhile: tokens to be set aside are spent, a
-payment to be restored is not failed. Such a refusal ends the step as well as a receipt does (`answered`); any
-other means that a person must look.
+payment to be restored is not failed, an invoice pays for a time that is over. Such a refusal ends the step as well as
+a receipt does (`answered`); any other means that a person must look.
 
 Requirement ids: R-PACK-3, R-PACK-10, R-PLAN-4, R-LIC-1, R-LIC-3, R-REF-6, R-LED-6.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from tokentill.rules import commands as c
 from tokentill.rules.catalog import DAY_MS
 from tokentill.rules.claims import DISPUTE
 from tokentill.rules.entries import Origin
-from tokentill.rules.purchases import BILLED, Purchase, Step
+from tokentill.rules.invoices import OLDER, OVER
+from tokentill.rules.purchases import BILLED, Purchase, Step, is_trial
 from tokentill.rules.receipts import Receipt
 from tokentill.rules.refusals import Code, Refusal
 
@@ -40,11 +43,11 @@ def step_commands(purchase: Purchase, now: int) -> Commands:
         return _delivery(purchase, now)
     if purchase.doing == "freeze":
         failed_at = now if purchase.failed_at is None else min(purchase.failed_at, now)
-        command = c.Freeze(failed_at=failed_at, reason=why)
+        command = c.Freeze(failed_at=failed_at, reason=why, by_hand=False)
     elif purchase.doing == "restore":
-        command = c.Restore(reason=why)
+        command = c.Restore(reason=why, by_hand=False)
     elif purchase.doing == "set_aside":
-        why = "dispute" if purchase.state == "disputed" else "refund"
+        why = "dispute" if purchase.state in ("disputed", "charged_back") else "refund"
         command = c.SetAside(reference=reference, reason=why)
     elif purchase.doing == "give_back":
         won = any(dispute.state == "won" for dispute in purchase.disputes)
@@ -74,6 +77,8 @@ def answered(purchase: Purchase, reply: Receipt | Refusal) -> bool:
     if isinstance(reply, Receipt):
         return True
     assert purchase.doing is not None, "no step was begun"
+    if purchase.doing == "deliver":
+        return reply.detail in (OLDER, OVER)
     return reply.code in POINTLESS.get(purchase.doing, frozenset())
 
 
@@ -83,13 +88,17 @@ def _delivery(purchase: Purchase, now: int) -> Commands:
     if purchase.kind not in BILLED:
         tokens = _grant(purchase, purchase.tokens - (purchase.carried or 0), "pack", now)
         return (*tokens, *_grant(purchase, purchase.bonus, "bonus", now))
-    billed = purchase.mode != "free"
-    end = purchase.plan_end
-    if end is not None and end <= now:
-        end = None  # it came so late that the period is over; the plan's own cycle says what runs now
-    plan: c.Command = c.Reset(end=end, billed=billed, reason=purchase.title)
+    fields: dict[str, Any] = {
+        "plan": purchase.item,
+        "billed": purchase.mode != "free",
+        "start": purchase.plan_start,
+        "end": purchase.plan_end,
+        "paid": 0 if is_trial(purchase) else purchase.list_amount or purchase.amount,
+        "reference": purchase.id,
+    }
+    plan: c.Command = c.Reset(**fields, reason=purchase.title)
     if purchase.kind != "renewal":
-        plan = c.ChangePlan(plan=purchase.item, when="now", end=end, billed=billed)
+        plan = c.ChangePlan(**fields, when="now")
     return (("", plan), *_rest(purchase), *_grant(purchase, purchase.bonus, "bonus", now))
 
 

@@ -122,6 +122,7 @@ class PeriodStarted(Base, frozen=True, kw_only=True, tag="reset"):
     paid for `periods` periods, of which number `first` was the first; None for a custom price or no plan.
     Where a payment provider bills: it was paid `paid_until` then, and its next invoice is waited for `renewal_by`
     then. `carried`: tokens that would roll over into an unpaid period wait for the payment.
+    `since`: from when the provider's invoice pays. `reference`: the purchase that the period was paid with.
     """
 
     number: int
@@ -136,6 +137,8 @@ class PeriodStarted(Base, frozen=True, kw_only=True, tag="reset"):
     paid_until: int | None = None
     renewal_by: int | None = None
     carried: int = 0
+    since: int | None = None
+    reference: str | None = None
 
 
 class OverageBilled(Base, frozen=True, kw_only=True, tag="overage"):
@@ -181,13 +184,16 @@ class PlanScheduled(Base, frozen=True, kw_only=True, tag="plan_scheduled"):
 class Frozen(Base, frozen=True, kw_only=True, tag="freeze"):
     """Payment failed at `failed_at`: AI off, `tokens` set aside (R-LIC-1). `again`: it had failed already.
 
-    `since`: the failure was told late, and the tokens are set aside only since then; None = since `failed_at`.
+    `since`: the tokens are set aside only since then, because it was told late; None = since `failed_at`. `hand_at`
+    and `owed_at`: since when an operator wants it, and since when an invoice is owed; `failed_at` is the earlier one.
     """
 
     failed_at: int
     stage_at: int | None = None
     again: bool = False
     since: int | None = None
+    hand_at: int | None = None
+    owed_at: int | None = None
 
 
 class StandingChanged(Base, frozen=True, kw_only=True, tag="licence"):

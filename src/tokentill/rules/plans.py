@@ -19,16 +19,17 @@ from tokentill.rules import entries as e
 from tokentill.rules import licence
 from tokentill.rules.account import RANK_HOLD, RANK_LOT, RANK_STAGE, RANK_WARN, Account
 from tokentill.rules.catalog import DAY_MS, TOKENS_MAX, Catalog, Plan
+from tokentill.rules.invoices import bad_end, bad_paid, outdated, paid_by
 from tokentill.rules.ledger import end_hold
 from tokentill.rules.money import half_up
 from tokentill.rules.periods import index_at
 from tokentill.rules.receipts import Receipt, receipt
 from tokentill.rules.refusals import Code, Refusal
 from tokentill.rules.resets import (
-    bad_end,
     begin_paid,
     bill_overage,
     change,
+    contested,
     end_period,
     end_plan,
     expire,
@@ -131,7 +132,7 @@ def change_plan(turn: Turn, command: c.ChangePlan) -> Reply:
     """Upgrade now, downgrade or cancel at period end, or as `when` says (R-PLAN-4)."""
     state, catalog = turn.state, turn.catalog
     plan = None if command.plan is None else catalog.plans.get(command.plan)
-    wrong = bad_end(turn, command.end)
+    wrong = bad_paid(command) or outdated(turn, command) or bad_end(turn, command.end)
     if wrong is not None:
         return wrong
     if command.plan is not None and plan is None:
@@ -175,8 +176,9 @@ def _change_now(turn: Turn, plan: Plan | None, command: c.ChangePlan) -> Reply:
     expire(turn, plan_lots(turn))
     bill_overage(turn)
     if plan is not None:
-        entry = change(turn, plan, turn.now, credit=credit, signed=True)
-        begin_paid(turn, plan, turn.now, 0, end=command.end, billed=command.billed)
+        paid = paid_by(command, billed=command.billed)
+        entry = change(turn, plan, turn.now, credit=credit, signed=True, paid=paid)
+        begin_paid(turn, plan, turn.now, 0, paid=paid)
         return receipt(entry)
     return receipt(end_plan(turn, turn.now, turn.signed(), credit))
 
@@ -186,11 +188,12 @@ def unused_credit(turn: Turn) -> int:
 
     The price is the one the period was begun with, whatever the catalog says today. By time: the part of the
     period still to come; by tokens: the unspent part of the allowance, held tokens included. A payment that
-    covers several periods counts whole periods still to come as unused; while the next is waited for, none is.
+    covers several periods counts whole periods still to come as unused; while the next is waited for, none is. Nor is
+    any of a payment that is contested: that money may be gone.
     """
     state = turn.state
     period, price, periods = state.period, state.paid_price, state.paid_periods
-    if period is None or price is None or state.unpaid:
+    if period is None or price is None or state.unpaid or contested(turn, state.paid_reference):
         return 0
     over = state.paid_until is not None and state.paid_until <= turn.now
     if over or turn.catalog.upgrade_credit == "none":

@@ -344,12 +344,14 @@ def next_step(purchase: Purchase) -> Step | None:
     owed = purchase.failed_at is not None and purchase.paid_at is None and not purchase.voided
     if owed != frozen:
         return "freeze" if owed else "restore"
-    if "deliver" not in done or purchase.kind not in ("pack", "code"):
+    if "deliver" not in done or purchase.kind == "overage":
         return None
     if next_taking(purchase) is not None:
         return "take_back"
     aside = done.count("set_aside") > done.count("give_back")
-    if wants_aside(purchase) != aside:
+    # The periods that a payment still brings are worth nothing once the money has gone.
+    gone = purchase.kind in BILLED and purchase.state in ("charged_back", "refunded")
+    if (gone or wants_aside(purchase)) != aside:
         return "give_back" if aside else "set_aside"
     return None
 

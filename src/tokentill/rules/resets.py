@@ -24,18 +24,29 @@ from typing import Any
 from tokentill.rules import commands as c
 from tokentill.rules import entries as e
 from tokentill.rules.account import PLAN_PRIORITY, Lot, Period
-from tokentill.rules.catalog import DAY_MS, TOKENS_MAX, Plan
+from tokentill.rules.catalog import DAY_MS, Plan
 from tokentill.rules.corrections import add_lot
+from tokentill.rules.invoices import PLAIN, Paid
 from tokentill.rules.periods import period_at, start_at
-from tokentill.rules.refusals import Code, Refusal
 from tokentill.rules.turn import Turn
+
+CONTESTED = "payment contested"
+"""Why tokens are set aside as they come."""
 
 
 def change(
-    turn: Turn, plan: Plan, anchor: int, *, credit: int = 0, carried: int = 0, signed: bool = False
+    turn: Turn,
+    plan: Plan,
+    anchor: int,
+    *,
+    credit: int = 0,
+    carried: int = 0,
+    signed: bool = False,
+    paid: Paid = PLAIN,
 ) -> e.PlanChanged:
     """Move to `plan`, a period of which must begin next; the entry is signed where it answers the command."""
-    due = 0 if plan.price is None else max(0, plan.price - credit)
+    price = plan.price if paid.price is None else paid.price
+    due = 0 if price is None else max(0, price - credit)
     entry = e.PlanChanged(
         **(turn.signed() if signed else turn.stamp()),
         plan=plan.id,
@@ -44,10 +55,21 @@ def change(
         credit=credit,
         due=due,
         currency=turn.catalog.currency,
-        brings=0 if turn.state.failed_at is not None else plan.tokens + carried,
+        brings=0 if turn.state.failed_at is not None else brings(turn, plan, carried, paid.reference),
     )
     turn.emit(entry)
     return entry
+
+
+def brings(turn: Turn, plan: Plan | None, carried: int, reference: str | None) -> int:
+    """Tokens that are free with a period that was paid; those of a contested payment are not."""
+    own = 0 if plan is None or contested(turn, reference) else plan.tokens
+    return 0 if plan is None else carried + own
+
+
+def contested(turn: Turn, reference: str | None) -> bool:
+    """Whether the tokens of this payment are set aside as they come."""
+    return reference is not None and reference == turn.state.contested
 
 
 def begin_paid(
@@ -56,23 +78,20 @@ def begin_paid(
     anchor: int,
     number: int,
     carried: int = 0,
+    paid: Paid = PLAIN,
     *,
-    end: int | None = None,
-    billed: bool = False,
     signed: bool = False,
 ) -> e.PeriodStarted:
-    """Begin period `number` from `anchor` with a payment of its own.
-
-    `end`: as the provider says, that of the period, or of all periods its invoice paid for where it bills.
-    """
+    """Begin period `number` from `anchor` with a payment of its own."""
     start, cycle_end = period_at(anchor, plan.cycle, number)
-    periods = plan.periods_per_payment
-    if not billed:
+    periods, end = plan.periods_per_payment, paid.end
+    terms = (plan.price if paid.price is None else paid.price, periods, number)
+    if not paid.billed:
         period = Period(number, start, cycle_end if end is None else end)
-        return _start(turn, plan, period, carried, (plan.price, periods, number), signed=signed)
+        return _start(turn, plan, period, carried, terms, signed=signed, paid=paid)
     until = period_at(anchor, plan.cycle, number + periods - 1)[1] if end is None else end
     period = Period(number, start, _cut(cycle_end, until, last=periods == 1))
-    return _start(turn, plan, period, carried, (plan.price, periods, number), until, signed=signed)
+    return _start(turn, plan, period, carried, terms, until, signed=signed, paid=paid)
 
 
 def _cut(cycle_end: int, until: int, *, last: bool) -> int:
@@ -85,18 +104,19 @@ def _start(
     plan: Plan | None,
     period: Period,
     carried: int,
-    paid: tuple[int | None, int, int],
+    terms: tuple[int | None, int, int],
     until: int | None = None,
     *,
     signed: bool = False,
+    paid: Paid = PLAIN,
 ) -> e.PeriodStarted:
     """Begin `period` and grant its allowance, unless payment is failed; `carried` tokens roll over into it.
 
-    `paid`: the payment it belongs to, its price, for how many periods, and the number of the first of them;
+    `terms`: of the payment it belongs to, its price, for how many periods, and the number of the first of them;
     `until`: the end of what a provider's invoice paid for.
     """
     unpaid = turn.state.failed_at is not None
-    price, periods, first = paid
+    price, periods, first = terms
     wait = turn.catalog.licence.renewal_wait_days * DAY_MS
     entry = e.PeriodStarted(
         **(turn.signed() if signed else turn.stamp()),
@@ -106,13 +126,15 @@ def _start(
         end=period.end,
         plan=turn.state.plan,
         unpaid=unpaid,
-        brings=0 if unpaid or plan is None else plan.tokens + carried,
+        brings=0 if unpaid else brings(turn, plan, carried, paid.reference),
         price=price,
         periods=periods,
         first=first,
         paid_until=until,
         renewal_by=None if until is None else until + wait,
         carried=carried if unpaid else 0,
+        since=paid.since,
+        reference=paid.reference,
     )
     turn.emit(entry)
     if not unpaid and plan is not None:
@@ -121,8 +143,8 @@ def _start(
 
 
 def grant_period(turn: Turn, plan: Plan, carried: int) -> None:
-    """Grant the running period's allowance, and what is carried into it."""
-    period = turn.state.period
+    """Grant the running period's allowance, and what is carried into it; set aside at once where it is contested."""
+    period, reference = turn.state.period, turn.state.paid_reference
     assert period is not None
     if carried:
         roll = c.Grant(tokens=carried, origin="rollover", expires_at=period.end)
@@ -130,7 +152,19 @@ def grant_period(turn: Turn, plan: Plan, carried: int) -> None:
     if plan.tokens:
         fields = turn.stamp()
         fields["key"] = period_id(plan.id, period)
-        add_lot(turn, c.Grant(tokens=plan.tokens, origin="plan", expires_at=period.end), fields)
+        own = c.Grant(tokens=plan.tokens, origin="plan", expires_at=period.end, reference=reference)
+        lot = add_lot(turn, own, fields).lot
+        if contested(turn, reference):
+            turn.emit(
+                e.SetAside(
+                    **turn.stamp(free=-plan.tokens),
+                    tokens=plan.tokens,
+                    moves=((lot, plan.tokens),),
+                    lots=(lot,),
+                    reference=reference,
+                    reason=CONTESTED,
+                )
+            )
 
 
 def period_id(plan: str, period: Period) -> str:
@@ -200,6 +234,7 @@ def _renewal_missing(turn: Turn, time: int) -> None:
             tokens=turn.account.free,
             failed_at=time,
             stage_at=time + DAY_MS,
+            owed_at=time,
             reason="renewal missing",
         )
     )
@@ -216,18 +251,19 @@ def _go_on(turn: Turn, plan: Plan | None, carried: int) -> None:
     assert before is not None
     number, until = before.number + 1, state.paid_until
     within = state.paid_first < number < state.paid_first + state.paid_periods
-    paid = (state.paid_price, state.paid_periods, state.paid_first)
+    terms = (state.paid_price, state.paid_periods, state.paid_first)
+    paid = Paid(since=state.paid_from, reference=state.paid_reference)
     if plan is None:
         period = Period(number, before.end, before.end + (before.end - before.start))
-        _start(turn, None, period, carried, (None, 1, number), until)
+        _start(turn, None, period, carried, (None, 1, number), until, paid=paid)
         return
     anchor, number = following(turn, plan, before.end)
     start, end = period_at(anchor, plan.cycle, number)
     if until is not None:
         end = _cut(end, until, last=number + 1 >= state.paid_first + state.paid_periods)
     elif not within or not number:
-        paid = (plan.price, plan.periods_per_payment, number)
-    _start(turn, plan, Period(number, start, end), carried, paid, until)
+        terms, paid = (plan.price, plan.periods_per_payment, number), PLAIN
+    _start(turn, plan, Period(number, start, end), carried, terms, until, paid=paid)
 
 
 def following(turn: Turn, plan: Plan, at: int) -> tuple[int, int]:
@@ -268,14 +304,6 @@ def _unspent(turn: Turn) -> int:
 def waiting_carried(turn: Turn) -> int:
     """What was carried into a period that began unpaid and is still allowed by the plan of now."""
     return _carry(turn.current_plan(), turn.state.carried)
-
-
-def bad_end(turn: Turn, end: int | None) -> Refusal | None:
-    """A refusal unless `end` can be the end of a period as a provider bills it."""
-    if end is None or (type(end) is int and turn.now < end <= turn.now + 400 * DAY_MS and end < TOKENS_MAX):
-        return None
-    message = "end must lie in the future, by 400 days at most, in epoch milliseconds."
-    return Refusal(Code.INVALID, message, detail="end")
 
 
 def _carry(plan: Plan | None, unspent: int) -> int:

@@ -21,6 +21,7 @@ def period_started(account: Account, entry: e.PeriodStarted) -> None:
     state.paid_until, state.renewal_by, state.carried = entry.paid_until, entry.renewal_by, entry.carried
     state.counted_from = entry.time if entry.paid_until is not None and entry.time > entry.start else 0
     state.paid_price, state.paid_periods, state.paid_first = entry.price, entry.periods, entry.first
+    state.paid_from, state.paid_reference = entry.since, entry.reference
     state.overage_tokens = state.overage_amount = state.grace_used = state.unlimited_used = 0
     for lot in state.lots.values():
         lot.spent_before = lot.spent
@@ -46,7 +47,7 @@ def plan_changed(account: Account, entry: e.PlanChanged) -> None:
     state.scheduled = state.scheduled_billed = False
     state.scheduled_plan = None
     if entry.plan is None:
-        state.period = state.paid_until = state.renewal_by = None
+        state.period = state.paid_until = state.renewal_by = state.paid_from = state.paid_reference = None
         state.unpaid = False
         state.carried = 0
         state.overage_tokens = state.overage_amount = state.grace_used = state.unlimited_used = 0
@@ -61,9 +62,11 @@ def plan_scheduled(account: Account, entry: e.PlanScheduled) -> None:
 
 
 def frozen(account: Account, entry: e.Frozen) -> None:
-    """Evolve by a payment that failed."""
+    """Evolve by a payment that failed, or one cause of two that is gone."""
     state = account.state
-    if entry.again:
+    state.hand_at = entry.hand_at
+    state.owed_at = entry.failed_at if entry.hand_at is None else entry.owed_at
+    if entry.failed_at == state.failed_at:
         return
     state.failed_at = entry.failed_at
     state.set_aside_at = entry.since
@@ -87,7 +90,7 @@ def standing_changed(account: Account, entry: e.StandingChanged) -> None:
 def restored(account: Account, entry: e.Restored) -> None:
     """Evolve by a payment that was fixed."""
     state = account.state
-    state.failed_at = state.set_aside_at = None
+    state.failed_at = state.set_aside_at = state.hand_at = state.owed_at = None
     state.unpaid = False
     if entry.brings:
         state.carried = 0

@@ -153,7 +153,7 @@ def end_period(book: Notebook, end: int) -> None:
 def invoice_missing(book: Notebook, at: int) -> None:
     """Nobody paid for the next period: payment has failed, and the tokens of the one that is over are gone."""
     if book.failed_at is None:
-        book.failed_at = book.aside_since = at
+        book.failed_at = book.owed_at = book.aside_since = at
         book.standing = "past_due"
         return
     book.kept = may_carry(book.plan, plan_tokens(book)) or book.kept
@@ -185,6 +185,7 @@ def leave_plan(book: Notebook, plan: str | None) -> None:
 def end_plan(book: Notebook) -> None:
     """There is no plan any more, so no period either."""
     book.start = book.end = book.paid_until = book.wait_until = None
+    book.invoice_start = book.paid_by = None
     book.unpaid, book.kept = False, 0
     _forget_period(book)
 
@@ -247,12 +248,17 @@ def begin_period(
     `until`: where a provider bills, what its invoice paid for; the `last` period of it ends there.
     """
     _, periods, first = book.paid
+    (since, reference, price), book.coming = book.coming, (None, None, None)
+    within = not billed and (until is not None or first < number < first + periods)
+    if not within:
+        book.invoice_start, book.paid_by = since, reference
     if (
         (billed or number <= first or number >= first + periods)
         and book.plan is not None
         and not (until is not None and not billed)
     ):
-        book.paid = (book.plan.price, book.plan.periods_per_payment, number)
+        worth = book.plan.price if price is None else price
+        book.paid = (worth, book.plan.periods_per_payment, number)
     if until is not None and (last or end > until):
         end = until
     _forget_period(book)
@@ -276,7 +282,9 @@ def grant_allowance(book: Notebook, carried: int) -> None:
     if carried:
         add_lot(book, carried, "rollover", book.end)
     if book.plan is not None and book.plan.tokens:
-        add_lot(book, book.plan.tokens, "plan", book.end)
+        lot = add_lot(book, book.plan.tokens, "plan", book.end)
+        lot.reference = book.paid_by
+        lot.aside = book.paid_by is not None and book.paid_by == book.contested
 
 
 def add_lot(book: Notebook, tokens: int, origin: str, expires_at: int | None, unit: str = "token") -> LotNote:

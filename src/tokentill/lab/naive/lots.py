@@ -93,11 +93,17 @@ def spend_credit(book: Notebook, command: c.SpendCredit) -> Answer:
 def set_aside(book: Notebook, command: c.SetAside) -> Answer:
     """These lots stay as they are and cannot be spent (R-REF-5)."""
     lots = named(book, command)
+    running = command.lot is None and command.reference is not None and command.reference == book.paid_by
+    running = running and command.reference != book.contested
+    if lots == Code.UNKNOWN_LOT and running:
+        lots = []
     if isinstance(lots, Code):
         return Answer(lots)
-    fresh = [lot for lot in lots if not lot.aside]
-    if not fresh or lots[0].unit == "money":
+    fresh = [lot for lot in lots if not lot.aside and not lot.lapsed]
+    if (not fresh and not running) or (lots and lots[0].unit == "money"):
         return Answer(Code.NOT_POSSIBLE)
+    if command.reference is not None and command.reference == book.paid_by:
+        book.contested = command.reference
     for lot in fresh:
         lot.aside = True
     return done("set_aside", sum(book.left_in(lot) for lot in fresh))
@@ -106,11 +112,16 @@ def set_aside(book: Notebook, command: c.SetAside) -> Answer:
 def give_back(book: Notebook, command: c.GiveBack) -> Answer:
     """These lots can be spent again."""
     lots = named(book, command)
+    later = command.lot is None and command.reference is not None and command.reference == book.contested
+    if lots == Code.UNKNOWN_LOT and later:
+        lots = []
     if isinstance(lots, Code):
         return Answer(lots)
     kept = [lot for lot in lots if lot.aside]
-    if not kept:
+    if not kept and not later:
         return Answer(Code.NOT_POSSIBLE)
+    if command.reference is not None and command.reference == book.contested:
+        book.contested = None
     for lot in kept:
         lot.aside = False
     return done("give_back", sum(book.left_in(lot) for lot in kept))

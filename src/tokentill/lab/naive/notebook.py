@@ -110,6 +110,14 @@ class Notebook:
         """Where a provider bills: the end of what its last invoice paid for."""
         self.wait_until: int | None = None
         """And until when the next one is waited for."""
+        self.invoice_start: int | None = None
+        """The beginning of what that invoice paid for, if it said."""
+        self.paid_by: str | None = None
+        """The purchase that the running period was paid with."""
+        self.coming: tuple[int | None, str | None, int | None] = (None, None, None)
+        """The same two of a payment whose period is about to begin, and its worth, None = the plan's price."""
+        self.contested: str | None = None
+        """The purchase whose plan tokens are set aside as they come."""
         self.kept = 0
         """Tokens that would have been carried into a period that was not paid."""
         self.counted_from = 0
@@ -120,6 +128,9 @@ class Notebook:
         self.scheduled = False
         self.scheduled_plan: str | None = None
         self.failed_at: int | None = None
+        self.by_hand_at: int | None = None
+        self.owed_at: int | None = None
+        """Since when an operator wants it frozen, and since when an invoice is owed."""
         self.standing = "active"
         self.cap: int | None = None
         self.lots: list[LotNote] = []

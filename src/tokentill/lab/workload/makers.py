@@ -203,12 +203,25 @@ def spend_credit(m: Memory) -> c.SpendCredit:
 def freeze(m: Memory) -> c.Freeze:
     """A failed payment, now or some days ago."""
     failed_at = None if m.chance(60) else m.now - m.dice.randrange(20 * DAY_MS)
-    return c.Freeze(failed_at=m.pick((-1, m.now + 10 * DAY_MS)) if m.chance(5) else failed_at)
+    failed_at = m.pick((-1, m.now + 10 * DAY_MS)) if m.chance(5) else failed_at
+    return c.Freeze(failed_at=failed_at, by_hand=m.chance(50))
 
 
-def restore(_m: Memory) -> c.Restore:
-    """A payment that is fixed."""
-    return c.Restore()
+def restore(m: Memory) -> c.Restore:
+    """A payment that is fixed, or an operator who says so."""
+    return c.Restore(by_hand=m.chance(60))
+
+
+def _invoice(m: Memory) -> dict[str, Any]:
+    """What a provider says of an invoice: often the next, sometimes an old one, seldom nonsense."""
+    if m.chance(50):
+        return {}
+    start = m.now - m.dice.randrange(60 * DAY_MS) if m.chance(60) else m.now
+    end = start + (1 + m.dice.randrange(60)) * DAY_MS
+    if m.chance(4):
+        start = m.pick((end, -1))
+    paid = m.pick((None, None, 0, 5_000, -1 if m.chance(10) else 100))
+    return {"start": start, "end": end, "paid": paid, "reference": m.pick((*PURCHASES, None))}
 
 
 def change_plan(m: Memory) -> c.ChangePlan:
@@ -217,15 +230,16 @@ def change_plan(m: Memory) -> c.ChangePlan:
     end = m.now + 1 + m.dice.randrange(60 * DAY_MS) if m.chance(20) else None
     if m.chance(2):
         end = m.now - 1
-    return c.ChangePlan(
-        plan=plan, when=m.pick(("auto", "auto", "now", "period_end")), end=end, billed=m.chance(35)
-    )
+    fields = {"end": end, "billed": m.chance(35), **_invoice(m)}
+    return c.ChangePlan(plan=plan, when=m.pick(("auto", "auto", "now", "period_end")), **fields)
 
 
 def reset(m: Memory) -> c.Reset:
     """A period as the payment provider bills it."""
     end = None if m.chance(60) else m.now + 1 + m.dice.randrange(60 * DAY_MS)
-    return c.Reset(end=m.now - m.pick((0, 1, DAY_MS)) if m.chance(8) else end, billed=m.chance(40))
+    end = m.now - m.pick((0, 1, DAY_MS)) if m.chance(8) else end
+    plan = m.pick((None, None, *m.catalog.plans, "no such plan"))
+    return c.Reset(**{"end": end, "billed": m.chance(40), "plan": plan, **_invoice(m)})
 
 
 def set_cap(m: Memory) -> c.SetCap:

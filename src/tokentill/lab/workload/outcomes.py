@@ -53,7 +53,7 @@ OUTCOMES: dict[type[c.Base], frozenset[Code]] = {
     c.Freeze: _KEYED | {Code.INVALID},
     c.Restore: _KEYED | {Code.NOT_POSSIBLE},
     c.ChangePlan: _KEYED | {Code.INVALID, Code.UNKNOWN_PLAN, Code.NOT_POSSIBLE},
-    c.Reset: _KEYED | {Code.INVALID, Code.NOT_POSSIBLE},
+    c.Reset: _KEYED | {Code.INVALID, Code.UNKNOWN_PLAN, Code.NOT_POSSIBLE},
     c.SetCap: _KEYED | {Code.INVALID},
     c.Attempt: _KEYED | {Code.INVALID},
     c.Unblock: _KEYED | {Code.INVALID, Code.NOT_POSSIBLE},
