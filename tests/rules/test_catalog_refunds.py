@@ -33,6 +33,7 @@ guarantee_percent = "off"
 bonus_percent = 10
 credit_percent = "off"
 upgrade = false
+plans = true
 unused_share = true
 window_days = 14
 quote_minutes = 5
@@ -50,7 +51,7 @@ waiver_required = true
         enabled=False, title="Back", text="Why?", waiting="Wait.", bands=(Band(10, 90), Band(101, 0)),
         reasons={"technical": 90, "quality": 0, "unused": 100, "first_time": 50},
         tiers=(Tier(50_000, 130), Tier(5_000, 105)), early_s=1_800, early_percent=100, late_s=172_800,
-        late_percent=50, guarantee_percent=None, bonus_percent=10, credit_percent=None, upgrade=False,
+        late_percent=50, guarantee_percent=None, bonus_percent=10, credit_percent=None, upgrade=False, plans=True,
         unused_share=True, window_days=14, quote_ms=300_000, automatic_max=None, four_eyes_above=2_000,
         review_refunds=1, review_accounts=2, review_usage_percent=50, withdrawal={"de": Withdrawal(14)},
         waiver_text="At once, please.", waiver_required=True,

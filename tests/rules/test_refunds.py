@@ -286,6 +286,44 @@ def test_what_was_paid_with_credit_goes_back_as_credit() -> None:  # R-REF-4, re
     assert (cash.money, cash.credit, cash.worth) == (3_750, 1_250, 5_000)
 
 
+def plan(**more: Any) -> Quote:
+    """A plan's period of 1000 tokens for $1000, 200 used, asked after a day and a half."""
+    usage_ = more.pop("usage", usage(200))
+    larger = (Larger("big", "Big", 3000, 200_000),)
+    what, now = bought(plan=True, **more), T0 + 130_000_000
+    return quote(what, usage_, Customer(), "technical", now, NO_GUARANTEE, larger=larger)
+
+
+def test_what_is_offered_for_a_period_that_runs() -> None:  # R-REF-1, R-REF-4
+    found = plan(runs=True)
+    told = [(o.choice, o.worth, o.take_back, o.ends_plan) for o in found.options]
+    assert told == [("cash", 75_000, 800, True), ("bonus", 110_000, 0, False), ("credit", 60_000, 800, True)]
+    assert choice(found.options[0], found, {}) == (
+        "Get $750.00 back to where it came from. Your 800 unspent tokens go. Your plan ends at once, and nothing "
+        "more is charged for it. Tokens of packs stay yours."
+    )
+    assert "Your plan ends at once" in choice(found.options[2], found, {})
+
+
+def test_what_is_offered_for_a_period_that_is_over() -> None:  # R-REF-1, R-REF-4
+    found = plan(usage=Usage(granted=1000, spent=200, held=0, left=0))
+    assert [(o.choice, o.ends_plan) for o in found.options] == [("cash", False), ("credit", False)]
+
+
+def test_a_payment_for_several_periods_is_judged_over_all_of_them() -> None:  # R-REF-1
+    found = plan(runs=True, usage=Usage(granted=12_000, spent=500, held=0, left=500, coming=11_000))
+    assert found.lines[0].value * 100 < 5 * found.lines[0].of
+    bonus = next(option for option in found.options if option.choice == "bonus")
+    assert bonus.worth == 100_000 * (11_500 + 3_600) // 12_000, "with what is still to come"
+
+
+@pytest.mark.parametrize(("refused", "words"), [("counted", "your upgrade"), ("carried", "the next one")])
+def test_what_was_given_for_elsewhere_is_not_given_back(refused: Any, words: str) -> None:  # R-REF-5
+    found = plan(refused=refused)
+    assert (found.refused, found.options) == (refused, ())
+    assert words in (why_not(found, NO_GUARANTEE) or "")
+
+
 POLICIES = st.builds(
     RefundPolicy,
     guarantee_percent=st.sampled_from([None, 50, 100]),

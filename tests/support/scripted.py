@@ -159,7 +159,7 @@ class Scripted:
             except VendorRefused:
                 self._set("refusal", key, {})
                 raise
-            if self.refunded(payment) + amount > self.all("payment")[payment]["amount"]:
+            if self.refunded(payment) + amount > self._taken(payment):
                 raise VendorRefused("over_refund", "More than was paid cannot be given back.")
             self._set("refund", key, {"payment": payment, "amount": amount, "state": self.refunds})
         self._asked("refund.answer")
@@ -169,6 +169,11 @@ class Scripted:
         if state == "failed":
             return [self.fact_of_failure(key)]
         return [self.fact_of_refunds(payment)]
+
+    def _taken(self, payment: str) -> int:
+        """How much the payment was; that of an invoice is called after it."""
+        invoice = self._get("invoice", payment.removeprefix("pi_"))
+        return int((invoice or self.all("payment")[payment])["amount"])
 
     def refunded(self, payment: str) -> int:
         """What was given back of the payment, or is on its way."""

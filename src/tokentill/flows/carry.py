@@ -43,6 +43,11 @@ async def lots_of(means: Means, purchase: Purchase) -> list[Lot]:
     ]
 
 
+def own_of(lots: list[Lot]) -> list[Lot]:
+    """Of a purchase's lots those that it is about, without what came on top."""
+    return [lot for lot in lots if lot.origin in ("pack", "plan")]
+
+
 async def held_of(means: Means, purchase: Purchase) -> int:
     """Tokens of the purchase that running operations hold."""
     return sum(lot.held for lot in await lots_of(means, purchase))

@@ -6,16 +6,18 @@ Requirement ids: R-REF-1, R-REF-2, R-REF-4, R-REF-6.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tokentill.flows.carry import lots_of
+from tokentill.flows.carry import lots_of, own_of
 from tokentill.flows.means import Means, later
 from tokentill.rules import entries as e
+from tokentill.rules.account import LOT_KEPT_MS
 from tokentill.rules.catalog import Catalog
 from tokentill.rules.claims import claim_of, closed, given_back, open_claim, standing, told
-from tokentill.rules.purchases import Purchase
+from tokentill.rules.purchases import BILLED, FOREVER, Purchase
 from tokentill.rules.refund_policy import DAY_S, Reason
 from tokentill.rules.refund_review import History
 from tokentill.rules.refund_rows import Guarantee, Refund
@@ -41,8 +43,15 @@ def not_refundable(catalog: Catalog, purchase: Purchase) -> Refusal | None:
     """Why nothing of this purchase is given back for the asking, however little was used; None: it can be quoted."""
     if not catalog.refunds.enabled:
         return Refusal(Code.NOT_POSSIBLE, "Refunds are not asked for here. Write to us instead.")
-    if purchase.kind not in ("pack", "code"):
-        return Refusal(Code.NOT_POSSIBLE, "Only packs can be given back.", detail=purchase.kind)
+    if purchase.kind == "overage":
+        text = "A bill for use beyond the plan is for tokens that were used. Write to us if it is wrong."
+        return Refusal(Code.NOT_POSSIBLE, text, detail=purchase.kind)
+    if purchase.kind in BILLED and not catalog.refunds.plans:
+        text = (
+            "Plans are not given back here. Cancel the plan: it ends with its period, and nothing more is charged. "
+            "Or write to us."
+        )
+        return Refusal(Code.NOT_POSSIBLE, text, detail=purchase.kind)
     if purchase.paid_at is None:
         return Refusal(Code.NOT_POSSIBLE, "This purchase was not paid, so there is nothing to give back.")
     return None
@@ -66,8 +75,16 @@ class RefundFacts:
             for pack in catalog.packs.values()
             if pack.enabled and purchase.kind == "pack" and purchase.replaces is None
         )
+        what = bought(purchase, refund)
+        if purchase.kind in BILLED:
+            what = replace(
+                what,
+                plan=True,
+                runs=await runs(means, purchase),
+                refused=await self._worth_elsewhere(purchase, now),
+            )
         return quote(
-            bought(purchase, refund),
+            what,
             await self.usage(purchase),
             replace(customer, region=region),
             reason,
@@ -80,13 +97,32 @@ class RefundFacts:
     async def usage(self, purchase: Purchase) -> Usage:
         """The use of the purchase's own lots."""
         lots = await lots_of(self._means, purchase)
-        own = [lot for lot in lots if lot.origin == "pack"]
-        return Usage(
+        own = own_of(lots)
+        found = Usage(
             granted=sum(lot.granted for lot in own),
             spent=sum(lot.spent for lot in own),
             held=sum(lot.held for lot in lots),
             left=sum(lot.available for lot in lots),
         )
+        if purchase.kind not in BILLED:
+            return found
+        old = (purchase.paid_at or 0) + LOT_KEPT_MS < await self._means.time_of(purchase.organization)
+        if old or not own:
+            return replace(found, granted=0)  # what was used of it is not known any more
+        granted = max(found.granted, purchase.tokens * purchase.periods)
+        return replace(found, granted=granted, coming=granted - found.granted)
+
+    async def _worth_elsewhere(self, purchase: Purchase, now: int) -> Literal["counted", "carried"] | None:
+        """Whether what was unused of a plan's payment was counted toward an upgrade, or carried over."""
+        equal = {"organization": purchase.organization, "kind": "upgrade"}
+        start, end = purchase.paid_at or 0, purchase.plan_end or FOREVER
+        for row in await self._means.rows.find(Purchase, equal, limit=PURCHASES_MAX):
+            gone = row.state in ("failed", "abandoned")
+            if row.id != purchase.id and row.credit and not gone and start <= row.created_at < end:
+                return "counted"
+        plan = self._means.ledger.catalog.plans.get(purchase.item)
+        over = end <= now and not await runs(self._means, purchase)
+        return "carried" if over and (plan is None or plan.rollover.mode != "none") else None
 
     async def customer(self, purchase: Purchase, refund: str = "") -> Customer:
         """Who asks: what was spent in life without this purchase, and whether it was the first."""
@@ -146,6 +182,14 @@ class RefundFacts:
         if (await self.customer(purchase)).first_purchase:
             found.append(Suggestion("first_time", "It was the first purchase."))
         return found
+
+
+async def runs(means: Means, purchase: Purchase) -> bool:
+    """Whether the organization's plan runs on this payment now."""
+    account = await means.ledger.account(purchase.organization)
+    return (
+        account is not None and account.state.plan is not None and account.state.paid_reference == purchase.id
+    )
 
 
 def bought(purchase: Purchase, refund: str = "") -> Bought:

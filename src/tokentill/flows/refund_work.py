@@ -17,20 +17,21 @@ from collections.abc import Awaitable, Callable
 
 from msgspec.structs import replace
 
-from tokentill.flows.carry import lots_of
+from tokentill.flows.carry import lots_of, own_of
 from tokentill.flows.checkout import Checkout
 from tokentill.flows.deliver import Delivery
 from tokentill.flows.learn import Learning
 from tokentill.flows.means import Means, deed_key, later, log
 from tokentill.flows.pay import Terms
 from tokentill.flows.refund_facts import guarantee_ids
+from tokentill.flows.refund_plan import PlanEnd
 from tokentill.flows.refund_quotes import Quotes
 from tokentill.ports import Payments, VendorDown, VendorRefused
 from tokentill.rules import happenings as h
 from tokentill.rules import refund_steps as steps
 from tokentill.rules.catalog import DAY_MS
 from tokentill.rules.claims import claim_of, claimed, ended, told
-from tokentill.rules.purchases import Purchase, derive, purchase_id
+from tokentill.rules.purchases import BILLED, Purchase, derive, purchase_id
 from tokentill.rules.receipts import Receipt
 from tokentill.rules.refund_notices import IN_PROGRESS, untold
 from tokentill.rules.refund_review import review
@@ -55,6 +56,7 @@ class RefundWork:
         learning: Learning,
         checkout: Checkout,
         quotes: Quotes,
+        ending: PlanEnd,
         tell: Telling | None = None,
     ) -> None:
         self._means = means
@@ -62,6 +64,7 @@ class RefundWork:
         self._learning = learning
         self._checkout = checkout
         self._quotes = quotes
+        self._ending = ending
         self._tell = tell
 
     async def advance(self, row: Refund) -> Refund:
@@ -195,12 +198,21 @@ class RefundWork:
                 text = f"Refund {row.id} could not be granted: {reply.code}: {reply.message}"
                 await means.alert(row.organization, "refund_stuck", row.id, text)
                 return await self._again(row, f"{reply.code}: {reply.message}")
-        return await self.to(row, lambda one: steps.settled(one, means.clock.now()))
+        ended_plan = False
+        if row.ends_plan:
+            ended_plan, problem = await self._ending.end(row, purchase)
+            if problem is not None:
+                return await self._again(row, problem)
+        return await self.to(
+            row, lambda one: steps.settled(replace(one, ends_plan=ended_plan), means.clock.now())
+        )
 
     async def _bonus_until(self, row: Refund, purchase: Purchase) -> int | None:
         """Bonus tokens last as long as those that were bought; where these are over, as long as new ones would."""
         now = await self._means.time_of(row.organization)
-        bought = next((lot for lot in await lots_of(self._means, purchase) if lot.origin == "pack"), None)
+        if purchase.kind in BILLED:
+            return max(purchase.plan_end or 0, now + DAY_MS)
+        bought = next(iter(own_of(await lots_of(self._means, purchase))), None)
         if bought is None or bought.expires_at is None or bought.expires_at > now:
             return None if bought is None else bought.expires_at
         return now + (purchase.valid_days or 1) * DAY_MS

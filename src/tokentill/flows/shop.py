@@ -12,13 +12,17 @@ from tokentill.flows.checkout import Ask, Checkout
 from tokentill.flows.clerk import Clerk
 from tokentill.flows.codes import Batch, Codes
 from tokentill.flows.deliver import Delivery
+from tokentill.flows.feedback import Feedbacks
 from tokentill.flows.learn import Learning
+from tokentill.flows.margins import LEASE_MS as MARGINS_LEASE_MS
+from tokentill.flows.margins import Margins
 from tokentill.flows.means import Means
 from tokentill.flows.notices import Notices, Posting
 from tokentill.flows.offer import Offers
 from tokentill.flows.overage import Overages
 from tokentill.flows.pay import Paying, Terms
 from tokentill.flows.refund_desk import RefundDesk
+from tokentill.flows.refund_plan import PlanEnd
 from tokentill.flows.refund_quotes import Quotes
 from tokentill.flows.refund_work import RefundWork
 from tokentill.flows.refunding import Refunding
@@ -32,6 +36,7 @@ from tokentill.flows.topup import TopUps
 from tokentill.flows.ways import Ways
 from tokentill.flows.webhook import UnknownProvider, Webhooks
 from tokentill.ports import EmbeddedPayments, Inbound
+from tokentill.rules.margins import MarginCheck
 from tokentill.rules.purchases import Purchase
 from tokentill.rules.refund_rows import Refund
 from tokentill.rules.rows import EmbeddedPayment, Message, ProviderEvent, RedemptionCode, Subscription, TopUp
@@ -58,6 +63,8 @@ class Shop:
     delivery: Delivery
     refunding: Refunding
     refund_desk: RefundDesk
+    feedback: Feedbacks
+    margins: Margins
     ways: Ways
     """What can be bought now, which every way in asks before it offers something."""
     notices: Notices | None = None
@@ -100,7 +107,8 @@ def open_shop(means: Means, posting: Posting | None = None) -> Shop:
     reader = Reader(means)
     notices = None if posting is None else Notices(means, posting.mail, posting.outbound, posting.seal)
     delivery = Delivery(means, None if notices is None else notices.receipt)
-    learning = Learning(means, delivery, Subscriptions(means, delivery), Suspicion(means))
+    subscriptions = Subscriptions(means, delivery)
+    learning = Learning(means, delivery, subscriptions, Suspicion(means))
     paying = Paying(means, delivery, learning)
     checkout = Checkout(means, delivery, paying, reader)
     webhooks = Webhooks(means, learning)
@@ -115,12 +123,16 @@ def open_shop(means: Means, posting: Posting | None = None) -> Shop:
         clerk.attend(EmbeddedPayment, Billing(means, embedded, webhooks.take_in).attend)
     quotes = Quotes(means)
     told = None if notices is None else notices.refund
-    refund_work = RefundWork(means, delivery, learning, checkout, quotes, told)
+    ending = PlanEnd(means, subscriptions)
+    refund_work = RefundWork(means, delivery, learning, checkout, quotes, ending, told)
     clerk.attend(Purchase, paying.attend)
     clerk.attend(Refund, refund_work.advance)
     clerk.attend(Subscription, subscribing.attend)
     clerk.attend(TopUp, topups.attend)
     clerk.attend(RedemptionCode, codes.attend)
+    margins = Margins(means)
+    clerk.seed(margins.seed)
+    clerk.attend(MarginCheck, margins.attend, MARGINS_LEASE_MS)
     clerk.follow(overage.NAME, overages.told)
     clerk.follow(topup.NAME, topups.told)
     if notices is not None:
@@ -137,6 +149,8 @@ def open_shop(means: Means, posting: Posting | None = None) -> Shop:
         codes=codes,
         switches=Switches(means, reader),
         ways=Ways(means),
+        feedback=Feedbacks(means),
+        margins=margins,
         overages=overages,
         webhooks=webhooks,
         learning=learning,

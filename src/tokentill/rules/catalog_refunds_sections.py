@@ -43,6 +43,7 @@ def refunds(table: Table, code: str) -> RefundPolicy:
         bonus_percent=table.limit("bonus_percent", default.bonus_percent, 1, PERCENT_MAX),
         credit_percent=table.limit("credit_percent", default.credit_percent, 1, PERCENT_MAX),
         upgrade=table.flag("upgrade", default=default.upgrade),
+        plans=table.flag("plans", default=default.plans),
         unused_share=table.flag("unused_share", default=default.unused_share),
         window_days=table.whole("window_days", default.window_days, 1, DAYS_MAX),
         quote_ms=table.duration_ms("quote", default.quote_ms) or default.quote_ms,

@@ -208,6 +208,8 @@ def _refunded(about: About) -> Letter:
         rows.append(("Credit", format_amount(int(data["credit"]), str(data["currency"]))))
         sentences.append("The credit is in your account. It never expires and pays for later purchases.")
     sentences.append("Tokens of the purchase that were unspent are gone.")
+    if data["ends_plan"]:
+        sentences.append("Your plan has ended with it, and nothing more is charged for it.")
     if data["reason"]:
         sentences.append(f"Why this amount: {data['reason']}")
     return Letter("Your refund is on its way", tuple(sentences), tuple(rows))

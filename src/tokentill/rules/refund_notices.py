@@ -44,7 +44,7 @@ def notice_of(row: Refund, at: int, balance: int) -> Notice:
         balance=balance,
         data={
             "refund": row.id, "purchase": row.purchase, "choice": row.choice, "money": row.money, "credit": row.credit,
-            "tokens": row.tokens, "item": row.larger, "currency": row.quote.currency,
+            "tokens": row.tokens, "ends_plan": row.ends_plan, "item": row.larger, "currency": row.quote.currency,
             "reason": judged[-1] if judged else None,
         },
     )  # fmt: skip

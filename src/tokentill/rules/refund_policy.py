@@ -65,6 +65,8 @@ class RefundPolicy(Struct, frozen=True, kw_only=True):
     bonus_percent: int | None = 30
     credit_percent: int | None = 60
     upgrade: bool = True
+    plans: bool = False
+    """Whether the periods of plans are given back, too (readings)."""
     unused_share: bool = False
     """Never more than the unused share of the price, a stricter reading of "unused tokens" (readings)."""
     window_days: int = 90

@@ -52,7 +52,7 @@ class Refund(Row, frozen=True, kw_only=True):
     purchase: str
     quote: Quote
     item: str
-    """The pack that was bought."""
+    """The pack or plan that was bought."""
     segment: str = ""
     """The plan of the organization when it asked; empty without one."""
     approach: str | None = None
@@ -87,6 +87,8 @@ class Refund(Row, frozen=True, kw_only=True):
     settled_at: int | None = None
     use_credit: bool = False
     """An upgrade is to be paid with money credit as far as that reaches."""
+    ends_plan: bool = False
+    """The plan was to end with it; once settled, that it did."""
     told: RefundState | None = None
     """The last state of which the customer was told (`tokentill.rules.refund_notices`)."""
 

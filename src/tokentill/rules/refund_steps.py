@@ -59,6 +59,7 @@ def accept(row: Refund, option: Option, at: int, upgrade: str, payer: str | None
         money=option.money,
         credit=option.credit,
         tokens=option.tokens,
+        ends_plan=option.ends_plan,
         guarantee=row.quote.guarantee and option.choice == "cash",
         upgrade=upgrade if option.choice == "upgrade" else None,
     )

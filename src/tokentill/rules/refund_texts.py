@@ -69,6 +69,8 @@ def choice(option: Option, quote: Quote, titles: dict[str, str]) -> str:
     """What a choice gives and what it takes. `titles`: the packages by id."""
     left = quote.usage.left
     gone = f" Your {left} unspent tokens go." if option.take_back else ""
+    if option.ends_plan:
+        gone += " Your plan ends at once, and nothing more is charged for it. Tokens of packs stay yours."
     if option.choice == "cash":
         parts = []
         if option.money or not option.credit:
@@ -112,6 +114,8 @@ def why_not(quote: Quote, policy: RefundPolicy) -> str | None:
     texts = {
         "settled": "This purchase has been settled already.",
         "refunded": "This purchase has been given back in full already.",
+        "counted": "What was unused of this period was counted toward your upgrade. Ask for that one instead.",
+        "carried": "What was unused of this period was carried into the next one. Ask for that one instead.",
         "too_late": f"Refunds can be asked for within {policy.window_days} days of the payment.",
         "not_first": "This reason holds for a first purchase only. Choose the one that fits.",
         "no_tokens": "This purchase brought no tokens that could be taken back. Write to us instead.",

@@ -17,6 +17,11 @@ Tokens that running operations hold are neither used nor taken back; an expired 
 Boundaries: within one hour includes 3600.000 s, within 24 h 86,400.000 s; after seven days begins above
 604,800.000 s. The clock starts when the payment was confirmed. Spent strictly more than $100, than $1000.
 
+A plan's period, where the catalog gives periods back, is quoted alike over the tokens that its own payment brings; of a
+payment for several periods that is all of them. Money or credit for the period that runs ends the plan at once, and
+no larger package is offered for it. What was counted toward an upgrade, or carried into the next period, is not
+given back once more.
+
 Not decided here: whether a person must agree (`tokentill.rules.refund_review`), and anything that happens.
 
 Requirement ids: R-REF-1, R-REF-2, R-REF-3, R-REF-4, R-REF-5.
@@ -38,7 +43,7 @@ Step = Literal[
     "usage", "technical", "quality", "unused", "first_time", "customer", "early", "late", "clamp", "unused_share",
     "guarantee", "withdrawal", "waived", "refunded_before",
 ]  # fmt: skip
-Refused = Literal["settled", "refunded", "too_late", "not_first", "no_tokens", "free"]
+Refused = Literal["settled", "refunded", "counted", "carried", "too_late", "not_first", "no_tokens", "free"]
 FULL = 100**4
 """The product of four percents that means 100 percent."""
 
@@ -55,6 +60,8 @@ class Usage(Struct, frozen=True):
     spent: int
     held: int
     left: int
+    coming: int = 0
+    """Of `granted`: what later periods of the same payment bring."""
 
 
 class Bought(Struct, frozen=True, kw_only=True):
@@ -76,6 +83,11 @@ class Bought(Struct, frozen=True, kw_only=True):
     """The customer gave up the right of withdrawal at the purchase, on the record."""
     renewal: bool = False
     """It goes on with what was ordered before; a right of withdrawal was there once, with the order."""
+    plan: bool = False
+    runs: bool = False
+    """The plan runs on this payment now, so that giving it back ends the plan."""
+    refused: Literal["counted", "carried"] | None = None
+    """What was unused was counted toward an upgrade, or carried into the period after."""
 
     @property
     def price(self) -> int:
@@ -121,6 +133,7 @@ class Option(Struct, frozen=True, kw_only=True, gc=False):
     `worth`: what it is worth to the customer, at the price this purchase was bought for. `cost`: what it costs the
     operator, with tokens at what the catalog says they cost. `take_back`: unspent tokens that go. `pay`: what the
     customer pays on top (an upgrade). `recommended`: it is worth more than the money.
+    `ends_plan`: the plan ends with it.
     """
 
     choice: Choice
@@ -133,6 +146,7 @@ class Option(Struct, frozen=True, kw_only=True, gc=False):
     pay: int = 0
     item: str | None = None
     recommended: bool = False
+    ends_plan: bool = False
 
 
 class Quote(Struct, frozen=True, kw_only=True):
@@ -223,6 +237,8 @@ def _refusal(
         return "free"
     if bought.refunded >= bought.price:
         return "refunded"
+    if bought.refused is not None:
+        return bought.refused
     if now - bought.paid_at > policy.window_days * DAY_MS:
         return "too_late"
     if reason == "first_time" and not customer.first_purchase:
@@ -328,21 +344,23 @@ def _options(
         money=money,
         credit=amount - money,
         take_back=usage.left,
+        ends_plan=bought.runs,
     )
     others: list[Option] = []
-    if policy.bonus_percent is not None and not bought.refunded:
+    if policy.bonus_percent is not None and not bought.refunded and bought.runs == bought.plan:
         bonus = usage.granted * policy.bonus_percent // 100
-        keep = usage.left + bonus
+        keep = usage.left + usage.coming + bonus
         others.append(Option(choice="bonus", worth=valued(keep), cost=served(keep), tokens=bonus))
     if policy.credit_percent is not None:
         credit = min(half_up(bought.price * policy.credit_percent, 100), bought.price - bought.refunded)
         buys = 0 if bought.price == 0 else usage.granted * credit // bought.price
         others.append(
             Option(
-                choice="credit", worth=credit, cost=served(buys), credit=credit, take_back=usage.left
+                choice="credit", worth=credit, cost=served(buys), credit=credit, take_back=usage.left,
+                ends_plan=bought.runs,
             )
         )  # fmt: skip
-    if policy.upgrade and not bought.refunded:
+    if policy.upgrade and not bought.plan and not bought.refunded:
         others += [_upgrade(bought, usage, to, served) for to in larger if to.price > bought.price]
     ranked = sorted(others, key=lambda option: (-option.worth, option.cost, option.choice))
     return (cash, *(replace(option, recommended=option.worth > amount) for option in ranked))

@@ -85,6 +85,8 @@ class Payer(Row, frozen=True, kw_only=True):
     saved: str | None = None
     label: str = ""
     used_at: int = 0
+    forgotten_at: int | None = None
+    """When the customer last had it forgotten; an order from before does not bring it back."""
 
 
 class TopUp(Row, frozen=True, kw_only=True):
@@ -198,6 +200,8 @@ class EmbeddedPayment(Row, frozen=True, kw_only=True):
     refunded: int = 0
     refund_keys: tuple[tuple[str, int], ...] = ()
     """Keys under which money was given back, each with how much."""
+    invoice_refunds: tuple[tuple[str, str, int], ...] = ()
+    """Of later invoices of a subscription: the invoice, the key, and how much was given back."""
     dispute: str | None = None
     warned: bool = False
     plan: str | None = None

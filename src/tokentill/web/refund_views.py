@@ -32,7 +32,7 @@ class LineView(Struct, frozen=True, kw_only=True):
 class OptionView(Struct, frozen=True, kw_only=True):
     """One thing the customer may choose. `worth`: what it is worth at the price paid. `take_back`: tokens that go.
 
-    `recommended`: it is worth more than the money.
+    `recommended`: it is worth more than the money. `ends_plan`: the plan ends at once with it.
     """
 
     choice: Choice
@@ -45,6 +45,7 @@ class OptionView(Struct, frozen=True, kw_only=True):
     take_back: int
     pay: int
     recommended: bool
+    ends_plan: bool
 
 
 class RefundView(Struct, frozen=True, kw_only=True):
@@ -166,7 +167,7 @@ def refund(row: Refund, catalog: Catalog) -> RefundView:
             OptionView(
                 choice=one.choice, item=one.item, text=choice(one, quote, titles), worth=one.worth, money=one.money,
                 credit=one.credit, tokens=one.tokens, take_back=one.take_back, pay=one.pay,
-                recommended=one.recommended,
+                recommended=one.recommended, ends_plan=one.ends_plan,
             )
             for one in quote.options
         ),

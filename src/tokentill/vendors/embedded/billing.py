@@ -3,16 +3,17 @@
 A period is computed from the anchor, never from the period before. An invoice that cannot be collected is tried
 again after `RETRY_DAYS`; after the last try the subscription ends.
 
-Requirement ids: R-PLAN-4, R-LIC-1.
+Requirement ids: R-PLAN-4, R-LIC-1, R-REF-6.
 """
 
 from __future__ import annotations
 
 from msgspec.structs import replace
 
-from tokentill.ports import Order
+from tokentill.ports import Order, VendorRefused
 from tokentill.rules.catalog import DAY_MS, Cycle
 from tokentill.rules.periods import period_at
+from tokentill.rules.purchases import Purchase
 from tokentill.rules.rows import EmbeddedPayment
 
 RETRY_DAYS = (3, 5, 7, 14, 21)
@@ -52,3 +53,15 @@ def moved(row: EmbeddedPayment, order: Order, at: int) -> EmbeddedPayment:
         interval_days=order.interval_days, anchor=at, billed=1, trial_days=0, ends_at=None, failed_at=None,
     )  # fmt: skip
     return replace(row, next_at=period(row, 0)[1])
+
+
+def refunded(row: EmbeddedPayment, purchase: Purchase, amount: int, key: str) -> EmbeddedPayment:
+    """The subscription after giving back `amount` of the later invoice that paid for `purchase`; once under a key."""
+    invoice = purchase.payment or ""
+    done = [one for one in row.invoice_refunds if one[0] == invoice]
+    if key in {name for _, name, _ in done}:
+        return row
+    left = purchase.amount - sum(given for _, _, given in done)
+    if not 0 < amount <= left:
+        raise VendorRefused("over_refund", f"Of this invoice {left} can still be given back.")
+    return replace(row, invoice_refunds=(*row.invoice_refunds, (invoice, key, amount)))

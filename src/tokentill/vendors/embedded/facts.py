@@ -5,6 +5,7 @@ from __future__ import annotations
 from hashlib import blake2b
 
 from tokentill.rules import happenings as h
+from tokentill.rules.purchases import Purchase
 from tokentill.rules.rows import EmbeddedPayment
 from tokentill.vendors.embedded.billing import period
 from tokentill.vendors.embedded.cards import Card
@@ -53,6 +54,17 @@ class Facts:
             at=at, purchase=payment.purchase, organization=payment.organization, payment=name_of(payment),
             refunded=payment.refunded, currency=payment.currency,
         )  # fmt: skip
+
+    def refunded_later(self, payment: EmbeddedPayment, purchase: Purchase, at: int) -> tuple[h.Refunded, ...]:
+        """What was given back in sum of the later invoice that paid for the purchase."""
+        sums = [amount for invoice, _, amount in payment.invoice_refunds if invoice == purchase.payment]
+        if not sums:
+            return ()
+        refunded = h.Refunded(
+            at=at, purchase=purchase.id, organization=payment.organization, payment=purchase.payment or "",
+            refunded=sum(sums), currency=payment.currency,
+        )  # fmt: skip
+        return (refunded,)
 
     def invoice_paid(
         self, payment: EmbeddedPayment, reason: h.InvoiceReason, at: int, amount: int, purchase: str | None

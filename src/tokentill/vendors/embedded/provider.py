@@ -95,11 +95,17 @@ class Embedded:
         """What is known of the purchase now."""
         payment = None if purchase.checkout is None else await self.payment(purchase.checkout)
         if payment is None:
-            return ()
+            found = await self._of_later(purchase)
+            return () if found is None else self._facts.refunded_later(found, purchase, self._now(found))
         return self._facts.everything(payment, self._now(payment))
 
     async def refund(self, purchase: Purchase, amount: int, key: str) -> Sequence[h.AnyHappening]:
         """Give back: never more than was paid. The same key gives back once."""
+        later = await self._of_later(purchase)
+        if later is not None:
+            more = await self._change(later.id, lambda row: billing.refunded(row, purchase, amount, key))
+            assert more is not None, "a payment is never deleted"
+            return self._facts.refunded_later(more, purchase, self._now(more))
         payment = await self._of(purchase)
 
         def given(row: EmbeddedPayment) -> EmbeddedPayment:
@@ -260,6 +266,12 @@ class Embedded:
             recurring=purchase.list_amount or purchase.amount, interval=order.interval,
             interval_days=order.interval_days, trial_days=order.trial_days,
         )  # fmt: skip
+
+    async def _of_later(self, purchase: Purchase) -> EmbeddedPayment | None:
+        """The subscription whose later invoice paid for the purchase; None where it was paid on the page itself."""
+        if purchase.checkout is not None or purchase.subscription is None or purchase.payment is None:
+            return None
+        return await self.payment(purchase.subscription)
 
     async def _of(self, purchase: Purchase) -> EmbeddedPayment:
         payment = await self.payment(purchase.checkout or purchase.payment or "")

@@ -13,6 +13,7 @@ alter table purchase add column taken text not null default '[]';
 alter table purchase add column accounted bigint not null default 0;
 alter table purchase add column sweep text not null default '';
 alter table embedded_payment add column refund_keys text not null default '[]';
+alter table embedded_payment add column invoice_refunds text not null default '[]';
 
 -- Each refund quote that was shown, and what became of it.
 create table refund (
@@ -50,6 +51,7 @@ create table refund (
     upgrade text,
     settled_at bigint,
     use_credit bigint not null,
+    ends_plan bigint not null,
     told text,
     primary key (organization, id)
 );
