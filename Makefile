@@ -9,7 +9,7 @@ LINTED := src tests $(wildcard bench)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test check fmt bench nightly audit lock clean
+.PHONY: help venv demo test check fmt bench npm nightly audit lock clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,11 @@ fmt: venv ## Format and repair what can be repaired
 
 bench: venv ## Run the benchmarks; they print ratios
 	@$(BIN)/python -m bench
+
+npm: venv ## Run npm's openai client against the endpoint; needs node and a network
+	@npm install --silent --no-audit --no-fund --prefix .npm openai@$(NPM_OPENAI)
+	@NPM_CLIENT=.npm $(BIN)/python -m pytest -q -rs tests/gateway/test_npm.py
+NPM_OPENAI := 7.57.0
 
 nightly: venv ## Run the long versions of the random tests too
 	@$(BIN)/python -m pytest -n $(JOBS) --nightly tests
