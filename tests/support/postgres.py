@@ -74,21 +74,35 @@ class Cluster:
 
     def initialize(self) -> None:
         """Create the data directory."""
+        self._create(
+            *(self.programs / "initdb", "--pgdata", self.data, "--username=postgres", "--auth=trust"),
+            *("--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"),
+        )
+
+    def follow(self, primary: "Cluster") -> None:
+        """Create the data directory as a copy of a running server's, to be its standby when it is started."""
+        self._create(
+            *(self.programs / "pg_basebackup", "--pgdata", self.data, "--username=postgres"),
+            *("--host", primary.sockets, "--write-recovery-conf", "--checkpoint=fast", "--no-sync"),
+        )
+
+    def promote(self) -> None:
+        """Make a standby the primary; returns when it takes commands."""
+        command: list[str | Path] = [self.programs / "pg_ctl", "promote", "--wait", "--pgdata", self.data]
+        subprocess.run(command, **_as_unprivileged(), cwd=self.home, capture_output=True, check=True)
+
+    def _create(self, *command: str | Path) -> None:
         self.home.mkdir()
         self.home.chmod(0o711)
         for path in (self.data, self.sockets):
             path.mkdir(mode=0o700)
             if os.geteuid() == 0:
                 os.chown(path, *_unprivileged())
-        command: list[str | Path] = [
-            *(self.programs / "initdb", "--pgdata", self.data, "--username=postgres", "--auth=trust"),
-            *("--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"),
-        ]
         done = subprocess.run(
             command, **_as_unprivileged(), cwd=self.home, capture_output=True, text=True, check=False
         )
         if done.returncode != 0:
-            raise PostgresError(f"initdb failed:\n{done.stdout}\n{done.stderr}")
+            raise PostgresError(f"{command[0]} failed:\n{done.stdout}\n{done.stderr}")
 
     def start(self) -> None:
         """Start the server and return when it accepts connections.
@@ -153,7 +167,7 @@ class Cluster:
         except FileNotFoundError:
             return False
         mine = self.process is not None and lines[:1] == [str(self.process.pid)]
-        return mine and len(lines) > 7 and lines[7].strip() == "ready"
+        return mine and len(lines) > 7 and lines[7].strip() in ("ready", "standby")
 
 
 class Server:

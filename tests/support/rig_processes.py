@@ -23,6 +23,7 @@ from tests.support.rig_store import snapshot_often
 
 _REPOSITORY = Path(__file__).parents[2]
 _IMPORTED = (
+    "tests.support.rig_chaos",
     "tests.support.rig_crowd",
     "tests.support.rig_served",
     "tests.support.rig_shop",
