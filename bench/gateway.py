@@ -115,7 +115,7 @@ class Bare:
         await send({"type": "http.response.body", "body": b""})
 
 
-def _serve_plain(base: str | None, pipe: Any) -> None:
+def serve_plain(base: str | None, pipe: Any) -> None:
     """The upstream, or the bare proxy before it."""
     listening = listen("127.0.0.1", 0)
     app: Any = _upstream if base is None else Bare(base)
@@ -127,7 +127,7 @@ def _serve_plain(base: str | None, pipe: Any) -> None:
         runner.run(uvicorn.Server(config).serve(sockets=[listening]))
 
 
-def _serve_till(folder: str, base: str, pipe: Any) -> None:
+def serve_till(folder: str, base: str, pipe: Any) -> None:
     """The till, with organizations and a key of each."""
 
     async def work() -> None:
@@ -183,11 +183,16 @@ class Side:
 
     def load(self, connections: int, seconds: float) -> Load:
         """Whole calls, as fast as they are answered."""
-        scripts = [_requests(self.keys, at) for at in range(connections)]
-        load = world.run(drive("127.0.0.1", self.port, scripts, seconds))
-        if load.statuses:
-            raise RuntimeError(f"the server answered {load.statuses}")
-        return load
+        return load_of(self.port, self.keys, connections, seconds)
+
+
+def load_of(port: int, keys: list[str], connections: int, seconds: float) -> Load:
+    """Whole calls to a server on this machine, as fast as they are answered."""
+    scripts = [_requests(keys, at) for at in range(connections)]
+    load = world.run(drive("127.0.0.1", port, scripts, seconds))
+    if load.statuses:
+        raise RuntimeError(f"the server answered {load.statuses}")
+    return load
 
 
 def _requests(keys: list[str], at: int) -> Iterator[bytes]:
@@ -233,9 +238,9 @@ async def _streams(side: Side, count: int) -> tuple[list[float], float]:
 def run(options: Options) -> list[Figure]:
     """Measure."""
     with world.folder() as folder:
-        lab = Side(_serve_plain, None)
-        bare = Side(_serve_plain, lab.base)
-        till = Side(_serve_till, str(folder), lab.base)
+        lab = Side(serve_plain, None)
+        bare = Side(serve_plain, lab.base)
+        till = Side(serve_till, str(folder), lab.base)
         try:
             for side in (bare, till):
                 side.load(CONNECTIONS, 0.5)
