@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.flows.test_refunding import accepted, bought, quoted
 from tests.flows.test_subscribe import ENTERPRISE, PRO, plan_of, started, subscribe
 from tests.support.shops import World
 from tests.support.stores import ok
@@ -106,3 +107,42 @@ async def test_without_being_asked_no_credit_is_spent(shop_world: World) -> None
     await gift(world, 5_000)
     bought, _ = await subscribe(world, "acme")
     assert (bought.amount, bought.credit_used, await credit(world)) == (PRO, 0, 5_000)
+
+
+@pytest.mark.parametrize(("has", "pays", "left"), [(1_000, 4_000, 0), (9_000, 0, 4_000)])
+async def test_the_difference_to_a_larger_pack(
+    shop_world: World, has: int, pays: int, left: int
+) -> None:  # R-REF-4
+    world = shop_world
+    await world.begin("acme")
+    await gift(world, has)
+    small = await bought(world)
+    row = await accepted(
+        world, await quoted(world, small), "upgrade", item="token_pack_2000", use_credit=True
+    )
+    larger = await world.rows.get(Purchase, row.upgrade or "", "acme")
+    assert larger is not None
+    assert (larger.amount, larger.credit_used, await credit(world)) == (pays, 5_000 - pays, left)
+    if pays:
+        assert row.state == "buying"
+        await world.tell(*world.provider.pay(larger.checkout or ""))
+        await world.settle()
+    assert (await world.purchase(larger)).state == "delivered"
+    assert await world.balance("acme") == 200 + 2_000
+    back = await quoted(world, await world.purchase(larger))
+    assert (back.quote.options[0].money, back.quote.options[0].credit) == (pays, 5_000 - pays)
+    await world.clean()
+
+
+async def test_a_larger_pack_that_is_left_gives_its_credit_back(shop_world: World) -> None:  # R-REF-4
+    world = shop_world
+    await world.begin("acme")
+    await gift(world, 1_000)
+    small = await bought(world)
+    row = await accepted(
+        world, await quoted(world, small), "upgrade", item="token_pack_2000", use_credit=True
+    )
+    assert await credit(world) == 0
+    await world.shop.refunding.withdraw("acme", row.id)
+    assert (await credit(world), await world.balance("acme")) == (1_000, 700)
+    await world.clean()

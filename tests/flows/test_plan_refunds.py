@@ -12,6 +12,7 @@ from tests.flows.test_subscribe import ENTERPRISE, PRO, plan_of, row, subscribe,
 from tests.support.scripted import DOWN, MONTH
 from tests.support.shops import World, make_world, selling
 from tests.support.stores import Store, ok, sqlite_url
+from tests.support.tripwire import Crash, Wire
 from tokentill.flows.checkout import Ask
 from tokentill.ports import VendorRefused
 from tokentill.rules import commands as c
@@ -28,7 +29,9 @@ DAY = 86_400_000
 def catalog(automatic_max: int | None = None, **plan: Any) -> Any:
     found = selling()
     plans = {**found.plans, "pro": replace(found.plans["pro"], **plan)}
-    policy = replace(found.refunds, plans=True, guarantee_percent=None, automatic_max=automatic_max)
+    policy = replace(
+        found.refunds, plans=True, guarantee_percent=None, automatic_max=automatic_max, review_accounts=10_000
+    )
     return replace(found, plans=plans, refunds=policy)
 
 
@@ -264,3 +267,39 @@ async def test_a_dispute_decides_over_a_plan_as_well(world: World) -> None:  # R
     await world.tell(fact)
     await world.settle()
     assert (await quoted(world, purchase)).quote.refused == "settled"
+
+
+async def test_a_process_that_ends_anywhere_leaves_a_refund_that_goes_on(world: World) -> None:  # R-REF-5
+    at = 0
+    while True:
+        at += 1
+        name = f"acme_{at:03d}"
+        await world.begin(name, plan="starter")
+        purchase, subscription = await subscribe(world, name)
+        shown = await quoted(world, purchase)
+        wire = Wire(at)
+        shop = world.open(
+            rows=wire.across(world.rows, "rows"),
+            ledger=wire.across(world.ledger, "ledger"),
+            provider=wire.across(world.provider, "provider"),
+        )
+        died = False
+        try:
+            await shop.refunding.accept(name, shown.id, "cash")
+        except Crash:
+            died = True
+        await world.restart().refunding.accept(name, shown.id, "cash")
+        for _ in range(3):
+            await world.later(61_000)
+        where = (at, wire.places[-1] if died else "nowhere")
+        found = await read(world, shown)
+        assert (found.state, found.ends_plan) == ("settled", True), where
+        assert world.provider.refunded(purchase.payment or "") == PRO, where
+        assert world.provider.all("subscription")[subscription]["ended"] is True, where
+        account = await world.account(name)
+        assert (account.state.plan, account.free, account.aside) == (None, 0, 0), where
+        assert await world.shop.subscribing.current(name) is None, where
+        if not died:
+            break
+    assert at > 15
+    await world.clean()

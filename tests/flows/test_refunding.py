@@ -18,7 +18,7 @@ from tokentill.rules.credit import available
 from tokentill.rules.purchases import Purchase
 from tokentill.rules.refund_policy import Withdrawal
 from tokentill.rules.refund_rows import Guarantee, Refund
-from tokentill.rules.refusals import Refusal
+from tokentill.rules.refusals import Code, Refusal
 from tokentill.rules.rows import Payer
 
 PACK = 500
@@ -111,6 +111,26 @@ async def test_a_quote_that_is_stale_or_got_worse_is_shown_anew(world: World) ->
     assert (await accepted(world, first)).id == second.id, "the answer to the first is what was shown then"
     assert (await accepted(world, third)).state == "settled"
     await world.clean()
+
+
+async def test_a_quotes_key_is_that_quote_and_no_other(world: World) -> None:  # R-LED-9, R-REF-5
+    refunding = world.shop.refunding
+    purchase, other = await bought(world), await bought(world)
+    first = await refunding.quote("acme", purchase.id, "technical", "It broke.", key="k")
+    assert isinstance(first, Refund)
+    world.clock.time += HOUR_MS
+    assert await refunding.quote("acme", purchase.id, "technical", "It broke.", key="k") == first
+    for refused in (
+        await refunding.quote("acme", purchase.id, "quality", "It broke.", key="k"),
+        await refunding.quote("acme", purchase.id, "technical", "It bored.", key="k"),
+        await refunding.quote("acme", purchase.id, "technical", "It broke.", "ann", key="k"),
+        await refunding.quote("acme", purchase.id, "technical", "It broke.", region="eu", key="k"),
+        await refunding.quote("acme", other.id, "technical", "It broke.", key="k"),
+    ):
+        assert isinstance(refused, Refusal)
+        assert refused.code == Code.KEY_REUSED
+    assert isinstance(await refunding.quote("acme", other.id, "technical", key="k2"), Refund)
+    assert len(await world.rows.find(Refund, {"organization": "acme"})) == 2
 
 
 async def test_a_provider_that_refuses_brings_the_tokens_back(world: World) -> None:  # R-REF-5

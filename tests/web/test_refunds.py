@@ -34,6 +34,21 @@ async def test_a_refund_from_quote_to_money(each_till: Till) -> None:  # R-REF-4
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("other", [{"reason": "quality"}, {"text": "No."}, {"user": "bob"}, {"region": "eu"}])
+async def test_a_quotes_key_is_refused_for_another_one(till: Till, other: dict[str, str]) -> None:  # R-LED-9
+    purchase = await bought(till)
+    path = f"{ORG}/purchases/{purchase['id']}/refunds"
+    asked = {"reason": "unused", "text": "Too many.", "user": "ann", "region": "de"}
+    first = await till.done("POST", path, asked, key="q1")
+    reused = await till.ask("POST", path, {**asked, **other}, key="q1")
+    assert (reused.status, reused.code) == (422, "key_reused")
+    assert await till.done("POST", path, asked, key="q1") == first
+    second = await bought(till)
+    elsewhere = await till.ask("POST", f"{ORG}/purchases/{second['id']}/refunds", asked, key="q1")
+    assert (elsewhere.status, elsewhere.code) == (422, "key_reused")
+    assert [one["id"] for one in (await till.done("GET", REFUNDS))["refunds"]] == [first["id"]]
+
+
 async def test_credit_pays_for_the_next_pack(till: Till) -> None:  # R-REF-4
     purchase = await bought(till)
     quote = await till.done("POST", f"{ORG}/purchases/{purchase['id']}/refunds", {})

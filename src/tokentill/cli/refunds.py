@@ -65,10 +65,14 @@ async def accept(
     item: Annotated[
         str | None, typer.Option(help="The larger pack of an upgrade.", show_default=False)
     ] = None,
+    use_credit: Annotated[  # noqa: FBT002 a flag
+        bool,
+        typer.Option("--use-credit", help="Pay for the larger pack with money credit as far as it reaches."),
+    ] = False,
 ) -> None:
     """Take one of the options. A quote that is stale is shown anew, and nothing is done."""
     async with work.till() as till:
-        found = await till.accept_refund(organization, refund, choice, item=item)
+        found = await till.accept_refund(organization, refund, choice, item=item, use_credit=use_credit)
     work.print(found, lambda: _quote(found) if found.state == "quoted" else _stands(found))
 
 

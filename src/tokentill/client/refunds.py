@@ -48,13 +48,16 @@ class Refunds(Reconciling):
         *,
         item: str | None = None,
         payer: str | None = None,
+        use_credit: bool = False,
     ) -> r.RefundView:
         """Take one of the options: cash, bonus, credit or upgrade (to `item`, paid by `payer` or at a checkout).
+
+        `use_credit`: money credit pays for the larger pack as far as it reaches.
 
         What comes back in state `quoted` is a new quote, since the old one was stale or its figures got worse; nothing
         was done then (R-REF-5).
         """
-        body = {"choice": choice, "item": item, "payer": payer}
+        body = {"choice": choice, "item": item, "payer": payer, "use_credit": use_credit}
         return await self._do(r.RefundView, "acceptRefund", organization, refund, body=body)
 
     async def withdraw_refund(self, organization: str, refund: str) -> r.RefundView:

@@ -67,7 +67,7 @@ async def carry(means: Means, delivery: Advance, purchase: Purchase) -> int:
     before = await means.change(before, settled)
     found = claim_of(before, claim.refund)
     if found is None or found.state != "settled":
-        share = purchase.tokens * purchase.amount // max(1, purchase.list_amount)
+        share = purchase.tokens * (purchase.amount + purchase.credit_used) // max(1, purchase.list_amount)
         return max(0, purchase.tokens - share)
     before = await delivery.advance(before)
     assert claim.refund in before.taken, "the step is taken before anything else"

@@ -1,8 +1,9 @@
 """Refund of a plan: whose payment was given back for the period that runs, has no plan any more.
 
 The provider is told to bill nothing more and the account to end the plan, both at once, after the money went back and
-the tokens were taken. What packs brought stays. Each call may be made again. Where the plan runs on another payment
-by then, because a renewal came while the refund waited, it goes on.
+the tokens were taken. What packs brought stays. Where the plan runs on another payment by then, because a renewal came
+while the refund waited, it goes on; that is decided once (`tokentill.rules.refund_steps.given`), and from then on each
+call may be made again.
 
 Readings: a plan that was given back does not go on until its period ends, because that would be a plan for nothing.
 
@@ -29,20 +30,18 @@ class PlanEnd:
         self._means = means
         self._subscriptions = subscriptions
 
-    async def end(self, row: Refund, purchase: Purchase) -> tuple[bool, str | None]:
-        """End the plan that runs on the purchase; whether it is over, and why it must be tried again, if so."""
+    async def end(self, row: Refund, purchase: Purchase) -> str | None:
+        """End the plan that ran on the purchase; why it must be tried again, None once it is over."""
         means = self._means
         name = f"{purchase.provider}:{purchase.subscription}"
         running = await means.rows.get(Subscription, name, row.organization)
-        if not await runs(means, purchase):
-            return running is None or running.status == "ended", None
         if running is not None and running.status != "ended":
             payments = means.payments.get(running.provider)
             try:
                 if payments is not None:
                     await payments.end_subscription(running, now=True, key=deed_key(row.id, "end"))
             except VendorDown:
-                return False, "the provider did not answer when the plan was to end"
+                return "the provider did not answer when the plan was to end"
             except VendorRefused as refused:
                 text = f"The plan of refund {row.id} could not be ended at {running.provider}: {refused}. End it there."
                 await means.alert(row.organization, "refund_plan_runs", row.id, text)
@@ -55,4 +54,4 @@ class PlanEnd:
             await means.submit(
                 row.organization, c.ChangePlan(plan=None, when="now"), deed_key(row.id, "no_plan")
             )
-        return True, None
+        return None

@@ -23,7 +23,7 @@ from tokentill.flows.deliver import Delivery
 from tokentill.flows.learn import Learning
 from tokentill.flows.means import Means, deed_key, later, log
 from tokentill.flows.pay import Terms
-from tokentill.flows.refund_facts import guarantee_ids
+from tokentill.flows.refund_facts import guarantee_ids, runs
 from tokentill.flows.refund_plan import PlanEnd
 from tokentill.flows.refund_quotes import Quotes
 from tokentill.ports import Payments, VendorDown, VendorRefused
@@ -31,6 +31,7 @@ from tokentill.rules import happenings as h
 from tokentill.rules import refund_steps as steps
 from tokentill.rules.catalog import DAY_MS
 from tokentill.rules.claims import claim_of, claimed, ended, told
+from tokentill.rules.credit import available
 from tokentill.rules.purchases import BILLED, Purchase, derive, purchase_id
 from tokentill.rules.receipts import Receipt
 from tokentill.rules.refund_notices import IN_PROGRESS, untold
@@ -39,7 +40,7 @@ from tokentill.rules.refund_rows import FINAL, Guarantee, Refund
 from tokentill.rules.refusals import Refusal
 from tokentill.rules.waiting import LEASE_MS
 
-OPEN = ("accepted", "paying", "giving", "buying", "undoing")
+OPEN = ("accepted", "paying", "giving", "ending", "buying", "undoing")
 """States in which something is done without anybody being asked."""
 
 Telling = Callable[[Refund], Awaitable[None]]
@@ -77,6 +78,8 @@ class RefundWork:
                 row = await self._pay(row)
             elif before == "giving":
                 row = await self._give(row)
+            elif before == "ending":
+                row = await self._end(row)
             elif before == "buying":
                 row = await self._buy(row)
             else:
@@ -198,14 +201,15 @@ class RefundWork:
                 text = f"Refund {row.id} could not be granted: {reply.code}: {reply.message}"
                 await means.alert(row.organization, "refund_stuck", row.id, text)
                 return await self._again(row, f"{reply.code}: {reply.message}")
-        ended_plan = False
-        if row.ends_plan:
-            ended_plan, problem = await self._ending.end(row, purchase)
-            if problem is not None:
-                return await self._again(row, problem)
-        return await self.to(
-            row, lambda one: steps.settled(replace(one, ends_plan=ended_plan), means.clock.now())
-        )
+        on = row.ends_plan and await runs(means, purchase)
+        return await self.to(row, lambda one: steps.given(one, means.clock.now(), runs=on))
+
+    async def _end(self, row: Refund) -> Refund:
+        """End the plan whose payment was given back."""
+        problem = await self._ending.end(row, await self.purchase(row))
+        if problem is not None:
+            return await self._again(row, problem)
+        return await self.to(row, lambda one: steps.settled(one, self._means.clock.now()))
 
     async def _bonus_until(self, row: Refund, purchase: Purchase) -> int | None:
         """Bonus tokens last as long as those that were bought; where these are over, as long as new ones would."""
@@ -227,14 +231,14 @@ class RefundWork:
             shown = steps.option_of(row.quote, "upgrade", row.larger)
             if pack is None or shown is None:
                 return await self.to(row, lambda one: steps.undo(one, "failed", "not_sold"))
-            now = means.clock.now()
-            ordered = Purchase(
-                id=row.upgrade or "", organization=row.organization, created_at=now, kind="pack", item=pack.id,
-                title=pack.title, amount=shown.pay, currency=old.currency, list_amount=pack.price, tokens=pack.tokens,
-                valid_days=pack.valid_days, provider=old.provider, mode="checkout" if row.payer is None else "saved",
-                user=row.user, payer=row.payer, replaces=old.id, approach=old.approach,
-                expires_at=now + means.ledger.catalog.checkout.open_ms if row.payer is None else None,
-            )  # fmt: skip
+            credit = 0
+            if row.use_credit and purchase is None:
+                account = await means.ledger.account(row.organization)
+                credit = 0 if account is None else min(shown.pay, available(account.state))
+            ordered = steps.larger(row, old, pack, shown.pay, credit, means.clock.now())
+            open_ms = means.ledger.catalog.checkout.open_ms
+            if ordered.mode == "checkout":
+                ordered = replace(ordered, expires_at=ordered.created_at + open_ms)
             placed = await self._checkout.place(derive(ordered), (), Terms())
             if isinstance(placed, Refusal):
                 problem = f"{placed.code}: {placed.message}"

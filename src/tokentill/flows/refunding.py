@@ -74,9 +74,12 @@ class Refunding:
         choice: Choice,
         item: str | None = None,
         payer: str | None = None,
+        *,
+        use_credit: bool = False,
     ) -> Refund | Refusal:
         """Take what was offered. A quote that is stale or whose figures got worse is shown anew instead.
 
+        `use_credit`: money credit pays for the larger pack of an upgrade as far as it reaches.
         Raises `StoreDown`; then accept it again. The same choice twice is the same refund.
         """
         means = self._means
@@ -99,7 +102,9 @@ class Refunding:
         if now > row.quote.valid_until or steps.worse(shown, steps.option_of(again, choice, shown.item)):
             return await self._anew(row)
         upgrade = purchase_id("refund", row.id)
-        row = await self._work.to(row, lambda one: steps.accept(one, shown, now, upgrade, payer))
+        row = await self._work.to(
+            row, lambda one: steps.accept(one, shown, now, upgrade, payer, use_credit=use_credit)
+        )
         return await self._work.advance(row)
 
     async def withdraw(self, organization: str, number: str) -> Refund | Refusal:

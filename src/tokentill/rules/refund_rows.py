@@ -5,12 +5,14 @@ since the purchase, what led to the purchase, the choice that was made and how i
 next, and is written down before that is done (`tokentill.flows.refunding`):
 
     quoted → accepted → waiting → paying → giving → settled
+                                           giving → ending → settled        (the payment of a plan that runs)
              accepted → buying → settled                          (an upgrade, paid like any order)
              accepted | waiting | paying | buying → undoing → denied | failed | withdrawn | changed
 
 accepted: the tokens are being set aside. waiting: for operators. paying: the provider gives the money back. giving:
-the tokens are taken back and what was chosen instead is granted. undoing: the tokens are given back; `ends` is how it
-ends then. changed: use or time made the figures worse before the tokens were set aside, so that a new quote is shown.
+the tokens are taken back and what was chosen instead is granted. ending: the plan is ended. undoing: the tokens are
+given back; `ends` is how it ends then. changed: use or time made the figures worse before the tokens were set aside,
+so that a new quote is shown.
 
 Times are epoch milliseconds, amounts minor units.
 
@@ -29,11 +31,13 @@ from tokentill.rules.refunds import Choice, Quote
 from tokentill.rules.rows import Row
 
 RefundState = Literal[
-    "quoted", "accepted", "waiting", "paying", "giving", "buying", "undoing", "settled", "denied", "failed",
-    "withdrawn", "changed",
+    "quoted", "accepted", "waiting", "paying", "giving", "ending", "buying", "undoing", "settled", "denied",
+    "failed", "withdrawn", "changed",
 ]  # fmt: skip
 FINAL: frozenset[RefundState] = frozenset({"settled", "denied", "failed", "withdrawn", "changed"})
-RUNNING: tuple[RefundState, ...] = ("accepted", "waiting", "paying", "giving", "buying", "undoing")
+RUNNING: tuple[RefundState, ...] = (
+    "accepted", "waiting", "paying", "giving", "ending", "buying", "undoing",
+)  # fmt: skip
 
 
 class Opinion(Struct, frozen=True, array_like=True):

@@ -14,8 +14,10 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from tokentill.rules import commands as c
+from tokentill.rules.catalog import Pack
 from tokentill.rules.claims import Claim
 from tokentill.rules.money import half_up
+from tokentill.rules.purchases import Mode, Purchase
 from tokentill.rules.refund_policy import RefundPolicy
 from tokentill.rules.refund_review import Review, agreed
 from tokentill.rules.refund_rows import FINAL, Opinion, Refund, RefundState
@@ -45,7 +47,9 @@ def worse(shown: Option, now: Option | None) -> bool:
     return (now.money, now.credit, now.tokens) != (shown.money, shown.credit, shown.tokens)
 
 
-def accept(row: Refund, option: Option, at: int, upgrade: str, payer: str | None = None) -> Refund:
+def accept(
+    row: Refund, option: Option, at: int, upgrade: str, payer: str | None = None, *, use_credit: bool = False
+) -> Refund:
     """The refund once the customer has chosen. `upgrade` is the id that a larger pack's purchase would have."""
     if row.state != "quoted":
         return row
@@ -60,9 +64,21 @@ def accept(row: Refund, option: Option, at: int, upgrade: str, payer: str | None
         credit=option.credit,
         tokens=option.tokens,
         ends_plan=option.ends_plan,
+        use_credit=use_credit and option.choice == "upgrade",
         guarantee=row.quote.guarantee and option.choice == "cash",
         upgrade=upgrade if option.choice == "upgrade" else None,
     )
+
+
+def larger(row: Refund, old: Purchase, pack: Pack, pay: int, credit: int, at: int) -> Purchase:
+    """The order of the larger pack for the difference `pay`, of which `credit` is paid with money credit (R-REF-4)."""
+    mode: Mode = "checkout" if row.payer is None else "saved"
+    return Purchase(
+        id=row.upgrade or "", organization=row.organization, created_at=at, kind="pack", item=pack.id,
+        title=pack.title, amount=pay - credit, credit_used=credit, currency=old.currency, list_amount=pack.price,
+        tokens=pack.tokens, valid_days=pack.valid_days, provider=old.provider, mode="free" if credit == pay else mode,
+        user=row.user, payer=row.payer, replaces=old.id, approach=old.approach,
+    )  # fmt: skip
 
 
 def claim_for(row: Refund) -> Claim:
@@ -132,7 +148,7 @@ def split(amount: int, row: Refund, left: int) -> tuple[int, int]:
 
 def undo(row: Refund, ends: RefundState, problem: str | None = None) -> Refund:
     """The refund as one that comes to nothing: what it set aside is to be given back."""
-    if row.state in FINAL or row.state in ("giving", "undoing", "quoted"):
+    if row.state in FINAL or row.state in ("giving", "ending", "undoing", "quoted"):
         return row
     return replace(row, state="undoing", ends=ends, problem=problem)
 
@@ -142,9 +158,18 @@ def paid(row: Refund) -> Refund:
     return replace(row, state="giving", problem=None) if row.state == "paying" else row
 
 
+def given(row: Refund, at: int, *, runs: bool) -> Refund:
+    """The refund once everything is given: the plan that `runs` on the payment is to be ended, or it is settled."""
+    if row.state != "giving":
+        return row
+    if row.ends_plan and runs:
+        return replace(row, state="ending", problem=None)
+    return settled(replace(row, ends_plan=False), at)
+
+
 def settled(row: Refund, at: int) -> Refund:
     """The refund at its end."""
-    if row.state not in ("giving", "buying"):
+    if row.state not in ("giving", "ending", "buying"):
         return row
     return replace(row, state="settled", settled_at=at, due_at=None, problem=None)
 

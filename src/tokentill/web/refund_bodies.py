@@ -28,13 +28,17 @@ class RefundQuoteBody(Body, frozen=True, kw_only=True):
 
 
 class RefundAcceptBody(Body, frozen=True, kw_only=True):
-    """Take one of the options of the quote; of several upgrades the one to `item`. `payer` pays an upgrade at once."""
+    """Take one of the options of the quote; of several upgrades the one to `item`.
+
+    `payer` pays an upgrade at once, `use_credit` with money credit as far as it reaches.
+    """
 
     NAMES: ClassVar[tuple[str, ...]] = ("item",)
     TEXTS: ClassVar[tuple[str, ...]] = ("payer",)
     choice: Choice
     item: Name | None = None
     payer: Text | None = None
+    use_credit: bool = False
 
 
 class RefundDecisionBody(Body, frozen=True, kw_only=True):

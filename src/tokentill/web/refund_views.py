@@ -51,7 +51,7 @@ class OptionView(Struct, frozen=True, kw_only=True):
 class RefundView(Struct, frozen=True, kw_only=True):
     """A refund and where it stands; `options[0]` is the money. `refused_text`: why nothing can be given back.
 
-    `state`: quoted, accepted, waiting, paying, giving, buying, undoing, settled, denied, failed, withdrawn or changed.
+    `state`: quoted, accepted, waiting, paying, giving, ending, buying, undoing, settled, denied, failed, withdrawn or changed.
     `next`: the quote that is shown instead of this one. `upgrade`: the purchase of the larger pack, to be paid.
     """
 

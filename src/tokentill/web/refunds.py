@@ -60,7 +60,9 @@ async def accept(shop: Shop, call: Call) -> views.RefundView | Refusal:
             return Refusal(Code.NOT_POSSIBLE, "There is no saved payment method of this id.", detail="payer")
     return _shown(
         shop,
-        await shop.refunding.accept(call.organization, call.params[1], body.choice, body.item, payer),
+        await shop.refunding.accept(
+            call.organization, call.params[1], body.choice, body.item, payer, use_credit=body.use_credit
+        ),
     )
 
 
