@@ -13,6 +13,7 @@ from tests.support.stores import Store, sqlite_url
 from tokentill.flows.checkout import Ask
 from tokentill.flows.means import deed_key
 from tokentill.flows.pay import Terms
+from tokentill.rules import links
 from tokentill.rules.catalog import Catalog
 from tokentill.rules.catalog_shop import Promo
 from tokentill.rules.purchases import Purchase
@@ -331,7 +332,9 @@ async def test_where_the_customer_comes_back_to(shop_world: World) -> None:  # R
     await buy(
         world, terms=Terms(success_url="https://app.test/ok", cancel_url="https://app.test/no", email="a@b.c")
     )
-    assert orders[0].success_url == f"https://shop.test/account/purchases/{bought.id}"
+    page, _, link = orders[0].success_url.partition("?link=")
+    assert page == f"https://shop.test/account/purchases/{bought.id}"
+    assert links.read(world.shop.means.secret, link, world.clock.now()) is not None
     assert orders[0].cancel_url == "https://shop.test/account/buy-credits"
     assert (orders[1].success_url, orders[1].cancel_url, orders[1].email) == (
         "https://app.test/ok", "https://app.test/no", "a@b.c")  # fmt: skip

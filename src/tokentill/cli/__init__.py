@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import typer
 
-from tokentill.cli import accounts, api_keys, care, keeping, office, reconciling, refunds, running, shop
+from tokentill.cli import (
+    accounts,
+    api_keys,
+    care,
+    handovers,
+    keeping,
+    office,
+    reconciling,
+    refunds,
+    running,
+    shop,
+)
 
 app = typer.Typer(
     name="tokentill",
@@ -26,6 +37,7 @@ accounts.add_organizations(_group("org", "Open, list and show organizations."))
 accounts.add(app)
 shop.add(app)
 office.add_codes(_group("codes", "Make, redeem, list and withdraw redemption codes."))
+handovers.add(app)
 office.add(app)
 care.add(app)
 reconciling.add(app)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tokentill.client.reconciling import Reconciling
+from tokentill.client.handing import Handing
 from tokentill.wiring import refund_views as r
 
 
-class Refunds(Reconciling):
+class Refunds(Handing):
     """What a till can do about refunds."""
 
     async def refund_reasons(self, organization: str, purchase: str) -> Sequence[r.SuggestionView]:

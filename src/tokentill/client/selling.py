@@ -56,13 +56,14 @@ class Selling:
         save_method: bool = False,
         use_credit: bool = False,
         withdrawal_waived: bool = False,
+        offered_at: int | None = None,
         idempotency_key: str | None = None,
     ) -> v.PurchaseView:
         """Order a pack or a plan; send the customer to the purchase's `url` (R-PACK-2).
 
         `payer` charges a saved method at once, `one_click` the one used last (R-SALE-3). `save_method`: the customer
         agrees to save the method that pays. `withdrawal_waived`: the customer agrees to the text of `withdrawal` in
-        `packs` and gives up the right of withdrawal; never say so unasked.
+        `packs` and gives up the right of withdrawal; never say so unasked. `offered_at`: `shown_at` of the offer.
         """
         body = {
             "pack": pack,
@@ -78,6 +79,7 @@ class Selling:
             "save_method": save_method,
             "use_credit": use_credit,
             "withdrawal_waived": withdrawal_waived,
+            "offered_at": offered_at,
         }
         return await self._do(v.PurchaseView, "buy", organization, key=idempotency_key, body=body)
 

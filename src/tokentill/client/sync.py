@@ -234,6 +234,8 @@ class SyncTill:
     api_keys = _blocking(Till.api_keys)
     rotate_api_key = _blocking(Till.rotate_api_key)
     limit_api_key = _blocking(Till.limit_api_key)
+    hand_over = _blocking(Till.hand_over)
+    handovers = _blocking(Till.handovers)
     revoke_api_key = _blocking(Till.revoke_api_key)
     reconcile = _blocking(Till.reconcile)
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tokentill.ports import Clock, Ids, Ledger, Room, StoreDown
+from tokentill.ports import Added, Clock, Ids, Ledger, Room, StoreDown
 from tokentill.rules import keys
 from tokentill.rules.api_keys import LIVE_MAX, NEVER, OVERLAP_MS_MAX, revoked
 from tokentill.rules.catalog import TOKENS_MAX
@@ -101,7 +101,7 @@ class ApiKeys:
             spend_max=old.spend_max,
             expires_at=old.expires_at,
         )
-        made = await self._add(organization, old.name, scope, new_id, old.purse)
+        made = await self._add(organization, old.name, scope, new_id, old)
         if isinstance(made, Issued):
             await self._end(old, now + overlap_ms)
         return made
@@ -127,6 +127,17 @@ class ApiKeys:
             for one in await self._rows.find(ApiKey, equal, limit=10 * LIVE_MAX)
         }
         return changed[key.id]
+
+    async def bring(self, organization: str, name: str, key: keys.Key, *, first: bool) -> ApiKey | None:
+        """The key that comes with a purchase, stored once however often it is brought.
+
+        `first`: only where no key that came with a purchase works yet, also if many are brought at once; then None.
+        """
+        room = Room(1, (("organization", organization), ("bought", 1)), ("works_until", self._clock.now()))
+        added = await self._store(
+            organization, name, Scope(), key, rooms=(room,) if first else (), bought=True
+        )
+        return None if added.how == "full" else added.row
 
     async def find(self, key_id: str) -> ApiKey | None:
         """The key of this id as it is stored now, whosever it is."""
@@ -175,32 +186,14 @@ class ApiKeys:
         return None
 
     async def _add(
-        self, organization: str, name: str, scope: Scope, key_id: str | None, purse: str | None = None
+        self, organization: str, name: str, scope: Scope, key_id: str | None, old: ApiKey | None = None
     ) -> Issued | Refusal:
-        now = self._clock.now()
         fresh = self._ids.operation()
         # The first 12 digits are the time, so that keys sort by it; the last are random.
         ident = key_id or fresh[:12] + fresh[-8:]
         key = keys.Key("sk", ident, self._ids.secret())
-        text = keys.write(key)
-        row = ApiKey(
-            id=ident,
-            organization=organization,
-            created_at=now,
-            digest=keys.digest(key.secret),
-            name=name,
-            shown=text[-SHOWN_CHARS:],
-            purse=purse or ident,
-            works_until=NEVER if scope.expires_at is None else scope.expires_at,
-            user=scope.user,
-            features=scope.features,
-            models=scope.models,
-            read_only=scope.read_only,
-            spend_max=scope.spend_max,
-            expires_at=scope.expires_at,
-        )
-        room = Room(LIVE_MAX, (("organization", organization),), ("works_until", now))
-        added = await self._rows.add(row, room)
+        purse, bought = (None, False) if old is None else (old.purse, old.bought)
+        added = await self._store(organization, name, scope, key, purse, bought=bought)
         if added.how == "full":
             message = f"An organization has at most {LIVE_MAX} keys that work. Revoke one first."
             return Refusal(Code.NOT_POSSIBLE, message)
@@ -210,7 +203,40 @@ class ApiKeys:
                 "then. If it is lost, revoke that key and make another with a new one."
             )
             return Refusal(Code.NOT_POSSIBLE, message, detail=ident)
-        return Issued(added.row, text)
+        return Issued(added.row, keys.write(key))
+
+    async def _store(
+        self,
+        organization: str,
+        name: str,
+        scope: Scope,
+        key: keys.Key,
+        purse: str | None = None,
+        rooms: tuple[Room, ...] = (),
+        *,
+        bought: bool = False,
+    ) -> Added[ApiKey]:
+        """Store the digest of a key, if there is room for one more that works."""
+        now = self._clock.now()
+        row = ApiKey(
+            id=key.id,
+            organization=organization,
+            created_at=now,
+            digest=keys.digest(key.secret),
+            name=name,
+            shown=keys.write(key)[-SHOWN_CHARS:],
+            purse=purse or key.id,
+            works_until=NEVER if scope.expires_at is None else scope.expires_at,
+            user=scope.user,
+            features=scope.features,
+            models=scope.models,
+            read_only=scope.read_only,
+            bought=bought,
+            spend_max=scope.spend_max,
+            expires_at=scope.expires_at,
+        )
+        room = Room(LIVE_MAX, (("organization", organization),), ("works_until", now))
+        return await self._rows.add(row, room, *rooms)
 
     async def _end(self, key: ApiKey, at: int) -> ApiKey:
         return await self._change(key, lambda row: revoked(row, at))

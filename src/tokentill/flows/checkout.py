@@ -52,6 +52,8 @@ class Ask(Struct, frozen=True, kw_only=True):
     payer: str | None = None
     source: Source = "customer"
     number: str | None = None
+    offered_at: int | None = None
+    """When the offer was shown that led to the order, epoch ms; None where nobody said (R-SALE-1)."""
     use_credit: bool = False
     """Pay with money credit as far as it reaches."""
     withdrawal_waived: bool = False
@@ -121,6 +123,7 @@ class Checkout:
             payer=ask.payer,
             return_url=ask.terms.success_url,
             withdrawal_waived=ask.withdrawal_waived,
+            offered_at=ask.offered_at,
         )
 
     def rooms(self, ordered: Purchase) -> list[Room]:

@@ -4,7 +4,7 @@ A crash between any two writes leaves either a step that was not begun, which st
 one in `doing`, whose commands are sent again under the same keys and are not done twice. Two processes that
 take the same step send the same keys, and one of them writes down that it is done.
 
-Requirement ids: R-PACK-3, R-PACK-7, R-PACK-10, R-LIC-1, R-LIC-3, R-REF-6.
+Requirement ids: R-PACK-3, R-PACK-7, R-PACK-10, R-LIC-1, R-LIC-3, R-REF-6, R-SALE-1, R-SALE-4.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from msgspec.structs import replace
 
 from tokentill.flows.carry import carry, held_of
+from tokentill.flows.handing import prepare
 from tokentill.flows.means import Means, later, log
 from tokentill.rules import commands as c
 from tokentill.rules.catalog import HOUR_MS
@@ -30,16 +31,17 @@ NO_CREDIT = "no_credit"
 RECEIPTED = BILLED | {"overage"}
 """Kinds whose receipt is written here; that of the others is read off the lot in the journal (R-PACK-7)."""
 
-Receipting = Callable[[Purchase], Awaitable[None]]
-"""Writes the receipt of a purchase, once however often it is called."""
+Telling = Callable[[Purchase], Awaitable[None]]
+"""Writes the receipt of a purchase, or its delivery message, once however often it is called."""
 
 
 class Delivery:
     """Takes the steps of purchases."""
 
-    def __init__(self, means: Means, receipt: Receipting | None = None) -> None:
+    def __init__(self, means: Means, receipt: Telling | None = None, ready: Telling | None = None) -> None:
         self._means = means
         self._receipt = receipt
+        self._ready = ready
 
     def ready(self, purchase: Purchase) -> Purchase:
         """The purchase with its next step written down and the time when somebody should look at it again."""
@@ -94,6 +96,8 @@ class Delivery:
         if purchase.doing == "carry":
             return (), await carry(self._means, self, purchase), None
         now = await self._means.time_of(purchase.organization)
+        if purchase.doing == "deliver":
+            await prepare(self._means, purchase)
         lots: list[int] = []
         for part, command in step_commands(purchase, now):
             reply = await self._means.submit(purchase.organization, command, step_key(purchase, part))
@@ -110,6 +114,8 @@ class Delivery:
             await self._freeze_again(purchase, now)
         if purchase.doing == "deliver" and purchase.kind in RECEIPTED and self._receipt is not None:
             await self._receipt(purchase)  # before the step is done, so that a crash loses none
+        if purchase.doing == "deliver" and self._ready is not None:
+            await self._ready(purchase)
         held = await held_of(self._means, purchase) if purchase.doing == "take_back" else 0
         return tuple(lots), held, None
 

@@ -23,15 +23,19 @@ from hashlib import sha256
 
 import msgspec
 import structlog
+from msgspec import structs
 from msgspec.structs import replace
 
+from tokentill.flows.handing import delivered
 from tokentill.flows.means import Means, deed_key, later
 from tokentill.flows.ways import Ways
 from tokentill.ports import JournalRow
 from tokentill.ports.messages import Mail, Outbound, Seal, Undelivered
 from tokentill.rules import refund_notices
+from tokentill.rules.delivery import letter as delivery_letter
+from tokentill.rules.handovers import handed_over
 from tokentill.rules.letters import letter
-from tokentill.rules.notices import ALWAYS, MAILED, TYPES, Notice, notice_of, receipt_of
+from tokentill.rules.notices import ALWAYS, MAILED, TYPES, Notice, notice_of, ready_of, receipt_of
 from tokentill.rules.purchases import Purchase
 from tokentill.rules.refund_rows import Refund
 from tokentill.rules.refusals import Code, Refusal
@@ -97,6 +101,13 @@ class Notices:
             now = account.moment(self._means.clock.now())
             await self._write(refund_notices.notice_of(row, now, account.free))
 
+    async def ready(self, purchase: Purchase) -> None:
+        """Write the delivery message of a purchase, once however often it is asked (R-SALE-4)."""
+        account = await self._means.ledger.account(purchase.organization)
+        if account is not None and self._means.ledger.catalog.models and handed_over(purchase):
+            now = account.moment(self._means.clock.now())
+            await self._write(ready_of(purchase, now, account.free))
+
     async def _write(self, notice: Notice) -> None:
         rows = self._means.rows
         contact = await rows.get(Contact, notice.organization, notice.organization)
@@ -151,7 +162,10 @@ class Notices:
             if account is not None:
                 closed = await self._ways.closed(notice.organization)
                 low = low_notice(account, means.ledger.catalog, now, closed)
-        text = letter(notice, means.ledger.catalog, means.address(), purchase=purchase, low=low)
+        if notice.type == "purchase.ready" and purchase is not None:
+            text = delivery_letter(await delivered(means, purchase, key=True), means.ledger.catalog.unit)
+        else:
+            text = letter(notice, means.ledger.catalog, means.address(), purchase=purchase, low=low)
         await self._mail.send(message.to, text, deed_key(message.id))
 
     async def _call(self, message: Message) -> None:
@@ -159,7 +173,7 @@ class Notices:
         endpoint = await rows.get(Endpoint, message.to, message.organization)
         if endpoint is None or not endpoint.enabled:
             raise Undelivered("The endpoint was removed or switched off.", for_ever=True)
-        body = message.body.encode()
+        body = await self._body(message, endpoint)
         key = _secret_bytes(self._seal.open(endpoint.secret, endpoint.id))
         headers = signed(deed_key(message.id), self._means.clock.now() // 1000, body, key)
         try:
@@ -175,6 +189,22 @@ class Notices:
             raise Undelivered(f"The endpoint answered {status}.")
         if endpoint.failing_since is not None:
             await self._means.change(endpoint, lambda row: replace(row, failing_since=None))
+
+    async def _body(self, message: Message, endpoint: Endpoint) -> bytes:
+        """What a webhook says. A key goes to who asks for that type of notice by name, and to nobody else (R-SALE-4)."""
+        notice = _decode(message.body)
+        if notice.type != "purchase.ready":
+            return message.body.encode()
+        means, named = self._means, notice.data["purchase"]
+        purchase = await means.rows.get(Purchase, named, notice.organization)
+        assert purchase is not None, "a purchase is never deleted"
+        trusted = notice.type in endpoint.events
+        told = structs.asdict(await delivered(means, purchase, key=trusted))
+        if not trusted:
+            told = {
+                name: value for name, value in told.items() if name not in ("key", "dashboard", "refunds")
+            }
+        return _encode(replace(notice, data=told))
 
     async def _failing(self, endpoint: Endpoint) -> None:
         now = self._means.clock.now()

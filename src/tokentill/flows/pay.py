@@ -20,6 +20,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tokentill.flows.deliver import Delivery
+from tokentill.flows.handing import PURCHASE_PATH, purchase_page
 from tokentill.flows.learn import Learning
 from tokentill.flows.means import Means, deed_key, later, log
 from tokentill.flows.overage import leave_open
@@ -279,6 +280,8 @@ def order_for(
     trial = is_trial(purchase)
 
     def link(path: str) -> str:
+        if path == f"{PURCHASE_PATH}{{purchase}}":
+            return purchase_page(means, purchase)
         path = path.replace("{purchase}", purchase.id)
         return f"{means.address()}{path}" if path.startswith("/") else path
 

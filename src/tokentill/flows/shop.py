@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tokentill.flows import overage, topup
+from tokentill.flows import handovers, overage, topup
 from tokentill.flows.checkout import Ask, Checkout
 from tokentill.flows.clerk import Clerk
 from tokentill.flows.codes import Batch, Codes
 from tokentill.flows.deliver import Delivery
 from tokentill.flows.feedback import Feedbacks
+from tokentill.flows.handovers import Handovers
 from tokentill.flows.learn import Learning
 from tokentill.flows.margins import LEASE_MS as MARGINS_LEASE_MS
 from tokentill.flows.margins import Margins
@@ -39,7 +40,15 @@ from tokentill.ports import EmbeddedPayments, Inbound
 from tokentill.rules.margins import MarginCheck
 from tokentill.rules.purchases import Purchase
 from tokentill.rules.refund_rows import Refund
-from tokentill.rules.rows import EmbeddedPayment, Message, ProviderEvent, RedemptionCode, Subscription, TopUp
+from tokentill.rules.rows import (
+    EmbeddedPayment,
+    Handover,
+    Message,
+    ProviderEvent,
+    RedemptionCode,
+    Subscription,
+    TopUp,
+)
 
 __all__ = ["Ask", "Batch", "Posting", "Shop", "Terms", "UnknownProvider", "open_shop"]
 
@@ -67,6 +76,7 @@ class Shop:
     margins: Margins
     ways: Ways
     """What can be bought now, which every way in asks before it offers something."""
+    handovers: Handovers
     notices: Notices | None = None
     """Who is told of what happens; None where nothing was given to tell it with."""
 
@@ -106,7 +116,8 @@ def open_shop(means: Means, posting: Posting | None = None) -> Shop:
     """The shop over these means, which tells of what happens by `posting`; its clerk is not started yet."""
     reader = Reader(means)
     notices = None if posting is None else Notices(means, posting.mail, posting.outbound, posting.seal)
-    delivery = Delivery(means, None if notices is None else notices.receipt)
+    telling = (None, None) if notices is None else (notices.receipt, notices.ready)
+    delivery = Delivery(means, *telling)
     subscriptions = Subscriptions(means, delivery)
     learning = Learning(means, delivery, subscriptions, Suspicion(means))
     paying = Paying(means, delivery, learning)
@@ -133,6 +144,9 @@ def open_shop(means: Means, posting: Posting | None = None) -> Shop:
     margins = Margins(means)
     clerk.seed(margins.seed)
     clerk.attend(MarginCheck, margins.attend, MARGINS_LEASE_MS)
+    handing = Handovers(means)
+    clerk.attend(Handover, handing.attend)
+    clerk.follow(handovers.NAME, handing.told)
     clerk.follow(overage.NAME, overages.told)
     clerk.follow(topup.NAME, topups.told)
     if notices is not None:
@@ -157,5 +171,6 @@ def open_shop(means: Means, posting: Posting | None = None) -> Shop:
         delivery=delivery,
         refunding=Refunding(means, quotes, refund_work, paying),
         refund_desk=RefundDesk(means, refund_work),
+        handovers=handing,
         notices=notices,
     )

@@ -48,6 +48,16 @@ def wrong_with(key: ApiKey, now: int, model: str | None = None, feature: str | N
     return None
 
 
+def narrowed(key: ApiKey) -> bool:
+    """Whether the key may use less than its organization has, or is one user's alone."""
+    return bool(key.user or key.models or key.features) or key.spend_max is not None
+
+
+def serves(key: ApiKey, now: int) -> bool:
+    """Whether the key works and can use whatever its organization buys."""
+    return wrong_with(key, now) is None and not key.read_only and not narrowed(key)
+
+
 def revoked(key: ApiKey, at: int) -> ApiKey:
     """The key, which stops working at `at`; never later than it would have by an earlier revocation."""
     at = at if key.revoked_at is None else min(at, key.revoked_at)

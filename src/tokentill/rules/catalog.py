@@ -20,7 +20,16 @@ from typing import Literal
 from msgspec import Struct
 
 from tokentill.rules import durations
-from tokentill.rules.catalog_shop import ALERTS, AlertRule, Checkout, Promo, Question, Recommend, Rollout
+from tokentill.rules.catalog_shop import (
+    ALERTS,
+    AlertRule,
+    Checkout,
+    KeyWhen,
+    Promo,
+    Question,
+    Recommend,
+    Rollout,
+)
 from tokentill.rules.models import Model, Upstream
 from tokentill.rules.refund_policy import RefundPolicy
 
@@ -112,7 +121,8 @@ class Plan(Struct, frozen=True):
     of the catalog, since abuse is judged before the plan. `margin_min` is what one payment must leave, in minor
     units, after the cost of all its tokens (R-FIN-1). `trial_days`: how long a first subscription is free.
     `bundled_tokens` come with each payment, on top of the allowance, and never expire (R-PACK-8). `prices` are the
-    ids of this plan's price at payment providers.
+    ids of this plan's price at payment providers. `key`: when its first payment brings a key (R-SALE-4), None = as the
+    catalog's checkout says.
     """
 
     id: str
@@ -132,6 +142,7 @@ class Plan(Struct, frozen=True):
     margin_min: int | None = None
     trial_days: int = 0
     bundled_tokens: int = 0
+    key: KeyWhen | None = None
     prices: dict[str, str] = {}
 
 
@@ -141,7 +152,8 @@ class Pack(Struct, frozen=True):
     `valid_days` None = the tokens never expire. `plans`: who may buy it, empty = every plan (and none).
     `uses`, `tip`, `model`: texts of the delivery message (R-SALE-4). `bonus_tokens` come with it and `launch_price`
     holds until before `launch_until` (R-PACK-8). `rollout`: who is offered it, None = as all packs (R-PACK-9).
-    `prices` are the ids of the pack's price at payment providers.
+    `prices` are the ids of the pack's price at payment providers. `key`: when it brings a key (R-SALE-4), None = as
+    the catalog's checkout says.
     """
 
     id: str
@@ -161,6 +173,7 @@ class Pack(Struct, frozen=True):
     launch_price: int | None = None
     launch_until: int | None = None
     rollout: Rollout | None = None
+    key: KeyWhen | None = None
     prices: dict[str, str] = {}
 
 

@@ -192,6 +192,7 @@ def _plan(id_: str, table: Table, code: str, base: Plan) -> Plan:
         margin_min=table.money("margin_min", code) if table.has("margin_min") else None,
         trial_days=table.whole("trial_days", 0, 0, shop.TRIAL_DAYS_MAX),
         bundled_tokens=table.whole("bundled_tokens", 0, 0, TOKENS_MAX),
+        key=shop.key_when(table),
         prices=shop.prices(table.table("prices")),
     )
     table.end()
@@ -218,6 +219,7 @@ def _pack(id_: str, table: Table, code: str, plans: dict[str, Plan]) -> Pack:
         launch_price=launch_price,
         launch_until=launch_until,
         rollout=shop.rollout(table.table("rollout")) if table.has("rollout") else None,
+        key=shop.key_when(table),
         prices=shop.prices(table.table("prices")),
     )
     table.end()

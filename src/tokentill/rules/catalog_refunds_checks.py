@@ -31,7 +31,12 @@ def _says(policy: RefundPolicy) -> Iterator[Says]:
         yield "refunds-limits", "refunds.four_eyes_above", wrong, "write more than automatic_max"
     if policy.waiver_required and not policy.withdrawal:
         wrong = "a waiver is required of a right of withdrawal that no region has"
-        yield "refunds-waiver", "refunds.waiver_required", wrong, "name the regions in withdrawal, or leave it out"
+        yield (
+            "refunds-waiver",
+            "refunds.waiver_required",
+            wrong,
+            "name the regions in withdrawal, or leave it out",
+        )
     if policy.guarantee_percent is not None and policy.guarantee_s > policy.window_days * DAY_S:
         wrong = "the guarantee lasts longer than refunds can be asked for"
         yield "refunds-window", "refunds.guarantee_hours", wrong, "shorten it, or raise window_days"

@@ -19,6 +19,10 @@ PROVIDERS = ("stripe", "paypal")
 """The payment providers that have price ids of their own."""
 
 
+KeyWhen = Literal["first", "always", "never"]
+"""When a purchase brings a key: where the organization has none that can use all it buys, always, or never."""
+
+
 class Checkout(Struct, frozen=True):
     """How packs and plans are bought (R-PACK-2, R-PACK-4).
 
@@ -32,6 +36,8 @@ class Checkout(Struct, frozen=True):
     open_ms: int = 30 * MINUTE_MS
     success_link: str = "/account/purchases/{purchase}"
     cancel_link: str = "/account/buy-credits"
+    key: KeyWhen | None = None
+    """When what is bought brings a key (R-SALE-4); None = "first" where models are sold, else "never"."""
 
 
 class Promo(Struct, frozen=True):

@@ -2,12 +2,13 @@
 
 As in `tokentill.rules.catalog_sections`, mistakes are recorded by the table and never raised.
 
-Requirement ids: R-PACK-2, R-PACK-4, R-PACK-5, R-PACK-6, R-PACK-7, R-PACK-8, R-PACK-9.
+Requirement ids: R-PACK-2, R-PACK-4, R-PACK-5, R-PACK-6, R-PACK-7, R-PACK-8, R-PACK-9, R-SALE-4.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import cast, get_args
 
 from msgspec.structs import replace
 
@@ -19,6 +20,7 @@ from tokentill.rules.catalog_shop import (
     PROVIDERS,
     AlertRule,
     Checkout,
+    KeyWhen,
     Promo,
     Question,
     Recommend,
@@ -42,6 +44,7 @@ def checkout(table: Table) -> Checkout:
         open_ms=table.duration_ms("open", default.open_ms) or 0,
         success_link=table.text("success_link", default.success_link),
         cancel_link=table.text("cancel_link", default.cancel_link),
+        key=key_when(table),
     )
     if not MINUTE_MS <= found.open_ms <= DAY_MS:
         key = next((key for key in table.data if key.startswith("open_")), "open_minutes")
@@ -51,6 +54,11 @@ def checkout(table: Table) -> Checkout:
         fills(table, key, getattr(found, key), LINK_PLACES)
     table.end()
     return found
+
+
+def key_when(table: Table) -> KeyWhen | None:
+    """When what is bought brings a key (R-SALE-4); None where the table does not say."""
+    return cast("KeyWhen", table.choice("key", "first", get_args(KeyWhen))) if table.has("key") else None
 
 
 def promo(code: str, table: Table, currency: str, packs: Iterable[str]) -> Promo:

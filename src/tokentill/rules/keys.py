@@ -27,6 +27,8 @@ from msgspec import Struct
 Kind = Literal["op", "sk"]
 
 SECRET_CHARS = 43
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+"""What a secret is written with."""
 ID_CHARS_MAX = 32
 
 _KEY = re.compile(r"tt_(op|sk)_([0-9a-z]{8,32})_([A-Za-z0-9_-]{43})_([0-9a-f]{8})")

@@ -20,12 +20,13 @@ from tokentill.rules.warnings import Notice as Low
 
 
 class Letter(Struct, frozen=True):
-    """An e-mail. `rows` are pairs for a small table; `link` is (label, address)."""
+    """An e-mail. `rows` are pairs for a small table; `link` is (label, address); `code`: examples with their labels."""
 
     subject: str
     sentences: tuple[str, ...]
     rows: tuple[tuple[str, str], ...] = ()
     link: tuple[str, str] | None = None
+    code: tuple[tuple[str, str], ...] = ()
 
 
 class About(Struct, frozen=True):

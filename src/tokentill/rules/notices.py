@@ -8,6 +8,7 @@ has. The type is part of the public interface; a webhook carries exactly `Notice
     balance.exhausted    nothing is left
     tokens.expiring      bought tokens will expire soon
     purchase.delivered   a purchase is paid and what it brings is there: the receipt, with the balance after it
+    purchase.ready       what was bought can be used: the delivery message, where models are sold
     tokens.taken_back    tokens of a purchase were taken back, by a refund or a lost dispute
     tokens.set_aside     tokens of a purchase cannot be spent for now
     tokens.given_back    they can be spent again
@@ -21,7 +22,7 @@ has. The type is part of the public interface; a webhook carries exactly `Notice
 
 Times epoch milliseconds, money minor units.
 
-Requirement ids: R-PLAN-8, R-PACK-7, R-LIC-1, R-LIC-3.
+Requirement ids: R-PLAN-8, R-PACK-7, R-SALE-4, R-LIC-1, R-LIC-3.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from tokentill.rules import entries as e
 from tokentill.rules.purchases import Purchase
 
 Type = Literal[
-    "balance.low", "balance.exhausted", "tokens.expiring", "purchase.delivered", "tokens.taken_back",
+    "balance.low", "balance.exhausted", "tokens.expiring", "purchase.delivered", "purchase.ready", "tokens.taken_back",
     "tokens.set_aside", "tokens.given_back", "payment.failed", "payment.recovered", "licence.changed",
     "period.started", "overage.billed", "plan.changed", "refund.waiting", "refund.settled", "refund.denied",
     "refund.failed",
@@ -94,6 +95,18 @@ def receipt_of(purchase: Purchase, at: int, balance: int) -> Notice:
             "start": purchase.plan_start, "end": purchase.plan_end,
         },
     )  # fmt: skip
+
+
+def ready_of(purchase: Purchase, at: int, balance: int) -> Notice:
+    """That what was bought can be used (R-SALE-4). The message itself is put together when it is sent."""
+    return Notice(
+        id=f"{purchase.organization}:{purchase.id}:ready",
+        type="purchase.ready",
+        organization=purchase.organization,
+        at=at,
+        balance=balance,
+        data={"purchase": purchase.id},
+    )
 
 
 def _read(entry: e.Entry) -> tuple[Type, dict[str, Any]] | None:

@@ -83,6 +83,7 @@ class Upgrade(Struct, frozen=True, kw_only=True):
 class PackOffers(Struct, frozen=True, kw_only=True):
     """Everything a page of packs shows. `promo_refusal`: why the code that was typed holds for none of them.
 
+    `shown_at`: this moment; an order that names it measures the time from the offer to the payment (R-SALE-1).
     `left`: tokens free now. `need`: tokens that will be lacking until `until`, the reset or the catalog's horizon.
     `reason` says what the recommendation follows from. `slots`: packs that may be bought now, None = no limit.
     """
@@ -90,6 +91,7 @@ class PackOffers(Struct, frozen=True, kw_only=True):
     title: str
     text: str
     currency: str
+    shown_at: int
     packs: tuple[PackOffer, ...]
     left: int
     need: int
@@ -138,6 +140,7 @@ def pack_offers(
         title=catalog.texts.packs_title,
         text=catalog.texts.packs_text,
         currency=catalog.currency,
+        shown_at=now,
         packs=tuple(_marked(offer, best) for offer in offers),
         left=account.free,
         need=need,

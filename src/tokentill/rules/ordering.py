@@ -49,6 +49,8 @@ class Order(Struct, frozen=True, kw_only=True):
     user: str | None = None
     payer: str | None = None
     return_url: str = ""
+    offered_at: int | None = None
+    """When the offer was shown that led to it, epoch ms; None where nobody said."""
     credit: int = 0
     """Money credit that may pay for it."""
     withdrawal_waived: bool = False
@@ -270,6 +272,7 @@ def _purchase(catalog: Catalog, shopper: Shopper, order: Order, *, free: bool, *
             payer=order.payer,
             return_url=order.return_url,
             withdrawal_waived_at=order.now if order.withdrawal_waived else None,
+            offered_at=None if order.offered_at is None else min(order.offered_at, order.now),
             expires_at=open_until,
             **what,  # type: ignore[arg-type]  # the callers above name the fields
         )

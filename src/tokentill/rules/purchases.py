@@ -106,6 +106,8 @@ class Purchase(Claimable, frozen=True, kw_only=True):
     """Of an upgrade: what the unused share of the plan before was worth."""
     replaces: str | None = None
     """The purchase that this one is an upgrade of, for the difference; what was used of it counts."""
+    offered_at: int | None = None
+    """When the offer was shown that led to the order, epoch ms; None where nobody said."""
     approach: str | None = None
     """The variant of the sales approach that led here; None where nobody tried any."""
     withdrawal_waived_at: int | None = None

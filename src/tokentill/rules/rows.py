@@ -236,11 +236,29 @@ class ApiKey(Row, frozen=True, kw_only=True):
     features: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     read_only: bool = False
+    bought: bool = False
+    """It came with a purchase, or replaces one that did."""
     spend_max: int | None = None
     expires_at: int | None = None
     revoked_at: int | None = None
     used_at: int | None = None
     """When it was last used, to the minute."""
+
+
+class Handover(Row, frozen=True, kw_only=True):
+    """What is handed to a customer with a `purchase`, and when what happened (R-SALE-1, R-SALE-4).
+
+    `seed`: what the key that comes with it is made from, until it was handed out; empty where none comes or none is
+    left.
+    """
+
+    purchase: str
+    seed: str = ""
+    shown_at: int | None = None
+    """When the key was shown to who landed after paying, or to a host that asked."""
+    first_call_at: int | None = None
+    waiting: bool = True
+    """Nothing was charged to the organization since."""
 
 
 class StoredAnswer(Row, frozen=True, kw_only=True):
@@ -276,5 +294,6 @@ ROWS: tuple[type[Row], ...] = (
     Message,
     EmbeddedPayment,
     ApiKey,
+    Handover,
     StoredAnswer,
 )

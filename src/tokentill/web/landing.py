@@ -1,24 +1,32 @@
 """Where a customer lands who comes back from paying, and the catalog names no page of the host's own.
 
-The address holds the purchase's id, which nobody can guess, and says how that purchase stands and nothing else. What
-no webhook has told yet is asked of the provider at this moment.
+The address holds the purchase's id and says how that purchase stands and nothing else. What no webhook has told yet is
+asked of the provider at this moment. With the link that came with the purchase (`tokentill.rules.links`) it is the
+delivery message too; the key is shown once, when a button is pressed, so that nothing which merely opens the page
+uses it up.
 
-Requirement ids: R-PACK-2, R-PACK-3, R-PACK-7, R-PACK-10.
+Requirement ids: R-PACK-2, R-PACK-3, R-PACK-7, R-PACK-10, R-SALE-4.
 """
 
 from __future__ import annotations
 
-from litestar import Response, get
+from typing import Any
+
+from litestar import Request, Response, get, post
 from litestar.exceptions import NotFoundException
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
+from tokentill.flows.handing import PURCHASE_PATH, usage_page
 from tokentill.flows.shop import Shop
+from tokentill.rules import links
+from tokentill.rules.delivery import YOURS, Delivered, day, examples, headline
 from tokentill.rules.explaining import explain
 from tokentill.rules.money import format_amount
 from tokentill.rules.purchases import Purchase, State
 from tokentill.web.checkout import HEADERS, templates
 
+ADDRESS = f"{PURCHASE_PATH}{{ident:str}}"
 _WAITING = "Your payment has not arrived yet. When it does, what you ordered is in your account. Look again in a moment."
 _NOTHING = "Nothing was paid, and nothing was ordered."
 TEXTS: dict[State, tuple[str, str]] = {
@@ -40,25 +48,67 @@ TEXTS: dict[State, tuple[str, str]] = {
 def routes(shop: Shop) -> list[HTTPRouteHandler]:
     """The handlers, for the pages' application."""
 
-    @get("/account/purchases/{ident:str}", media_type="text/html")
-    async def purchase(ident: FromPath[str]) -> Response[str]:
+    @get(ADDRESS, media_type="text/html")
+    async def purchase(ident: FromPath[str], request: Request[Any, Any, Any]) -> Response[str]:
         found = await _stands(shop, ident)
         if found is None:
             raise NotFoundException
-        mood, text = TEXTS[found.state]
-        waiting = found.state == "pending" and shop.means.clock.now() < (found.expires_at or 0)
-        amount = format_amount(found.amount, found.currency)
-        about = ""
-        if found.kind in ("pack", "code"):
-            catalog = shop.means.ledger.catalog
-            account = await shop.means.ledger.account(found.organization)
-            about = explain(
-                catalog, catalog.plans.get(account.state.plan or "") if account else None
-            ).additional
-        page = _render(found.title, text, mood, amount, found.url if waiting else None, about)
-        return Response(page, headers=HEADERS)
+        if not _opened(shop, request, found):
+            return await _page(shop, found)
+        looked = await shop.handovers.look(found)
+        its, ready = (None, False) if looked is None else looked
+        return await _page(shop, found, its, ready=ready, opened=True)
 
-    return [purchase]
+    @post(ADDRESS, media_type="text/html", status_code=200, request_max_body_size=1_000)
+    async def hand_over(ident: FromPath[str], request: Request[Any, Any, Any]) -> Response[str]:
+        found = await _stands(shop, ident)
+        if found is None or not _opened(shop, request, found):
+            raise NotFoundException
+        shown = await shop.handovers.show(found.organization, found.id)
+        its = shown if isinstance(shown, Delivered) and shop.means.ledger.catalog.models else None
+        return await _page(shop, found, its, opened=True)
+
+    return [purchase, hand_over]
+
+
+def _opened(shop: Shop, request: Request[Any, Any, Any], purchase: Purchase) -> bool:
+    """Whether the request carries the link that came with the purchase."""
+    link = links.read(shop.means.secret, request.query_params.get("link", ""), shop.means.clock.now())
+    return link is not None and (link.organization, link.purchase) == (purchase.organization, purchase.id)
+
+
+async def _page(
+    shop: Shop, purchase: Purchase, its: Delivered | None = None, *, ready: bool = False, opened: bool = False
+) -> Response[str]:
+    """The page of a purchase. `its`: the delivery message, `ready`: a key can be shown, `opened`: by its own link."""
+    mood, text = TEXTS[purchase.state]
+    catalog = shop.means.ledger.catalog
+    waiting = purchase.state == "pending" and shop.means.clock.now() < (purchase.expires_at or 0)
+    more: dict[str, Any] = {}
+    if purchase.kind in ("pack", "code"):
+        account = await shop.means.ledger.account(purchase.organization)
+        plan = None if account is None else catalog.plans.get(account.state.plan or "")
+        more["about"] = explain(catalog, plan).additional
+    if its is not None:
+        more |= {
+            "headline": headline(its, catalog.unit),
+            "until": None if its.valid_until is None else day(its.valid_until),
+            "examples": examples(its.endpoint, its.model, its.key or YOURS),
+            "shop": catalog.title,
+        }
+    page = _render(
+        purchase.title,
+        text,
+        mood=mood,
+        amount=format_amount(purchase.amount, purchase.currency),
+        url=purchase.url if waiting else None,
+        again=purchase.state == "paid",
+        its=its,
+        ready=ready,
+        dashboard=usage_page(shop.means, purchase) if opened else "",
+        **more,
+    )
+    return Response(page, headers=HEADERS)
 
 
 def nothing_here() -> Response[str]:
@@ -69,11 +119,9 @@ def nothing_here() -> Response[str]:
     )
 
 
-def _render(
-    title: str, text: str, mood: str = "", amount: str = "", url: str | None = None, about: str = ""
-) -> str:
-    page = templates().get_template("landing.html")
-    return page.render(title=title, text=text, mood=mood, amount=amount, url=url, about=about)
+def _render(title: str, text: str, **more: Any) -> str:
+    bare = {"mood": "", "amount": "", "url": None, "about": "", "again": False, "its": None, "dashboard": ""}
+    return templates().get_template("landing.html").render(title=title, text=text, **{**bare, **more})
 
 
 async def _stands(shop: Shop, ident: str) -> Purchase | None:

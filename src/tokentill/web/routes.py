@@ -12,6 +12,7 @@ from tokentill.rules.balance import Balance
 from tokentill.rules.refusals import Code
 from tokentill.web import bodies, operators, orders, public, reads, views, webhooks
 from tokentill.web.care import CARE
+from tokentill.web.handover_routes import HANDOVERS
 from tokentill.web.key_routes import KEYS
 from tokentill.web.office_routes import OFFICE
 from tokentill.web.reconciling import RECONCILING
@@ -175,6 +176,7 @@ ROUTES: tuple[Route, ...] = (
     *REFUNDS,
     *KEYS,
     *RECONCILING,
+    *HANDOVERS,
     *OPERATORS,
     *PUBLIC,
 )

@@ -126,6 +126,7 @@ def _ask(call: Call, body: PurchaseBody | SubscriptionBody, payer: str | None = 
         payer=payer,
         use_credit=body.use_credit,
         withdrawal_waived=body.withdrawal_waived,
+        offered_at=getattr(body, "offered_at", None),
         terms=_terms(body),
     )
 

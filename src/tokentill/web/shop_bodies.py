@@ -39,7 +39,8 @@ class PurchaseBody(Body, frozen=True, kw_only=True):
     `provider`: stripe, paypal or embedded, by default the first that is set up. `success_url`, `cancel_url`: where
     the customer comes back to, with `{purchase}` for the id. `save_method`: the customer agrees to save the method.
     `use_credit`: money credit pays for a pack as far as it reaches. `withdrawal_waived`: the customer agrees to the
-    text of `withdrawal` in the packs, and so gives up the right of withdrawal; never send it unasked.
+    text of `withdrawal` in the packs, and so gives up the right of withdrawal; never send it unasked. `offered_at`: when
+    the offer was shown, as it says.
     """
 
     NAMES: ClassVar[tuple[str, ...]] = ("pack", "plan", "user")
@@ -57,6 +58,7 @@ class PurchaseBody(Body, frozen=True, kw_only=True):
     save_method: bool = False
     use_credit: bool = False
     withdrawal_waived: bool = False
+    offered_at: Time | None = None
 
 
 class PayBody(Body, frozen=True, kw_only=True):

@@ -48,7 +48,7 @@ class UpgradeView(Struct, frozen=True, kw_only=True):
 
 
 class PacksView(Struct, frozen=True, kw_only=True):
-    """The packs as the customer sees them now.
+    """The packs as the customer sees them now, `shown_at` this moment: name it as `offered_at` of an order.
 
     `left`: tokens free now. `need`: tokens that will be lacking until `until`. `reason` says what the recommendation
     follows from. `slots`: packs that may be bought now, null = no limit; `slot_free_at` when there is one more.
@@ -58,6 +58,7 @@ class PacksView(Struct, frozen=True, kw_only=True):
     title: str
     text: str
     currency: str
+    shown_at: int
     packs: tuple[o.PackOffer, ...]
     left: int
     need: int

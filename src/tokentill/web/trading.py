@@ -14,6 +14,7 @@ from tokentill.ports import OperatorKey
 from tokentill.rules.refusals import Code, Refusal
 from tokentill.web.call import Call
 from tokentill.web.care import CARE
+from tokentill.web.handover_routes import HANDOVERS
 from tokentill.web.key_routes import KEYS
 from tokentill.web.office_routes import OFFICE
 from tokentill.web.orders import NO_SIMULATION
@@ -24,7 +25,8 @@ from tokentill.web.routing import Bound
 from tokentill.web.shop_routes import SHOP
 
 PLACES: Mapping[str, tuple[str, str]] = {
-    route.name: (route.method, route.path) for route in (*SHOP, *OFFICE, *CARE, *REFUNDS, *KEYS, *RECONCILING)
+    route.name: (route.method, route.path)
+    for route in (*SHOP, *OFFICE, *CARE, *REFUNDS, *KEYS, *RECONCILING, *HANDOVERS)
 }
 """Method and path of every route of the shop, by its name."""
 
@@ -36,7 +38,8 @@ class Trader:
         self.shop = shop
         self._operator = OperatorKey("", actor, 0, None, None)
         self._bound = {
-            route.name: Bound(route) for route in (*SHOP, *OFFICE, *CARE, *REFUNDS, *KEYS, *RECONCILING)
+            route.name: Bound(route)
+            for route in (*SHOP, *OFFICE, *CARE, *REFUNDS, *KEYS, *RECONCILING, *HANDOVERS)
         }
 
     async def trade(

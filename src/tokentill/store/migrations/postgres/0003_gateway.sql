@@ -18,6 +18,7 @@ create table api_key (
     features text not null,
     models text not null,
     read_only bigint not null,
+    bought bigint not null,
     spend_max bigint,
     expires_at bigint,
     revoked_at bigint,
@@ -26,8 +27,30 @@ create table api_key (
 );
 create index api_key_id on api_key (id);
 create index api_key_due on api_key (due_at) where due_at is not null;
+create index api_key_bought on api_key (organization, bought, works_until);
 create index api_key_works_until on api_key (organization, works_until);
 create index api_key_purse on api_key (purse, id);
+
+-- What is handed to a customer with a purchase: the seed of its key until it was handed out, and when what happened.
+create table handover (
+    id text collate "C" not null check (length(id) between 1 and 400),
+    organization text collate "C" not null check (length(organization) <= 128),
+    version bigint not null,
+    created_at bigint not null,
+    due_at bigint,
+    purchase text not null,
+    seed text not null,
+    shown_at bigint,
+    first_call_at bigint,
+    waiting bigint not null,
+    primary key (organization, id)
+);
+create index handover_id on handover (id);
+create index handover_due on handover (due_at) where due_at is not null;
+create index handover_waiting on handover (organization, waiting);
+
+-- When the offer was shown that led to an order.
+alter table purchase add column offered_at bigint;
 
 -- What a call under an idempotency key answered, encrypted, until it expires; after that, that it ran.
 create table stored_answer (
@@ -56,7 +79,7 @@ do $$
 declare
     name text;
 begin
-    foreach name in array array['api_key', 'stored_answer']
+    foreach name in array array['api_key', 'handover', 'stored_answer']
     loop
         execute format('alter table %I enable row level security, force row level security', name);
         execute format(
