@@ -34,10 +34,20 @@ from tokentill.rules import catalog_file
 from tokentill.rules.catalog import Catalog
 from tokentill.rules.catalog_reader import Finding
 from tokentill.rules.explaining import Explanation
+from tokentill.rules.feedback import MonthOfFeedback, Topic
+from tokentill.rules.margins import MarginReport
 from tokentill.settings import Settings, SettingsError
 from tokentill.shopfit import Address, payments_of, posting_of, sync_stripe
 from tokentill.store.intents import FileIntents, read_all
-from tokentill.web import handover_views, key_views, office_views, refund_views, shop_views, views
+from tokentill.web import (
+    care_bodies,
+    handover_views,
+    key_views,
+    office_views,
+    refund_views,
+    shop_views,
+    views,
+)
 from tokentill.web.views import CatalogView, JournalLine, JournalView, NewOperatorKey, OperationView, PackView
 
 if TYPE_CHECKING:
@@ -48,12 +58,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Address", "AlreadyRan", "Books", "CatalogView", "Charge", "Charging", "Checks", "Done", "Ending",
-    "Explanation", "Features", "Hold", "JournalLine", "JournalView", "LayerAnswer", "LedgerBooks", "NewOperatorKey",
-    "OperationView", "PackView", "Retry", "Shop", "SystemClock", "SystemIds", "TimedOut", "Trader", "Ways", "battery",
-    "build", "catalog_of", "catalog_view", "charging", "create_operator_key", "features", "handover_views", "insist",
-    "intents_in", "journal_view", "key_file", "key_views", "log_to_stderr", "make_gatefit", "make_ledger",
-    "name_of_ledger", "name_of_url", "office_views", "open_ledger", "operation_view", "read_catalog", "refund_views",
-    "secret_of", "shop_views", "sync_stripe",
+    "Explanation", "Features", "Hold", "JournalLine", "JournalView", "LayerAnswer", "LedgerBooks",
+    "MarginReport", "MonthOfFeedback", "NewOperatorKey", "OperationView", "PackView", "Retry", "Shop",
+    "SystemClock", "SystemIds", "TimedOut", "Topic", "Trader", "Ways", "battery", "build", "care_bodies",
+    "catalog_of", "catalog_view", "charging", "create_operator_key", "features", "handover_views", "insist",
+    "intents_in", "journal_view", "key_file", "key_views", "log_to_stderr", "make_gatefit", "make_ledger", "name_of_ledger",
+    "name_of_url", "office_views", "open_ledger", "operation_view", "read_catalog", "refund_views", "secret_of",
+    "shop_views", "sync_stripe",
 ]  # fmt: skip
 """What is built here, and what the client knows of flows and views, which it may not reach itself."""
 

@@ -26,3 +26,21 @@ async def test_what_is_switched_off_is_offered_nowhere(world: World) -> None:  #
     notice = (await till.balance("acme")).notice
     assert notice is not None
     assert (notice.link, notice.recommended) == (None, None)
+
+
+async def test_what_customers_say_is_counted(world: World) -> None:  # R-FIN-4
+    till = world.till
+    kept = await till.rate("acme", 5, "Good.", idempotency_key="one")
+    assert await till.rate("acme", 5, "Good.", idempotency_key="one") == kept
+    await till.ticket("acme", "tokens", "Where are they?")
+    [month] = await till.feedback_months()
+    assert (month.ratings, month.average, month.tickets) == (1, "5.00", {"tokens": 1})
+    assert [one.text for one in (await till.feedback("ticket")).feedback] == ["Where are they?"]
+    with pytest.raises(Refused):
+        await till.rate("acme", 6)
+
+
+async def test_the_margin_of_a_month(world: World) -> None:  # R-FIN-1
+    found = await world.till.margin(organization="acme")
+    assert (found.organizations, found.closed) == (1, False)
+    assert {line.kind for line in found.lines} <= {"plan"}

@@ -29,7 +29,7 @@ _INTERNAL = frozenset({"over"})
 
 LINE_CHARS_MAX = 90
 
-_VIEWS = re.compile(r"\b[korv]\.(?=[A-Z])")
+_VIEWS = re.compile(r"\b[bkorv]\.(?=[A-Z])")
 """How the client's own modules abbreviate where the views are."""
 
 

@@ -240,6 +240,11 @@ class SyncTill:
     reconcile = _blocking(Till.reconcile)
 
     faq = _blocking(Till.faq)
+    rate = _blocking(Till.rate)
+    ticket = _blocking(Till.ticket)
+    feedback = _blocking(Till.feedback)
+    feedback_months = _blocking(Till.feedback_months)
+    margin = _blocking(Till.margin)
     refund_reasons = _blocking(Till.refund_reasons)
     quote_refund = _blocking(Till.quote_refund)
     accept_refund = _blocking(Till.accept_refund)

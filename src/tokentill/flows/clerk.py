@@ -59,6 +59,7 @@ class Clerk:
         self._clock = clock
         self._duties: dict[type[Row], Duty] = {}
         self._consumers: dict[str, Consumer] = {}
+        self._seeds: list[Callable[[], Awaitable[None]]] = []
         self._woken = asyncio.Event()
         self._handed: asyncio.Queue[Row] = asyncio.Queue(HANDED_MAX)
         self._slots = asyncio.Semaphore(AT_ONCE)
@@ -76,6 +77,10 @@ class Clerk:
     def follow(self, name: str, consumer: Consumer) -> None:
         """From now on tell `consumer` of everything in the journal, under a cursor called `name`."""
         self._consumers[name] = consumer
+
+    def seed(self, seed: Callable[[], Awaitable[None]]) -> None:
+        """From now on call `seed` before each look; it makes rows that come due, and costs nothing once they are."""
+        self._seeds.append(seed)
 
     # ---- running -------------------------------------------------------------------------------------
 
@@ -138,6 +143,8 @@ class Clerk:
     async def look(self) -> int:
         """Claim what is due and begin to work on it; how many rows that was."""
         total = 0
+        for seed in self._seeds:
+            await seed()
         for duty in self._duties.values():
             now = self._clock.now()
             rows = await self._rows.claim(duty.kind, now, duty.lease_ms, CLAIM)

@@ -21,6 +21,8 @@ from msgspec import inspect as shapes
 
 from tokentill.ports import Room
 from tokentill.rules import rows as r
+from tokentill.rules.feedback import Feedback
+from tokentill.rules.margins import MarginCheck, MarginMonth
 from tokentill.rules.purchases import Purchase
 from tokentill.rules.refund_rows import Guarantee, Refund
 from tokentill.rules.rows import Row
@@ -36,7 +38,7 @@ ID_MAX = 400
 """Longest id, and longest text in any column that is indexed; longer ones do not fit into PostgreSQL's indexes."""
 ORGANIZATION_MAX = 128
 
-KINDS: tuple[type[Row], ...] = (Purchase, *r.ROWS, Refund, Guarantee)
+KINDS: tuple[type[Row], ...] = (Purchase, *r.ROWS, Feedback, MarginMonth, MarginCheck, Refund, Guarantee)
 INDEXES: Mapping[type[Row], tuple[tuple[str, ...], ...]] = {
     Purchase: (
         ("organization", "kind", "slot_until"),
@@ -62,6 +64,9 @@ INDEXES: Mapping[type[Row], tuple[tuple[str, ...], ...]] = {
     r.ApiKey: (("organization", "bought", "works_until"), ("organization", "works_until"), ("purse", "id")),
     r.Handover: (("organization", "waiting"),),
     r.StoredAnswer: (),
+    Feedback: (("tally", "id"), ("kind", "id")),
+    MarginMonth: (("month", "id"),),
+    MarginCheck: (),
     Refund: (("purchase",), ("state", "id")),
     Guarantee: (),
 }

@@ -60,6 +60,8 @@ _SHOP = frozenset(
     {
         "packs",
         "faq",
+        "ratings",
+        "tickets",
         "purchases",
         "topup",
         "payment-methods",
@@ -72,6 +74,8 @@ _SHOP = frozenset(
 )
 _OFFICE = frozenset(
     {
+        "feedback",
+        "margin",
         "codes",
         "switches",
         "alerts",

@@ -336,13 +336,63 @@ create index embedded_payment_purchase on embedded_payment (purchase);
 
 -- A transaction of tokentill_app sees the rows of the organizations that it has named, and those of none.
 -- Rows are changed and deleted: unlike the journal they are the present, not the record.
+-- What customers say: ratings and support tickets.
+create table feedback (
+    id text collate "C" not null check (length(id) between 1 and 400),
+    organization text collate "C" not null check (length(organization) <= 128),
+    version bigint not null,
+    created_at bigint not null,
+    due_at bigint,
+    kind text not null,
+    tally text not null,
+    text text not null,
+    score bigint,
+    topic text,
+    purchase text,
+    primary key (organization, id)
+);
+create index feedback_id on feedback (id);
+create index feedback_due on feedback (due_at) where due_at is not null;
+create index feedback_tally on feedback (tally, id);
+create index feedback_kind on feedback (kind, id);
+
+-- What plans and packs brought and used in a month that is over.
+create table margin_month (
+    id text collate "C" not null check (length(id) between 1 and 400),
+    organization text collate "C" not null check (length(organization) <= 128),
+    version bigint not null,
+    created_at bigint not null,
+    due_at bigint,
+    month text not null,
+    lines text not null,
+    primary key (organization, id)
+);
+create index margin_month_id on margin_month (id);
+create index margin_month_due on margin_month (due_at) where due_at is not null;
+create index margin_month_month on margin_month (month, id);
+
+-- The check of each month's margins.
+create table margin_check (
+    id text collate "C" not null check (length(id) between 1 and 400),
+    organization text collate "C" not null check (length(organization) <= 128),
+    version bigint not null,
+    created_at bigint not null,
+    due_at bigint,
+    reached text not null,
+    done_at bigint,
+    primary key (organization, id)
+);
+create index margin_check_id on margin_check (id);
+create index margin_check_due on margin_check (due_at) where due_at is not null;
+
 do $$
 declare
     name text;
 begin
     foreach name in array array[
         'purchase', 'reference', 'provider_event', 'subscription', 'payer', 'top_up', 'alert', 'switch',
-        'redemption_code', 'contact', 'endpoint', 'message', 'embedded_payment'
+        'redemption_code', 'contact', 'endpoint', 'message', 'embedded_payment', 'feedback', 'margin_month',
+        'margin_check'
     ]
     loop
         execute format('alter table %I enable row level security, force row level security', name);

@@ -333,3 +333,52 @@ create table embedded_payment (
 create index embedded_payment_id on embedded_payment (id);
 create index embedded_payment_due on embedded_payment (due_at) where due_at is not null;
 create index embedded_payment_purchase on embedded_payment (purchase);
+
+-- What customers say: ratings and support tickets.
+create table feedback (
+    id text not null check (length(id) between 1 and 400),
+    organization text not null check (length(organization) <= 128),
+    version integer not null,
+    created_at integer not null,
+    due_at integer,
+    kind text not null,
+    tally text not null,
+    text text not null,
+    score integer,
+    topic text,
+    purchase text,
+    primary key (organization, id)
+);
+create index feedback_id on feedback (id);
+create index feedback_due on feedback (due_at) where due_at is not null;
+create index feedback_tally on feedback (tally, id);
+create index feedback_kind on feedback (kind, id);
+
+-- What plans and packs brought and used in a month that is over.
+create table margin_month (
+    id text not null check (length(id) between 1 and 400),
+    organization text not null check (length(organization) <= 128),
+    version integer not null,
+    created_at integer not null,
+    due_at integer,
+    month text not null,
+    lines text not null,
+    primary key (organization, id)
+);
+create index margin_month_id on margin_month (id);
+create index margin_month_due on margin_month (due_at) where due_at is not null;
+create index margin_month_month on margin_month (month, id);
+
+-- The check of each month's margins.
+create table margin_check (
+    id text not null check (length(id) between 1 and 400),
+    organization text not null check (length(organization) <= 128),
+    version integer not null,
+    created_at integer not null,
+    due_at integer,
+    reached text not null,
+    done_at integer,
+    primary key (organization, id)
+);
+create index margin_check_id on margin_check (id);
+create index margin_check_due on margin_check (due_at) where due_at is not null;

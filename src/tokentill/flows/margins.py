@@ -1,0 +1,187 @@
+"""Margins: sum a month by organization, once it is over, and raise an alert where a plan left too little (R-FIN-1).
+
+The check of a month is a row that is due an hour after its end; every clerk sees to it that there is one. It goes on
+by a few organizations at a time, so that whoever dies leaves the rest to the next, and two at once write the same.
+A month that is not over, or was not summed yet, is summed for whoever asks.
+
+Requirement ids: R-FIN-1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from tokentill.flows.means import Means, later
+from tokentill.rules.account import Account
+from tokentill.rules.catalog import HOUR_MS
+from tokentill.rules.margins import (
+    Line,
+    MarginCheck,
+    MarginMonth,
+    MarginReport,
+    Reading,
+    Source,
+    judged,
+    remedy,
+    report,
+    span,
+    total,
+)
+from tokentill.rules.purchases import Purchase
+from tokentill.rules.refusals import Code, Refusal
+from tokentill.rules.topups import month_of
+
+BATCH = 20
+"""Organizations that are summed before the check is put down again."""
+
+LEASE_MS = 10 * 60_000
+"""A batch may have a month of many entries to read."""
+
+LIVE_MAX = 500
+"""So many organizations are summed while somebody waits for the answer."""
+
+PAGE = 500
+PURCHASES_MAX = 5_000
+
+
+class Margins:
+    """What plans, packs and organizations leave."""
+
+    def __init__(self, means: Means) -> None:
+        self._means = means
+        self._seeded = ""
+
+    async def seed(self) -> None:
+        """See to it that the present month will be checked when it is over."""
+        month = month_of(self._means.clock.now())
+        if month == self._seeded:
+            return
+        now = self._means.clock.now()
+        await self._means.rows.add(MarginCheck(id=month, created_at=now, due_at=span(month)[1] + HOUR_MS))
+        self._seeded = month
+
+    async def attend(self, check: MarginCheck) -> None:
+        """Sum the next organizations; after the last, look at what plans have left."""
+        means, month = self._means, check.id
+        names = await means.ledger.organizations(check.reached, BATCH)
+        for name in names:
+            account = await means.ledger.account(name)
+            if account is not None and not account.state.simulated:
+                await self._keep(month, name, await self._lines(name, account, month))
+        if names:
+            reached, now = names[-1], means.clock.now()
+            await means.change(check, lambda row: later(replace(row, reached=max(row.reached, reached)), now))
+            return
+        catalog = means.ledger.catalog
+        for line in total(one for row in await self._kept(month) for one in row.lines):
+            found = judged(catalog, line)
+            if found.below:
+                await means.alert("", "margin_low", f"{month}:{found.item}", remedy(catalog, month, found))
+        done_at = means.clock.now()
+        await means.change(check, lambda row: later(replace(row, done_at=done_at), None))
+
+    async def report(self, month: str | None, organization: str | None) -> MarginReport | Refusal:
+        """The margins of a month, by default of the present one; of one organization or of all."""
+        means = self._means
+        now = means.clock.now()
+        month = month_of(now) if month is None else month
+        try:
+            start, _ = span(month)
+        except ValueError:
+            return Refusal(Code.INVALID, 'There is no such month. Write it as "2026-03".', detail="month")
+        if start > now:
+            return Refusal(Code.INVALID, "This month has not begun yet.", detail="month")
+        catalog = means.ledger.catalog
+        if organization is not None:
+            account = await means.ledger.account(organization)
+            if account is None:
+                return Refusal(Code.UNKNOWN_ORGANIZATION, "There is no organization of this id.")
+            own = {organization: await self._lines(organization, account, month)}
+            return report(catalog, month, own, closed=False)
+        check = await means.rows.get(MarginCheck, month)
+        if check is not None and check.done_at is not None:
+            kept = {row.organization: row.lines for row in await self._kept(month)}
+            return report(catalog, month, kept, closed=True)
+        names = await means.ledger.organizations("", LIVE_MAX + 1)
+        if len(names) > LIVE_MAX:
+            message = f"More than {LIVE_MAX} organizations are summed by the till itself, an hour after the month ends. "
+            return Refusal(
+                Code.NOT_POSSIBLE, f"{message}Name one of them to see it now.", detail="organization"
+            )
+        live = {}
+        for name in names:
+            account = await means.ledger.account(name)
+            if account is not None and not account.state.simulated:
+                live[name] = await self._lines(name, account, month)
+        return report(catalog, month, live, closed=False)
+
+    async def _keep(self, month: str, organization: str, lines: tuple[Line, ...]) -> None:
+        row = MarginMonth(
+            id=f"{month}:{organization}",
+            organization=organization,
+            created_at=self._means.clock.now(),
+            month=month,
+            lines=lines,
+        )
+        await self._means.upsert(row, lambda known: replace(known, lines=lines))
+
+    async def _kept(self, month: str) -> Sequence[MarginMonth]:
+        found: list[MarginMonth] = []
+        before = None
+        while True:
+            page = await self._means.rows.find(MarginMonth, {"month": month}, before=before, limit=PAGE)
+            found += page
+            if len(page) < PAGE:
+                return found
+            before = page[-1].id
+
+    async def _lines(self, organization: str, account: Account, month: str) -> tuple[Line, ...]:
+        """What the organization brought and used in the month, up to now."""
+        means, costs = self._means, self._means.ledger.catalog.costs
+        start, end = span(month)
+        bought = {
+            kind: await means.rows.find(
+                Purchase, {"organization": organization, "kind": kind}, limit=PURCHASES_MAX
+            )
+            for kind in ("pack", "code", "plan")
+        }
+        items = {row.id: row.item for row in (*bought["pack"], *bought["code"])}
+        lots = account.state.lots
+
+        def source(number: int) -> Source | None:
+            lot = lots.get(number)
+            if lot is None:
+                return "given", ""
+            if lot.reference in items:
+                return "pack", items[lot.reference or ""]
+            if lot.origin == "pack":
+                return "pack", ""
+            return None if lot.origin in ("plan", "rollover") else ("given", "")
+
+        trials = [
+            (row.plan_start, row.plan_end)
+            for row in bought["plan"]
+            if row.amount == 0 < row.list_amount and row.plan_start is not None and row.plan_end is not None
+        ]
+        now = account.moment(means.clock.now())
+        reading = Reading(start, end, now, account.state.plan, source, trials)
+        for row in bought["pack"]:
+            reading.sold(row, costs)
+        await self._read(organization, reading)
+        return reading.lines()
+
+    async def _read(self, organization: str, reading: Reading) -> None:
+        before: int | None = None
+        costs = self._means.ledger.catalog.costs
+        while True:
+            page = await self._means.ledger.journal(organization, before, PAGE)
+            if page is None:
+                return
+            for row in page.rows:
+                if not reading.take(row.entry, costs):
+                    return
+            before = page.next
+            if before is None:
+                return
