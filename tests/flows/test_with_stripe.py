@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tests.support.shops import QUICK, selling
 from tests.support.stores import SECRET, Store, ok, sqlite_url
@@ -103,7 +104,9 @@ async def world(request: pytest.FixtureRequest, tmp_path: Path, run_seed: int) -
     endpoint: Any = lab.listen("http://127.0.0.1:9/stripe")
     async with serving(lab) as base:
         payments = StripePayments(lab.key, [endpoint["secret"]], store.clock, base=base, retries_max=0)
-        ledger = await store.open(catalog=selling())
+        catalog = selling()
+        catalog = replace(catalog, refunds=replace(catalog.refunds, plans=True, automatic_max=None))
+        ledger = await store.open(catalog=catalog)
         means = Means(
             ledger=ledger, rows=ledger.rows, payments={"stripe": payments}, clock=store.clock, ids=SystemIds(),
             secret=SECRET, address=lambda: "https://shop.test", patience=QUICK,
@@ -273,4 +276,53 @@ async def test_a_refund_goes_the_whole_way(
     assert purchase.done.count("take_back") == int(tokens == 0)
     assert len(world.lab.world.all("refund")) == 1
     assert (await world.stand())[1] == 200 + tokens
+    await world.clean()
+
+
+async def test_a_plan_paid_with_credit_in_part_and_given_back(
+    world: World,
+) -> None:  # R-REF-1, R-REF-4, R-REF-5
+    """The coupon is the credit; the refund is of the invoice's own payment, and the subscription ends at Stripe."""
+    await world.begin("starter")
+    await ok(world.ledger, "acme", c.Grant(tokens=4_900, origin="credit", unit="money"))
+    ordered = await world.shop.subscribing.start(Ask(organization="acme", use_credit=True), "pro")
+    assert isinstance(ordered, Purchase), ordered
+    assert (ordered.amount, ordered.credit_used) == (PRO - 4_900, 4_900)
+    world.lab.pay(ordered.checkout or "", VISA)
+    await world.hear()
+    assert await world.stand() == ("pro", 200, False)
+    row = await world.shop.refunding.quote("acme", ordered.id, "unused")
+    assert isinstance(row, Refund), row
+    done = await world.shop.refunding.accept("acme", row.id, "cash")
+    assert isinstance(done, Refund)
+    assert (done.state, done.money, done.credit) == ("settled", PRO - 4_900, 4_900)
+    [refund] = world.lab.world.all("refund")
+    assert refund["amount"] == PRO - 4_900
+    assert await world.stand() == (None, 0, False)
+    await world.hear()
+    await world.days(70)
+    assert await world.stand() == (None, 0, False)
+    assert [kind for kind, _, _ in await world.kinds()] == ["plan"], "nothing more was billed"
+    await world.clean()
+
+
+async def test_a_plan_that_credit_pays_whole_and_a_renewal_given_back(
+    world: World,
+) -> None:  # R-REF-1, R-REF-4
+    await world.begin("starter")
+    await ok(world.ledger, "acme", c.Grant(tokens=PRO, origin="credit", unit="money"))
+    ordered = await world.shop.subscribing.start(Ask(organization="acme", use_credit=True), "pro")
+    assert isinstance(ordered, Purchase), ordered
+    world.lab.pay(ordered.checkout or "", VISA)
+    await world.hear()
+    assert ((await world.of(ordered)).state, await world.stand()) == ("delivered", ("pro", 200, False))
+    await world.days(32)
+    [renewal] = [one for one in await world.shop.checkout.history("acme") if one.kind == "renewal"]
+    assert (renewal.amount, renewal.state) == (PRO, "delivered")
+    row = await world.shop.refunding.quote("acme", renewal.id, "unused")
+    assert isinstance(row, Refund), row
+    done = await world.shop.refunding.accept("acme", row.id, "cash")
+    assert isinstance(done, Refund)
+    assert (done.state, done.money) == ("settled", PRO)
+    assert await world.stand() == (None, 0, False)
     await world.clean()

@@ -8,7 +8,9 @@ import pytest
 
 from tests.support.shops import World, selling
 from tests.support.stores import SECRET, Store
+from tokentill.flows.checkout import Ask
 from tokentill.ports import BadSignature, Inbound, Order, Paying, Started, VendorRefused
+from tokentill.rules.happenings import Refunded
 from tokentill.rules.purchases import Purchase
 from tokentill.rules.rows import Payer
 from tokentill.vendors.embedded.provider import SIGNATURE, Embedded
@@ -162,3 +164,24 @@ async def test_an_event_that_is_not_ours_is_refused(world: Trying, what: str) ->
         await world.embedded.event(changed.get(what, event), now)
     await world.shop.receive("embedded", event)
     await world.settle()
+
+
+async def test_a_later_invoice_is_given_back_once_under_a_key_and_never_beyond(
+    world: Trying,
+) -> None:  # R-REF-5
+    await world.begin("beta", plan="starter")
+    ordered = await world.shop.subscribing.start(Ask(organization="beta"), "pro")
+    assert isinstance(ordered, Purchase)
+    await world.deliver(await world.embedded.pay(ordered.checkout or "", GOOD))
+    world.clock.time += 40 * 86_400_000
+    await world.settle()
+    [renewal] = [row for row in await world.purchases("beta") if row.kind == "renewal"]
+    for _ in range(2):
+        [fact] = await world.embedded.refund(renewal, 4_900, "one")
+        assert (fact.refunded, fact.payment) == (4_900, renewal.payment)  # type: ignore[union-attr]  # it is a refund
+    with pytest.raises(VendorRefused, match="10000 can still be given back"):
+        await world.embedded.refund(renewal, 10_001, "two")
+    [fact] = await world.embedded.refund(renewal, 10_000, "two")
+    assert await world.embedded.look(renewal) == (fact,)
+    first = await world.purchase(ordered)
+    assert not [one for one in await world.embedded.look(first) if isinstance(one, Refunded)]

@@ -1,9 +1,13 @@
 """Refunds over HTTP: a quote that explains itself, the money first, what operators decide, and the report."""
 
+from collections.abc import AsyncIterator
+from pathlib import Path
+
 import pytest
 
-from tests.web.conftest import START, Till
+from tests.web.conftest import START, Till, running_till
 from tests.web.test_shop import ORG, bought
+from tokentill.catalogs import preset_text
 
 REFUNDS = f"{ORG}/refunds"
 
@@ -94,3 +98,49 @@ async def test_operators_decide_with_a_reason(till: Till) -> None:  # R-REF-6
 @pytest.mark.parametrize("path", [f"{ORG}/purchases/none/refund-reasons", f"{REFUNDS}/none"])
 async def test_what_is_not_there_is_said(till: Till, path: str) -> None:
     assert (await till.ask("GET", path)).code == "unknown_purchase"
+
+
+@pytest.fixture
+async def plans_till(tmp_path: Path) -> AsyncIterator[Till]:
+    """A till whose catalog gives plans back."""
+    catalog = tmp_path / "till.toml"
+    text = preset_text("goals").replace("[refunds]", "[refunds]\nplans = true\n#", 1)
+    catalog.write_text(text.replace('automatic_max = "100.00"', 'automatic_max = "off"'))
+    async with running_till(":memory:", str(catalog)) as till:
+        await till.done("POST", "/v1/organizations", {"id": "sim", "plan": "starter", "simulated": True})
+        yield till
+
+
+async def test_a_renewal_at_the_test_provider_is_given_back_and_the_plan_ends(
+    plans_till: Till,
+) -> None:  # R-REF-1, R-REF-5
+    till, sim = plans_till, "/v1/organizations/sim"
+    ordered = await till.done("POST", f"{sim}/purchases", {"plan": "pro"})
+    assert await till.press(ordered["url"], do="pay", card="4242424242424242") == 303
+    await till.done("POST", f"{sim}/clock", {"to": START + 40 * 86_400_000})
+    renewal, first = (await till.done("GET", f"{sim}/purchases"))["purchases"]
+    assert (renewal["kind"], first["kind"]) == ("renewal", "plan")
+    quote = await till.done("POST", f"{sim}/purchases/{renewal['id']}/refunds", {"reason": "unused"})
+    assert {one["choice"]: one["ends_plan"] for one in quote["options"]} == {
+        "cash": True, "bonus": False, "credit": True,
+    }  # fmt: skip
+    done = await till.done("POST", f"{sim}/refunds/{quote['id']}/accept", {"choice": "cash"})
+    assert (done["state"], done["money"]) == ("settled", 14_900 * 88 // 100), "late, and more than $100 spent"
+    assert (await till.done("GET", f"{sim}/subscription"))["plan"] is None
+    assert (await till.done("GET", f"{sim}/balance"))["remaining"] == 0
+    await till.done("POST", f"{sim}/clock", {"to": START + 100 * 86_400_000})
+    rows = (await till.done("GET", f"{sim}/purchases"))["purchases"]
+    assert [one["state"] for one in rows] == ["partly_refunded", "delivered"], "nothing more is billed"
+    shares = (await till.done("GET", "/v1/refunds/report"))["shares"]
+    assert [(one["by"], one["name"], one["purchases"], one["refunds"]) for one in shares] == [
+        ("approach", "none", 2, 1), ("plan", "pro", 2, 1), ("segment", "first", 1, 0), ("segment", "returning", 1, 1),
+    ]  # fmt: skip
+
+
+async def test_a_plan_is_not_given_back_by_default_and_it_says_what_to_do(till: Till) -> None:  # R-REF-1
+    await till.done("POST", "/v1/organizations", {"id": "new", "plan": "starter"})
+    ordered = await till.done("POST", "/v1/organizations/new/purchases", {"plan": "pro"})
+    await till.press(ordered["url"], do="pay", card="4242424242424242")
+    refused = await till.ask("POST", f"/v1/organizations/new/purchases/{ordered['id']}/refunds", {})
+    assert (refused.status, refused.code) == (409, "not_possible")
+    assert "Cancel the plan" in refused.json["detail"]

@@ -140,7 +140,7 @@ async def adjust(
 
 
 async def report(work: Work, since: Moment = None) -> None:
-    """Show refund rates by pack, segment and sales approach."""
+    """Show refund rates by pack or plan, segment and sales approach."""
     async with work.till() as till:
         found = await till.refund_report(since=epoch_ms(since) or 0)
     work.print(found, lambda: _report(found))

@@ -92,5 +92,5 @@ class Refunds(Handing):
         return await self._do(r.CaseView, "adjustRefund", organization, refund, body=body)
 
     async def refund_report(self, *, since: int = 0) -> r.RefundReport:
-        """Refund rates by pack, segment and sales approach, of purchases paid since then (R-REF-6)."""
+        """Refund rates by pack or plan, segment and sales approach, of purchases paid since then (R-REF-6)."""
         return await self._ask(r.RefundReport, "reportRefunds", since=since)

@@ -15,7 +15,7 @@ from tokentill.flows.refund_work import RefundWork
 from tokentill.flows.refunding import unknown_refund
 from tokentill.rules import refund_steps as steps
 from tokentill.rules.claims import claim_of, resized, standing, told
-from tokentill.rules.purchases import Purchase, State
+from tokentill.rules.purchases import BILLED, Purchase, State
 from tokentill.rules.refund_rows import Opinion, Refund, RefundState
 from tokentill.rules.refusals import Code, Refusal
 
@@ -130,25 +130,30 @@ class RefundDesk:
     # ---- counting ------------------------------------------------------------------------------------
 
     async def report(self, since: int = 0) -> list[Share]:
-        """How many purchases since then were refunded, by pack, by segment and by sales approach.
+        """How many purchases since then were refunded, by pack or plan, by segment and by sales approach.
 
         The segment is whether it was the organization's first purchase. What was given back counts however it was:
-        by this engine, in the provider's dashboard, or by a lost dispute.
+        by this engine, in the provider's dashboard, or by a lost dispute. Payments for plans are counted where they
+        are given back.
         """
+        plans = self._means.ledger.catalog.refunds.plans
         rows = [row for state in PAID for row in await self._all(state)]
         rows.sort(key=lambda row: (row.paid_at or 0, row.id))
         seen: set[str] = set()
         figures: dict[tuple[str, str], Counter[str]] = {}
         for row in rows:
-            if row.kind != "pack" or row.amount + row.credit_used == 0:
+            known = row.kind in ("pack", "code") or (plans and row.kind in BILLED)
+            if not known or row.amount + row.credit_used == 0:
                 continue
             segment = "returning" if row.organization in seen else "first"
             seen.add(row.organization)
             if (row.paid_at or 0) < since:
                 continue
-            own = sum(one.money + one.credit for one in row.claims if one.state == "settled")
-            gone = row.amount if row.state == "charged_back" else max(own, row.refunded)
-            for key in (("pack", row.item), ("segment", segment), ("approach", row.approach or "none")):
+            own = [one for one in row.claims if one.state == "settled"]
+            money = max(row.refunded, sum(one.money for one in own))
+            gone = row.amount if row.state == "charged_back" else money + sum(one.credit for one in own)
+            sort = "plan" if row.kind in BILLED else "pack"
+            for key in ((sort, row.item), ("segment", segment), ("approach", row.approach or "none")):
                 found = figures.setdefault(key, Counter())
                 found.update(
                     purchases=1, refunds=int(gone > 0), amount=row.amount + row.credit_used, refunded=gone

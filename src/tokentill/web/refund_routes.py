@@ -29,7 +29,7 @@ REFUNDS = (
           refunds.withdraw, views.RefundView, *_NO, Code.CHECKOUT_FAILED),
     trade("GET", "/v1/refunds", "listRefundQueue", "Refunds that wait for an operator",
           refunds.queue, views.CaseList, query=bodies.RefundQueueQuery),
-    trade("GET", "/v1/refunds/report", "reportRefunds", "Refund rates by pack, segment and sales approach",
+    trade("GET", "/v1/refunds/report", "reportRefunds", "Refund rates by pack or plan, segment and sales approach",
           refunds.report, views.RefundReport, query=bodies.RefundReportQuery),
     trade("POST", f"{_ONE}/approve", "approveRefund", "Agree to a refund that waits",
           refunds.approve, views.CaseView, *_NO, body=bodies.RefundDecisionBody),

@@ -51,8 +51,8 @@ class OptionView(Struct, frozen=True, kw_only=True):
 class RefundView(Struct, frozen=True, kw_only=True):
     """A refund and where it stands; `options[0]` is the money. `refused_text`: why nothing can be given back.
 
-    `state`: quoted, accepted, waiting, paying, giving, ending, buying, undoing, settled, denied, failed, withdrawn or changed.
-    `next`: the quote that is shown instead of this one. `upgrade`: the purchase of the larger pack, to be paid.
+    `state`: quoted, accepted, waiting, paying, giving, ending, buying, undoing, settled, denied, failed, withdrawn or
+    changed. `next`: the quote that is shown instead of this one. `upgrade`: the purchase of the larger pack, to be paid.
     """
 
     id: str
@@ -131,7 +131,7 @@ class ReasonList(Struct, frozen=True, kw_only=True):
 
 
 class RefundReport(Struct, frozen=True, kw_only=True):
-    """Of the purchases since `since` how many were refunded, by pack, by segment and by sales approach."""
+    """Of the purchases since `since` how many were refunded, by pack or plan, by segment and by sales approach."""
 
     since: int
     shares: tuple[Share, ...]

@@ -116,6 +116,6 @@ async def adjust(shop: Shop, call: Call) -> views.CaseView | Refusal:
 
 
 async def report(shop: Shop, call: Call) -> views.RefundReport | Refusal:
-    """Refund rates by pack, segment and sales approach (R-REF-6)."""
+    """Refund rates by pack or plan, segment and sales approach (R-REF-6)."""
     since = call.query.since
     return views.RefundReport(since=since, shares=tuple(await shop.refund_desk.report(since)))
