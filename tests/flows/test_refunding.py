@@ -1,5 +1,6 @@
 """Refunds carried out: each way of being given back, each way of coming to nothing, and money that leaves once."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -378,11 +379,28 @@ async def test_a_dispute_while_a_refund_waits(world: World) -> None:  # R-REF-6
 
 
 async def test_reasons_that_the_till_sees_by_itself(world: World) -> None:  # R-REF-6
+    early = await ok(world.ledger, "acme", c.Reserve(feature="generate_goal"))
+    await ok(world.ledger, "acme", c.Release(hold=early.operation))
+    world.clock.time += 1
     purchase = await bought(world)
-    hold = await ok(world.ledger, "acme", c.Reserve(feature="generate_goal"))
-    await ok(world.ledger, "acme", c.Release(hold=hold.operation))
-    found = await world.shop.refunding.facts.suggestions(purchase)
-    assert [one.reason for one in found] == ["technical", "unused", "first_time"]
+    facts = world.shop.refunding.facts
+    assert [one.reason for one in await facts.suggestions(purchase)] == ["unused", "first_time"]
+    for reason in ("failed", "timeout", "cancelled"):
+        hold = await ok(world.ledger, "acme", c.Reserve(feature="generate_goal"))
+        await ok(world.ledger, "acme", c.Release(hold=hold.operation, reason=reason))  # type: ignore[arg-type]  # of three
+    charge = await ok(world.ledger, "acme", c.Charge(feature="generate_goal"))
+    await ok(world.ledger, "acme", c.Refund(operation=charge.operation, reason="no answer"))
+    await ok(world.ledger, "acme", c.Reserve(feature="generate_goal", timeout_ms=1_000))
+    world.clock.time += 60_000
+    await ok(world.ledger, "acme", c.Tick())
+    [technical, unused, first] = await facts.suggestions(purchase)
+    assert (technical.reason, technical.why) == ("technical", "4 operations have failed since the purchase.")
+    assert (unused.reason, first.reason) == ("unused", "first_time")
+    await ok(world.ledger, "acme", c.Grant(tokens=2_000))
+    await asyncio.gather(*(ok(world.ledger, "acme", c.Charge(feature="generate_goal")) for _ in range(510)))
+    assert (await facts.suggestions(purchase))[0].why.startswith("4 operations"), (
+        "however much came after them"
+    )
 
 
 async def test_what_cannot_be_given_back_says_why(world: World) -> None:  # R-REF-5

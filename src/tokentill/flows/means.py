@@ -22,12 +22,15 @@ from tokentill.rules import commands as c
 from tokentill.rules.account import Account
 from tokentill.rules.receipts import Receipt
 from tokentill.rules.refusals import Refusal
-from tokentill.rules.rows import Alert, Reference, Row
+from tokentill.rules.rows import Alert, Payer, Reference, Row
 
 R = TypeVar("R", bound=Row)
 
 PATIENCE = Retry(tries_max=3, delay_ms_min=20, delay_ms_max=200, attempt_ms_max=5_000, total_ms_max=6_000)
 """How long a step insists by itself; the clerk takes it up again later."""
+
+PAGE = 500
+"""Rows that are read at a time."""
 
 TRIES_MAX = 1_000
 """So often a row is not changed by others between reading and putting; more is a bug."""
@@ -98,6 +101,22 @@ class Means:
                 return added.row
             read = added.row
         return await self.change(read, edit)
+
+    async def forget(self, payer: Payer) -> Payer:
+        """A saved method that is charged no more; only an order from after this moment may save it again (R-SALE-3)."""
+        now = self.clock.now()
+        return await self.change(payer, lambda row: replace(row, saved=None, forgotten_at=now))
+
+    async def every(self, kind: type[R], equal: Mapping[str, str | int]) -> list[R]:
+        """All rows whose columns have these values, newest id first, however many they are."""
+        found: list[R] = []
+        before: str | None = None
+        while page := await self.rows.find(kind, equal, before=before, limit=PAGE):
+            found += page
+            before = page[-1].id
+            if len(page) < PAGE:
+                break
+        return found
 
     async def refer(self, provider: str, refs: set[str], purchase: str, owner: str) -> None:
         """Remember that these objects of the provider belong to the purchase."""

@@ -19,7 +19,6 @@ from tokentill.rules.purchases import BILLED, Purchase, State
 from tokentill.rules.refund_rows import Opinion, Refund, RefundState
 from tokentill.rules.refusals import Code, Refusal
 
-PAGE = 500
 ACTOR_MAX = 200
 REASON_MAX = 1_000
 PAID: tuple[State, ...] = (
@@ -137,7 +136,7 @@ class RefundDesk:
         are given back.
         """
         plans = self._means.ledger.catalog.refunds.plans
-        rows = [row for state in PAID for row in await self._all(state)]
+        rows = [row for state in PAID for row in await self._means.every(Purchase, {"state": state})]
         rows.sort(key=lambda row: (row.paid_at or 0, row.id))
         seen: set[str] = set()
         figures: dict[tuple[str, str], Counter[str]] = {}
@@ -162,11 +161,3 @@ class RefundDesk:
             Share(by, name, found["purchases"], found["refunds"], found["amount"], found["refunded"])
             for (by, name), found in sorted(figures.items())
         ]
-
-    async def _all(self, state: State) -> list[Purchase]:
-        found: list[Purchase] = []
-        before: str | None = None
-        while page := await self._means.rows.find(Purchase, {"state": state}, before=before, limit=PAGE):
-            found += page
-            before = page[-1].id
-        return found

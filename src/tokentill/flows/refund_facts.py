@@ -25,9 +25,11 @@ from tokentill.rules.refunds import Bought, Customer, Larger, Quote, Usage, quot
 from tokentill.rules.refusals import Code, Refusal
 from tokentill.rules.rows import Payer
 
-PURCHASES_MAX = 1_000
-REFUNDS_MAX = 500
-JOURNAL_MAX = 500
+PAYERS_MAX = 500
+JOURNAL_PAGE = 500
+JOURNAL_MAX = 20_000
+"""Entries that are looked through for operations that failed."""
+
 UNASKED = frozenset({"quoted", "changed", "withdrawn", "failed"})
 """States of refunds that nobody asked for in the end, or that came to nothing by themselves."""
 
@@ -116,7 +118,7 @@ class RefundFacts:
         """Whether what was unused of a plan's payment was counted toward an upgrade, or carried over."""
         equal = {"organization": purchase.organization, "kind": "upgrade"}
         start, end = purchase.paid_at or 0, purchase.plan_end or FOREVER
-        for row in await self._means.rows.find(Purchase, equal, limit=PURCHASES_MAX):
+        for row in await self._means.every(Purchase, equal):
             gone = row.state in ("failed", "abandoned")
             if row.id != purchase.id and row.credit and not gone and start <= row.created_at < end:
                 return "counted"
@@ -126,9 +128,7 @@ class RefundFacts:
 
     async def customer(self, purchase: Purchase, refund: str = "") -> Customer:
         """Who asks: what was spent in life without this purchase, and whether it was the first."""
-        rows = await self._means.rows.find(
-            Purchase, {"organization": purchase.organization}, limit=PURCHASES_MAX
-        )
+        rows = await self._means.every(Purchase, {"organization": purchase.organization})
         others = [row for row in rows if row.paid_at is not None and row.id != purchase.id and row.amount]
         paid_at = purchase.paid_at or 0
         uses = await self.guarantees(purchase)
@@ -148,7 +148,7 @@ class RefundFacts:
         means = self._means
         window_ms = means.ledger.catalog.refunds.window_days * DAY_S * 1000
         since = (row.accepted_at or row.created_at) - window_ms
-        refunds = await means.rows.find(Refund, {"organization": row.organization}, limit=REFUNDS_MAX)
+        refunds = await means.every(Refund, {"organization": row.organization})
         asked = [
             one
             for one in refunds
@@ -156,7 +156,7 @@ class RefundFacts:
         ]
         payers: Sequence[Payer] = ()
         if purchase.method is not None:
-            payers = await means.rows.find(Payer, {"method": purchase.method}, limit=REFUNDS_MAX)
+            payers = await means.rows.find(Payer, {"method": purchase.method}, limit=PAYERS_MAX)
         return History(
             refunds=len(asked),
             accounts=max(1, len({payer.organization for payer in payers})),
@@ -166,12 +166,7 @@ class RefundFacts:
     async def suggestions(self, purchase: Purchase) -> list[Suggestion]:
         """Reasons that the till sees by itself: failed operations, tokens that were not used, a first purchase."""
         found: list[Suggestion] = []
-        page = await self._means.ledger.journal(purchase.organization, None, JOURNAL_MAX)
-        since = purchase.paid_at or purchase.created_at
-        failed = sum(
-            isinstance(row.entry, e.Released) and row.entry.reason == "failed" and row.entry.time >= since
-            for row in (() if page is None else page.rows)
-        )
+        failed = await self._failed(purchase)
         if failed:
             plural = "operation has" if failed == 1 else "operations have"
             found.append(Suggestion("technical", f"{failed} {plural} failed since the purchase."))
@@ -182,6 +177,26 @@ class RefundFacts:
         if (await self.customer(purchase)).first_purchase:
             found.append(Suggestion("first_time", "It was the first purchase."))
         return found
+
+    async def _failed(self, purchase: Purchase) -> int:
+        """Operations since the payment that failed, ran out of time, or were given back after all."""
+        since = purchase.paid_at or purchase.created_at
+        failed, seen, before = 0, 0, None
+        while seen < JOURNAL_MAX:
+            page = await self._means.ledger.journal(purchase.organization, before, JOURNAL_PAGE)
+            if page is None or not page.rows:
+                break
+            late = [row.entry for row in page.rows if row.entry.time >= since]
+            failed += sum(_is_failure(entry) for entry in late)
+            seen, before = seen + len(page.rows), page.next
+            if before is None or len(late) < len(page.rows):
+                break
+        return failed
+
+
+def _is_failure(entry: e.Entry) -> bool:
+    """Whether work came to nothing with this entry; what a caller cancelled did not fail."""
+    return isinstance(entry, e.Refunded) or (isinstance(entry, e.Released) and entry.status == "failed")
 
 
 async def runs(means: Means, purchase: Purchase) -> bool:
