@@ -363,6 +363,18 @@ async def test_signals_send_a_refund_to_an_operator(world: World) -> None:  # R-
     assert await world.balance("acme") == 200 + PACK
 
 
+async def test_many_quotes_do_not_hide_many_refunds(world: World) -> None:  # R-REF-6
+    for _ in range(3):
+        done = await accepted(world, await quoted(world, await bought(world)), "cash")
+        assert done.state == "settled"
+    shown = await quoted(world, await bought(world))
+    await asyncio.gather(
+        *(world.rows.add(replace(shown, id=f"f{number:031x}", version=0)) for number in range(1_001))
+    )
+    row = await accepted(world, shown)
+    assert (row.state, row.signals) == ("waiting", ("refund_rate",))
+
+
 async def test_a_dispute_while_a_refund_waits(world: World) -> None:  # R-REF-6
     purchase = await bought(world, amount=20_000, list_amount=20_000)
     row = await accepted(world, await quoted(world, purchase))
