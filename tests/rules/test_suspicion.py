@@ -34,9 +34,6 @@ def raised(row: Purchase, seen: Seen | None = None, now: int = NOW) -> list[tupl
     return [(alert.id, alert.text) for alert in alerts(ANALYSIS, row, seen or Seen(), now)]
 
 
-DISPUTED = (
-    "acme disputes $25.00 of 25 Token Pack (p1); its unspent tokens are set aside. Answer it at stripe."
-)
 MISMATCHED = (
     "acme paid $24.00 for 25 Token Pack (p1), which costs $25.00. Nothing was delivered for it; give it back."
 )
@@ -48,8 +45,6 @@ FRAUD = "The card network warns that the payment for 25 Token Pack (p1) of acme 
     [
         (bought(paid(), h.Suspected(at=NOW, payment="pi_1", warning="w1")),
          ("fraud_warning:w1", f"{FRAUD} Giving it back now may spare a dispute.")),
-        (bought(paid(), h.Disputed(at=NOW, payment="pi_1", dispute="dp1", state="open", amount=2500, currency="USD")),
-         ("dispute:dp1", DISPUTED)),
         (bought(paid(), flagged="over_limit"),
          ("over_limit:p1", "acme has paid for 25 Token Pack (p1) above the limit of packs. Its tokens were delivered.")),
         (bought(paid(amount=2400)),
@@ -88,21 +83,36 @@ def test_one_method_for_several_organizations() -> None:
     assert raised(bought(paid()), Seen(organizations=3)) == [
         (
             "shared_method:stripe:card_a",
-            "One payment method has paid for 3 organizations within 30 days, for acme last.",
+            "One payment method has paid for 3 or more organizations within 30 days, for acme last.",
         )
     ]
 
 
-def test_a_dispute_of_a_plan_sets_nothing_aside_and_does_not_say_so() -> None:  # R-PACK-4
+@pytest.mark.parametrize(
+    ("state", "aside", "fate"),
+    [
+        ("open", 20, "its unspent tokens (20) are set aside"),
+        ("open", 0, "none of its tokens are left to set aside, because they are spent or their time is over"),
+        ("won", 0, "it is won, so its tokens can be used again"),
+        ("lost", 0, "it is lost, so its unspent tokens are taken back"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["pack", "plan", "renewal", "upgrade"])
+def test_what_a_dispute_does_to_the_tokens_is_told(kind: Any, state: Any, aside: int, fate: str) -> None:
+    # R-PACK-4, R-REF-6
+    wants = h.Disputed(at=NOW, payment="pi_1", dispute="d1", state=state, amount=2500, currency="USD")
     invoice = h.InvoicePaid(
         at=NOW, subscription="sub_1", invoice="in_1", plan="starter", amount=2500, currency="USD", start=NOW,
         end=NOW + 1, reason="cycle", payment="pi_1",
     )  # fmt: skip
-    wants = h.Disputed(at=NOW, payment="pi_1", dispute="d1", state="open", amount=2500, currency="USD")
-    [(_, plan)] = raised(merge(merge(replace(bought(), kind="renewal", mode="invoice"), invoice), wants))
-    [(_, pack)] = raised(bought(paid(), wants))
-    assert "its plan goes on" in plan
-    assert "its unspent tokens are set aside" in pack
+    told = merge(merge(replace(bought(), kind=kind), paid() if kind == "pack" else invoice), wants)
+    [(cause, text)] = raised(replace(told, done=("deliver",)), Seen(aside=aside))
+    assert (cause, text) == (
+        "dispute:d1",
+        f"acme disputes $25.00 of 25 Token Pack (p1); {fate}. Answer it at stripe.",
+    )
+    [(_, early)] = raised(told)
+    assert "none of its tokens are delivered yet" in early
 
 
 def test_an_alert_of_several_organizations_is_nobodys_own() -> None:

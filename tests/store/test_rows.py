@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from tests.support.stores import NOON, Store, begin, charge, clean
 from tokentill.ports import Ledger, Room, Rows
 from tokentill.rules.purchases import Purchase
-from tokentill.rules.rows import Alert, Endpoint, Message, ProviderEvent, Row, TopUp
+from tokentill.rules.rows import Alert, Endpoint, Message, Payer, ProviderEvent, Row, TopUp
 from tokentill.store.rows import ID_MAX, KINDS
 
 # R-PLAT-2, R-PLAT-5, R-PACK-3, R-PACK-4
@@ -443,3 +443,19 @@ async def test_rows_are_counted_by_a_column_that_has_an_index(store: Store) -> N
     assert await rows.tally(Purchase, "state") == {"created": 1, "paid": 2}
     with pytest.raises(ValueError, match="no index"):
         await rows.tally(Purchase, "title")
+
+
+async def test_rows_are_counted_no_further_than_a_room_is_full(store: Store) -> None:
+    # R-PACK-4
+    rows = await opened(store)
+    for number in range(9):
+        name = f"o{number}"
+        payer = Payer(id=name, organization=name, provider="p", method="m", used_at=number, created_at=1)
+        await rows.add(payer)
+    assert await rows.count(Payer, Room(100, (("method", "m"),), ("used_at", 4))) == 4
+    assert await rows.count(Payer, Room(3, (("method", "m"),), ("used_at", 4))) == 3
+    assert await rows.count(Payer, Room(3, (("method", "n"),), ("used_at", 4))) == 0
+    own = (("organization", "o7"), ("method", "m"))
+    assert await rows.count(Payer, Room(3, own, ("used_at", 4))) == 1
+    with pytest.raises(ValueError, match="not indexed"):
+        await rows.count(Payer, Room(3, (("label", ""),)))

@@ -17,7 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tokentill.flows.deliver import NO_CREDIT, Delivery
-from tokentill.flows.means import Means, later
+from tokentill.flows.means import Means, deed_key, later
 from tokentill.flows.pay import Paying, Terms, no_provider, provider_refused, unknown_purchase
 from tokentill.flows.shopper import Reader
 from tokentill.ports import Room, VendorDown, VendorRefused
@@ -60,7 +60,21 @@ class Ask(Struct, frozen=True, kw_only=True):
     """The customer gives up the right of withdrawal."""
     most: int | None = None
     """Minor units that it may cost at most, None = what it costs."""
+    method: str | None = None
+    """How the caller named the saved method; None = as `payer`."""
     terms: Terms = Terms()
+
+    def digest(self, kind: str, item: str, promo: str | None = None) -> str:
+        """What is asked for, so that its repetition is known from another order under the same key (R-LED-9).
+
+        Where the customer comes back to and gets its mail is no part of it. Empty where no key of a caller makes it.
+        """
+        if self.key is None or self.number is not None:
+            return ""
+        agreed = (self.use_credit, self.withdrawal_waived, self.terms.save_method)
+        method = (self.payer or "") if self.method is None else self.method
+        by = (self.user or "", self.provider, method)
+        return deed_key("asked", kind, item, normal(promo or ""), *by, *map(int, agreed))
 
 
 class Checkout:
@@ -81,13 +95,14 @@ class Checkout:
         if isinstance(read, Refusal):
             return read
         shopper, account = read
-        order = await self.order(ask)
-        if isinstance(order, Refusal):
-            return order
-        again = await self._means.rows.get(Purchase, order.id, ask.organization)
+        asked = ask.digest("pack", pack, promo)
+        again = await self.again(ask, asked)
         if again is not None:
             # Its slot and its promotion are taken by itself, so that it would be refused now.
-            return await self.resume(again, ask, ("pack", pack))
+            return again
+        order = await self.order(ask, asked)
+        if isinstance(order, Refusal):
+            return order
         uses = Uses(by_own=await self._own_uses(ask.organization, promo))
         if ask.use_credit:
             order = replace(order, credit=available(account.state))
@@ -98,8 +113,18 @@ class Checkout:
             return Refusal(Code.NOT_POSSIBLE, "The pack costs more by now than it may.", detail=MOST)
         return await self.place(ordered, self.rooms(ordered), ask.terms)
 
-    async def order(self, ask: Ask) -> Order | Refusal:
-        """The part of an order that is alike for everything."""
+    async def again(self, ask: Ask, asked: str) -> Purchase | Refusal | None:
+        """The order that is on record under the key, gone on with; refused if it was another, None if there is none."""
+        if ask.number is None and ask.key is None:
+            return None
+        number = ask.number or purchase_id(ask.organization, ask.key or "")
+        known = await self._means.rows.get(Purchase, number, ask.organization)
+        if known is None:
+            return None
+        return key_reused() if known.asked != asked else await self.resume(known, ask)
+
+    async def order(self, ask: Ask, asked: str = "") -> Order | Refusal:
+        """The part of an order that is alike for everything; `asked` is its digest."""
         means = self._means
         account = await means.ledger.account(ask.organization)
         providers = means.providers(account)
@@ -121,6 +146,7 @@ class Checkout:
             source=ask.source,
             user=ask.user,
             payer=ask.payer,
+            asked=asked,
             return_url=ask.terms.success_url,
             withdrawal_waived=ask.withdrawal_waived,
             offered_at=ask.offered_at,
@@ -141,13 +167,12 @@ class Checkout:
         added = await means.rows.add(later(ordered, look_at(ordered, means.clock.now())), *rooms)
         if added.how == "full":
             return await self._full(ordered)
-        return await self.resume(added.row, Ask(organization=ordered.organization, terms=terms), None)
+        if added.row.asked != ordered.asked:
+            return key_reused()  # another order under the same key was first, in this very moment
+        return await self.resume(added.row, Ask(organization=ordered.organization, terms=terms))
 
-    async def resume(self, purchase: Purchase, ask: Ask, item: tuple[str, str] | None) -> Purchase | Refusal:
-        """Go on with an order that is on record; `item` is what the caller believes it to be."""
-        if item is not None and item != (purchase.kind, purchase.item):
-            message = "This idempotency key was used for another order. Use a new key for a new order."
-            return Refusal(Code.KEY_REUSED, message)
+    async def resume(self, purchase: Purchase, ask: Ask) -> Purchase | Refusal:
+        """Go on with an order that is on record."""
         if purchase.doing is not None:
             purchase = await self._delivery.advance(purchase)
             if purchase.problem == NO_CREDIT and purchase.state == "abandoned":
@@ -269,6 +294,12 @@ class Checkout:
             return Refusal(Code.PROMO_INVALID, message, detail=ordered.promo)
         # A slot has become free since; the customer may try again at once.
         return refused or limit_refusal(catalog, 1)
+
+
+def key_reused() -> Refusal:
+    """The key stands for another order."""
+    message = "This idempotency key was used for another order. Use a new key for a new order."
+    return Refusal(Code.KEY_REUSED, message)
 
 
 def _with_provider(purchase: Purchase, provider: str) -> Purchase:

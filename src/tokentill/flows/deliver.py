@@ -18,8 +18,7 @@ from tokentill.flows.handing import prepare
 from tokentill.flows.means import Means, later, log
 from tokentill.rules import commands as c
 from tokentill.rules.catalog import HOUR_MS
-from tokentill.rules.deliveries import answered, step_commands
-from tokentill.rules.invoices import OVER
+from tokentill.rules.deliveries import answered, came_late, step_commands
 from tokentill.rules.purchases import BILLED, Purchase, Step, begin, derive, finish, next_step, step_key
 from tokentill.rules.refusals import Refusal
 from tokentill.rules.waiting import look_at
@@ -104,7 +103,7 @@ class Delivery:
             if not answered(purchase, reply):
                 assert isinstance(reply, Refusal), "a receipt is an answer"
                 return (), 0, f"{reply.code}: {reply.message}"
-            if isinstance(reply, Refusal) and reply.detail == OVER:
+            if came_late(purchase, reply):
                 await self._tell_late(purchase)
             lot = None if isinstance(reply, Refusal) else reply.lot
             if lot is not None:

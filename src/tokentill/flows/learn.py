@@ -24,7 +24,7 @@ from tokentill.flows.standing import Subscriptions
 from tokentill.flows.suspect import Suspicion
 from tokentill.rules import happenings as h
 from tokentill.rules.purchases import Purchase, begin, derive, merge, purchase_id
-from tokentill.rules.rows import Payer, Reference, Subscription
+from tokentill.rules.rows import Payer, Reference
 from tokentill.rules.waiting import look_at
 
 Invoice = h.InvoicePaid | h.InvoiceFailed | h.InvoiceVoided
@@ -154,11 +154,8 @@ class Learning:
     async def _renewal(self, provider: str, first: Purchase, fact: Invoice) -> Purchase:
         """The renewal that the invoice bills, stored now if it was not known."""
         means = self._means
-        standing = await means.rows.get(Subscription, f"{provider}:{fact.subscription}", first.organization)
-        item, amount, currency = first.item, first.list_amount or first.amount, first.currency
-        if standing is not None and standing.amount is not None:
-            item = standing.next_plan or standing.plan or item
-            amount, currency = standing.amount, standing.currency
+        at = fact.start if isinstance(fact, h.InvoicePaid) else fact.at
+        item, amount, currency = await self._subscriptions.terms(provider, first, fact.subscription, at)
         plan = means.ledger.catalog.plans.get(item)
         row = derive(
             Purchase(
@@ -184,7 +181,7 @@ class Learning:
         return (await means.rows.add(row)).row
 
     async def _remember(self, provider: str, purchase: Purchase, fact: h.Paid | h.InvoicePaid) -> None:
-        """Keep the payment method, and that it may be charged again if the customer agreed."""
+        """Keep the payment method, and that it may be charged again if the customer agreed and did not think better."""
         if fact.method is None:
             return
         saved = fact.saved if isinstance(fact, h.Paid) else None
@@ -198,10 +195,11 @@ class Learning:
         )
 
         def used(row: Payer) -> Payer:
+            forgotten = row.forgotten_at is not None and purchase.created_at <= row.forgotten_at
             return replace(
                 row,
                 customer=fact.customer or row.customer,
-                saved=saved or row.saved,
+                saved=row.saved if forgotten else saved or row.saved,
                 label=label or row.label,
                 used_at=max(row.used_at, fact.at),
             )

@@ -9,6 +9,8 @@ Requirement ids: R-PLAN-4, R-LIC-3, R-PACK-3.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from msgspec.structs import replace
 
 from tokentill.flows.deliver import Delivery
@@ -17,6 +19,9 @@ from tokentill.rules import commands as c
 from tokentill.rules import happenings as h
 from tokentill.rules.purchases import Purchase, merge
 from tokentill.rules.rows import Subscription
+
+BILLED_MAX = 1000
+"""So many payments of one subscription are looked at, which is those of 80 years by the month."""
 
 
 class Subscriptions:
@@ -56,25 +61,49 @@ class Subscriptions:
         if purchase.paid_at is None:
             return
         new = self._new(provider, fact.subscription, purchase, fact.at)
+        told: Purchase | None = None
+        while (newest := latest(await self.billed(new))) is not None and (
+            told is None or told.id != newest.id
+        ):
+            told = newest
 
-        def begun(row: Subscription) -> Subscription:
-            # An upgrade begins a period of its own, be it shorter than the one that was paid before.
-            moves = purchase.kind == "upgrade" and row.plan != purchase.item
-            if row.period_end is not None and row.period_end > fact.end and not moves:
-                return row  # a later period was paid already
-            changed = replace(row, period_end=fact.end, ends_at=None if moves else row.ends_at)
-            if purchase.kind != "plan":
-                changed = replace(
-                    changed,
-                    plan=purchase.item,
-                    amount=purchase.list_amount or purchase.amount,
-                    next_plan=None if changed.next_plan == purchase.item else changed.next_plan,
-                )
-            return changed
+            def begun(row: Subscription, newest: Purchase = newest) -> Subscription:
+                # An upgrade begins a period of its own, be it shorter than the one that was paid before.
+                moves = newest.kind == "upgrade" and row.plan != newest.item
+                changed = replace(row, period_end=newest.plan_end, ends_at=None if moves else row.ends_at)
+                if newest.kind != "plan":
+                    changed = replace(
+                        changed,
+                        plan=newest.item,
+                        amount=newest.list_amount or newest.amount,
+                        next_plan=None if changed.next_plan == newest.item else changed.next_plan,
+                    )
+                return changed
 
-        await self._means.upsert(new, begun)
+            await self._means.upsert(new, begun)
         if purchase.kind == "plan":
             await self._warn_of_two(new)
+
+    async def billed(self, row: Subscription) -> list[Purchase]:
+        """What was paid for the subscription, each for a time of its own."""
+        equal = {"organization": row.organization, "subscription": row.ref}
+        found = await self._means.rows.find(Purchase, equal, limit=BILLED_MAX)
+        return [one for one in found if one.paid_at is not None and one.plan_start is not None]
+
+    async def terms(self, provider: str, first: Purchase, subscription: str, at: int) -> tuple[str, int, str]:
+        """Plan, amount and currency that a renewal of the time `at` was agreed at, however late it is told.
+
+        One that is newer than everything paid is on the terms of now; an older one on those that held then.
+        """
+        row = await self._means.rows.get(Subscription, f"{provider}:{subscription}", first.organization)
+        paid = [] if row is None else await self.billed(row)
+        newest = latest(paid)
+        if newest is not None and at < (newest.plan_start or 0):
+            before = latest([one for one in paid if (one.plan_start or 0) <= at]) or first
+            return before.item, before.list_amount or before.amount, before.currency
+        if row is None or row.amount is None:
+            return first.item, first.list_amount or first.amount, first.currency
+        return row.next_plan or row.plan or first.item, row.amount, row.currency
 
     def _new(self, provider: str, ref: str, first: Purchase, at: int) -> Subscription:
         """The row of a subscription of which nothing was known."""
@@ -158,6 +187,11 @@ class Subscriptions:
                 return self._delivery.ready(merge(purchase, void))
 
             await self._delivery.advance(await self._means.change(owed, forgiven))
+
+
+def latest(paid: Sequence[Purchase]) -> Purchase | None:
+    """The purchase that pays from latest on, whenever it was told; None of none."""
+    return max(paid, key=lambda one: (one.plan_start or 0, one.plan_end or 0, one.id), default=None)
 
 
 def _latest(known: int | None, told: int | None) -> int | None:

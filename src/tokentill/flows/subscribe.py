@@ -29,7 +29,7 @@ from tokentill.rules.credit import available
 from tokentill.rules.decide import none_found
 from tokentill.rules.ordering import order_plan
 from tokentill.rules.plans import unused_credit
-from tokentill.rules.purchases import Purchase, derive, is_trial
+from tokentill.rules.purchases import Purchase, derive
 from tokentill.rules.receipts import Receipt
 from tokentill.rules.refusals import Code, Refusal
 from tokentill.rules.rows import Subscription
@@ -59,21 +59,21 @@ class Subscribing:
             return read
         shopper, account = read
         catalog = self._means.ledger.catalog
+        asked = ask.digest("plan", plan)
+        again = await self._checkout.again(ask, asked)
+        if again is not None:
+            return again
         running = await self._reader.subscription(ask.organization)
         order = await self._checkout.order(
-            replace(ask, payer=None, provider=ask.provider if running is None else running.provider)
+            replace(ask, payer=None, provider=ask.provider if running is None else running.provider), asked
         )
         if isinstance(order, Refusal):
             return order
-        again = await self._means.rows.get(Purchase, order.id, ask.organization)
-        if again is not None:
-            return await self._checkout.resume(again, ask, (again.kind, plan))
         if ask.use_credit:
             order = replace(order, credit=available(account.state))
         if running is not None:
             order = replace(order, mode="saved")
-            credit = 0 if await self._on_trial(running) else self.credit(account)
-            ordered = order_plan(catalog, shopper, order, plan, credit=credit, subscribed=True)
+            ordered = order_plan(catalog, shopper, order, plan, credit=self.credit(account), subscribed=True)
             if isinstance(ordered, Refusal):
                 return ordered
             # The provider must hear of it even where nothing is to be paid.
@@ -252,16 +252,6 @@ class Subscribing:
             subscription=row.ref,
         )
         return order_for(self._means, purchase, customer=row.customer)
-
-    async def _on_trial(self, running: Subscription) -> bool:
-        """Whether the subscription is in its trial, of which nothing was paid and nothing can be credited."""
-        equal = {"organization": running.organization, "subscription": running.ref}
-        now = await self._means.time_of(running.organization)
-        paid = await self._means.rows.find(Purchase, equal, limit=PLANS_MAX)
-        trials = [row for row in paid if is_trial(row)]
-        return any((row.plan_end or 0) > now for row in trials) and not any(
-            row.kind == "upgrade" and row.paid_at is not None for row in paid
-        )
 
     async def _had_any(self, organization: str) -> bool:
         """Whether the organization ever had a subscription, so that a trial is not given twice."""

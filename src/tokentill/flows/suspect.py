@@ -10,13 +10,14 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from tokentill.flows.means import Means, log
+from tokentill.ports import Room
 from tokentill.rules import happenings as h
 from tokentill.rules import suspicion
 from tokentill.rules.purchases import Purchase
 from tokentill.rules.rows import Payer
 
 RECENT_MAX = 5_000
-"""So many of an organization's purchases, or users of a payment method, are looked at."""
+"""So many of an organization's own purchases are looked at."""
 
 
 class Suspicion:
@@ -36,8 +37,9 @@ class Suspicion:
         if isinstance(fact, h.Declined):
             declines = await self._declines(purchase, now)
         if isinstance(fact, h.Paid | h.InvoicePaid) and fact.method is not None:
-            organizations = await self._organizations(fact.method, now)
-        seen = suspicion.Seen(declines, organizations)
+            organizations = await self._sharing(fact.method, now)
+        aside = await self._aside(purchase) if isinstance(fact, h.Disputed) else 0
+        seen = suspicion.Seen(declines, organizations, aside)
         for alert in suspicion.alerts(means.ledger.catalog, purchase, seen, now):
             # What several organizations have part in is told once, as nobody's own.
             own = replace(alert, organization="") if alert.code == "shared_method" else alert
@@ -53,12 +55,19 @@ class Suspicion:
         rows = await self._means.rows.find(Purchase, equal, limit=RECENT_MAX)
         return suspicion.declines(rows, now - window)
 
-    async def _organizations(self, method: str, now: int) -> int:
-        window = suspicion.window(self._means.ledger.catalog, "shared_method")
-        if window is None:
+    async def _aside(self, purchase: Purchase) -> int:
+        """Tokens of the purchase that are set aside now."""
+        account = await self._means.ledger.account(purchase.organization)
+        lots = [] if account is None else [account.state.lots[number] for number in account.state.aside]
+        return sum(lot.available for lot in lots if lot.reference == purchase.id)
+
+    async def _sharing(self, method: str, now: int) -> int:
+        """Organizations that the method paid for lately, counted no further than the alert needs: each has one row."""
+        rule = suspicion.rule_of(self._means.ledger.catalog, "shared_method")
+        if rule is None or rule.window_ms is None:
             return 0
-        payers = await self._means.rows.find(Payer, {"method": method}, limit=RECENT_MAX)
-        return len({row.organization for row in payers if row.used_at > now - window})
+        room = Room(rule.count, (("method", method),), ("used_at", now - rule.window_ms))
+        return await self._means.rows.count(Payer, room)
 
     async def _over_limit(self, purchase: Purchase) -> Purchase:
         """A payment that arrived after its slot had been given up: is it one too many?"""

@@ -58,6 +58,10 @@ class Rows(Protocol):
         """Rows whose columns have these values, newest id first, older than id `before`."""
         ...
 
+    async def count(self, kind: type[R], room: Room) -> int:
+        """How many rows take up the room, counted no further than it is full, so that it costs no more than that."""
+        ...
+
     async def tally(self, kind: type[R], column: str) -> Mapping[str, int]:
         """How many rows there are of each value of the column, for metrics."""
         ...

@@ -82,6 +82,13 @@ def answered(purchase: Purchase, reply: Receipt | Refusal) -> bool:
     return reply.code in POINTLESS.get(purchase.doing, frozenset())
 
 
+def came_late(purchase: Purchase, reply: Receipt | Refusal) -> bool:
+    """Whether the period that was paid for is over, so that nothing began. It may have mended a failed payment still."""
+    if isinstance(reply, Refusal):
+        return reply.detail == OVER
+    return purchase.kind == "renewal" and purchase.doing == "deliver" and reply.kind in ("restore", "freeze")
+
+
 def _delivery(purchase: Purchase, now: int) -> Commands:
     if purchase.kind == "overage":
         return ()  # what it pays for was used long ago

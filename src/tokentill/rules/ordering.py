@@ -49,6 +49,8 @@ class Order(Struct, frozen=True, kw_only=True):
     user: str | None = None
     payer: str | None = None
     return_url: str = ""
+    asked: str = ""
+    """A digest of what the caller asked for under its key."""
     offered_at: int | None = None
     """When the offer was shown that led to it, epoch ms; None where nobody said."""
     credit: int = 0
@@ -270,6 +272,7 @@ def _purchase(catalog: Catalog, shopper: Shopper, order: Order, *, free: bool, *
             source=order.source,
             user=order.user,
             payer=order.payer,
+            asked=order.asked,
             return_url=order.return_url,
             withdrawal_waived_at=order.now if order.withdrawal_waived else None,
             offered_at=None if order.offered_at is None else min(order.offered_at, order.now),

@@ -102,6 +102,8 @@ class Purchase(Claimable, frozen=True, kw_only=True):
     source: Source = "customer"
     user: str | None = None
     slot_ms: int = 0
+    asked: str = ""
+    """What was asked for under its key, as a digest; empty where no caller's key made it."""
     credit: int = 0
     """Of an upgrade: what the unused share of the plan before was worth."""
     replaces: str | None = None

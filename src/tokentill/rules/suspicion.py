@@ -19,8 +19,9 @@ from msgspec import Struct
 
 from tokentill.rules.catalog import Catalog
 from tokentill.rules.catalog_shop import AlertRule, Pattern
+from tokentill.rules.happenings import DisputeState
 from tokentill.rules.money import format_amount
-from tokentill.rules.purchases import BILLED, Purchase, matches
+from tokentill.rules.purchases import Purchase, matches
 from tokentill.rules.rows import Alert
 
 MONEY = frozenset({"mismatched", "paid_twice", "refund_failed"})
@@ -28,15 +29,20 @@ MONEY = frozenset({"mismatched", "paid_twice", "refund_failed"})
 
 
 class Seen(Struct, frozen=True):
-    """What was counted within the windows of the catalog (`window`), this purchase included."""
+    """What was counted within the windows of the catalog (`rule_of`), this purchase included.
+
+    Organizations are counted no further than the catalog's rule asks.
+    """
 
     declines: int = 0
     organizations: int = 0
+    aside: int = 0
+    """Tokens of the purchase that are set aside now."""
 
 
 def window(catalog: Catalog, pattern: Pattern) -> int | None:
     """Over how many milliseconds a pattern is counted; None where the catalog does not ask for it."""
-    rule = _rule(catalog, pattern)
+    rule = rule_of(catalog, pattern)
     return None if rule is None else rule.window_ms
 
 
@@ -58,7 +64,7 @@ def alerts(catalog: Catalog, purchase: Purchase, seen: Seen, now: int) -> tuple[
     """The alerts that this purchase, as it stands, is a cause of; `now` is when they are raised."""
     found = []
     for pattern, cause, text in _suspicions(catalog, purchase, seen, now):
-        if pattern in MONEY or _rule(catalog, pattern) is not None:
+        if pattern in MONEY or rule_of(catalog, pattern) is not None:
             found.append(
                 Alert(
                     id=f"{pattern}:{cause}",
@@ -72,28 +78,28 @@ def alerts(catalog: Catalog, purchase: Purchase, seen: Seen, now: int) -> tuple[
     return tuple(found)
 
 
-def _rule(catalog: Catalog, pattern: str) -> AlertRule | None:
+def rule_of(catalog: Catalog, pattern: str) -> AlertRule | None:
+    """What the catalog says of a pattern; None where it does not ask for it."""
     return next((rule for rule in catalog.alerts if rule.pattern == pattern), None)
 
 
 def _suspicions(catalog: Catalog, purchase: Purchase, seen: Seen, now: int) -> Iterator[tuple[str, str, str]]:
     """Pattern, cause and text of everything suspicious about the purchase."""
     who, what = purchase.organization, f"{purchase.title} ({purchase.id})"
-    counted, shared = _rule(catalog, "declines"), _rule(catalog, "shared_method")
+    counted, shared = rule_of(catalog, "declines"), rule_of(catalog, "shared_method")
     if counted is not None and counted.window_ms and purchase.declines and seen.declines >= counted.count:
         stretch = now // counted.window_ms
         text = f"{seen.declines} payments of {who} were declined within {_hours(counted)}."
         yield "declines", f"{who}:{stretch}", f"{text} The last was for {what}."
     if shared is not None and purchase.method is not None and seen.organizations >= shared.count:
-        text = f"One payment method has paid for {seen.organizations} organizations within {_hours(shared)}"
+        text = f"One payment method has paid for {shared.count} or more organizations within {_hours(shared)}"
         yield "shared_method", f"{purchase.provider}:{purchase.method}", f"{text}, for {who} last."
     for warning in purchase.suspicions:
         text = f"The card network warns that the payment for {what} of {who} may be fraud."
         yield "fraud_warning", warning, f"{text} Giving it back now may spare a dispute."
     for dispute in purchase.disputes:
         amount = format_amount(dispute.amount, purchase.currency)
-        own = "its plan goes on" if purchase.kind in BILLED else "its unspent tokens are set aside"
-        text = f"{who} disputes {amount} of {what}; {own}."
+        text = f"{who} disputes {amount} of {what}; {_fate(purchase, dispute.state, seen.aside)}."
         yield "dispute", dispute.dispute, f"{text} Answer it at {purchase.provider}."
     if purchase.flagged == "over_limit":
         text = f"{who} has paid for {what} above the limit of packs. Its tokens were delivered."
@@ -109,6 +115,19 @@ def _suspicions(catalog: Catalog, purchase: Purchase, seen: Seen, now: int) -> I
     for refund in purchase.refunds_failed:
         text = f"A refund of {what} did not reach {who}. Give the money back in another way."
         yield "refund_failed", f"{purchase.id}:{refund}", text
+
+
+def _fate(purchase: Purchase, dispute: DisputeState, aside: int) -> str:
+    """What became of the tokens of a purchase that is disputed."""
+    if "deliver" not in purchase.done:
+        return "none of its tokens are delivered yet"
+    if dispute == "won":
+        return "it is won, so its tokens can be used again"
+    if dispute == "lost":
+        return "it is lost, so its unspent tokens are taken back"
+    if aside:
+        return f"its unspent tokens ({aside}) are set aside"
+    return "none of its tokens are left to set aside, because they are spent or their time is over"
 
 
 def _hours(rule: AlertRule) -> str:

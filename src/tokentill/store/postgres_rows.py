@@ -113,6 +113,17 @@ class PostgresRows:
             return await self._own.read(work)
         return await (self._own if "organization" in equal else self._every).look(work)
 
+    async def count(self, kind: type[R], room: Room) -> int:
+        """How many rows take up the room, no further than it is full. Raises ValueError where no index is for it."""
+        statement, given = table(kind, "$").count(room)
+        organization = str(dict(room.equal).get("organization", ""))
+
+        async def work(connection: Connection) -> int:
+            await _name(connection, organization)
+            return int(await connection.fetchval(statement, *given))
+
+        return await (self._own.read if organization else self._every.look)(work)
+
     async def tally(self, kind: type[R], column: str) -> Mapping[str, int]:
         """How many rows have each value of the column. Raises ValueError where there is no index for it."""
         statement = table(kind, "$").tally(column)

@@ -52,7 +52,7 @@ INDEXES: Mapping[type[Row], tuple[tuple[str, ...], ...]] = {
     r.Reference: (("purchase",),),
     r.ProviderEvent: (("state", "id"), ("type", "id")),
     r.Subscription: (("status", "id"), ("plan", "id"), ("customer",)),
-    r.Payer: (("method",), ("customer",)),
+    r.Payer: (("method", "used_at"), ("customer",)),
     r.TopUp: (),
     r.Alert: (("code", "id"),),
     r.Switch: (),

@@ -88,6 +88,11 @@ class SqliteRows:
             lambda connection: [its.row(values) for values in connection.execute(statement, given)]
         )
 
+    async def count(self, kind: type[R], room: Room) -> int:
+        """How many rows take up the room, no further than it is full. Raises ValueError where no index is for it."""
+        statement, given = table(kind, "?").count(room)
+        return await self._read(lambda connection: int(connection.execute(statement, given).get))
+
     async def tally(self, kind: type[R], column: str) -> Mapping[str, int]:
         """How many rows have each value of the column. Raises ValueError where there is no index for it."""
         statement = table(kind, "?").tally(column)

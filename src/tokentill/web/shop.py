@@ -78,10 +78,16 @@ async def buy(shop: Shop, call: Call) -> shop_views.PurchaseView | Refusal:
     refused = _contradiction(body)
     if refused is not None:
         return refused
+    ask = _ask(call, body)
+    if body.pack is not None:
+        # The method used last may be another by now; what is repeated is what was asked for.
+        again = await shop.checkout.again(ask, ask.digest("pack", body.pack, body.promo))
+        if again is not None:
+            return _bought(again)
     payer = await _payer(shop, call.organization, body)
     if isinstance(payer, Refusal):
         return payer
-    ask = _ask(call, body, None if payer is None else payer.id)
+    ask = msgspec.structs.replace(ask, payer=None if payer is None else payer.id)
     if body.pack is not None:
         found = await shop.checkout.buy_pack(ask, body.pack, body.promo or None)
     else:
@@ -117,13 +123,14 @@ async def _payer(shop: Shop, organization: str, body: PurchaseBody) -> Payer | R
     return Refusal(Code.NOT_POSSIBLE, f"{message} Order by a checkout.", detail="payer")
 
 
-def _ask(call: Call, body: PurchaseBody | SubscriptionBody, payer: str | None = None) -> Ask:
+def _ask(call: Call, body: PurchaseBody | SubscriptionBody) -> Ask:
+    last = "one click" if getattr(body, "one_click", False) else ""
     return Ask(
         organization=call.organization,
         key=call.key,
         user=body.user,
         provider=body.provider or "",
-        payer=payer,
+        method=getattr(body, "payer", None) or last,
         use_credit=body.use_credit,
         withdrawal_waived=body.withdrawal_waived,
         offered_at=getattr(body, "offered_at", None),
@@ -247,7 +254,7 @@ async def forget_method(shop: Shop, call: Call) -> shop_views.PaymentMethodList 
     """Charge a saved method no more. A subscription goes on with the method that its provider knows."""
     for row in await shop.reader.payers(call.organization):
         if shop_views.method_id(row) == call.params[1]:
-            await shop.means.change(row, lambda known: msgspec.structs.replace(known, saved=None))
+            await shop.means.forget(row)
     return await methods(shop, call)
 
 

@@ -30,6 +30,7 @@ create table purchase (
     source text not null,
     "user" text,
     slot_ms bigint not null,
+    asked text not null,
     credit bigint not null,
     payer text,
     return_url text not null,
@@ -154,11 +155,12 @@ create table payer (
     saved text,
     label text not null,
     used_at bigint not null,
+    forgotten_at bigint,
     primary key (organization, id)
 );
 create index payer_id on payer (id);
 create index payer_due on payer (due_at) where due_at is not null;
-create index payer_method on payer (method);
+create index payer_method_used_at on payer (method, used_at);
 create index payer_customer on payer (customer) where customer is not null;
 
 -- Auto top-up of an organization.
@@ -334,8 +336,6 @@ create index embedded_payment_id on embedded_payment (id);
 create index embedded_payment_due on embedded_payment (due_at) where due_at is not null;
 create index embedded_payment_purchase on embedded_payment (purchase);
 
--- A transaction of tokentill_app sees the rows of the organizations that it has named, and those of none.
--- Rows are changed and deleted: unlike the journal they are the present, not the record.
 -- What customers say: ratings and support tickets.
 create table feedback (
     id text collate "C" not null check (length(id) between 1 and 400),
@@ -385,6 +385,8 @@ create table margin_check (
 create index margin_check_id on margin_check (id);
 create index margin_check_due on margin_check (due_at) where due_at is not null;
 
+-- A transaction of tokentill_app sees the rows of the organizations that it has named, and those of none.
+-- Rows are changed and deleted: unlike the journal they are the present, not the record.
 do $$
 declare
     name text;

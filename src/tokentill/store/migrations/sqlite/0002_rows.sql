@@ -30,6 +30,7 @@ create table purchase (
     source text not null,
     "user" text,
     slot_ms integer not null,
+    asked text not null,
     credit integer not null,
     payer text,
     return_url text not null,
@@ -154,11 +155,12 @@ create table payer (
     saved text,
     label text not null,
     used_at integer not null,
+    forgotten_at integer,
     primary key (organization, id)
 );
 create index payer_id on payer (id);
 create index payer_due on payer (due_at) where due_at is not null;
-create index payer_method on payer (method);
+create index payer_method_used_at on payer (method, used_at);
 create index payer_customer on payer (customer) where customer is not null;
 
 -- Auto top-up of an organization.
