@@ -91,6 +91,9 @@ steps = [{ group = "ai_features", after_days = 0 }]
 bands = [{ below = 50, rate = 100 }, { rate = 50 }]
 tiers = [{ above = "1.00", percent = 110 }]
 withdrawal.eu.days = 14
+[[faq]]
+question = "Why?"
+answer = "Because."
 """
 
 

@@ -10,6 +10,7 @@ from tokentill.cli import (
     care,
     handovers,
     keeping,
+    lab,
     office,
     reconciling,
     refunds,
@@ -43,6 +44,7 @@ care.add(app)
 reconciling.add(app)
 refunds.add(_group("refunds", "Quote, accept and decide refunds."))
 office.add_webhooks(_group("webhooks", "Tell other systems of what happens."))
+lab.add(_group("lab", "A Stripe or a PayPal of your own, to try a shop without an account."))
 shop.add_stripe(_group("stripe", "Set up a Stripe account."))
 keeping.add_catalog(_group("catalog", "Check and show what is sold."))
 keeping.add_keys(_group("key", "Make, list and revoke operator keys."))

@@ -21,6 +21,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Itera
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlencode
 
+import aiohttp
 import uvicorn
 
 from tokentill.lab.paypal.authority import Authority
@@ -42,6 +43,10 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 TOKEN_SECONDS = 32_400
+ANSWER_SECONDS = 10.0
+DELIVER_SECONDS = 0.05
+"""How often the outbox is looked at."""
+
 NAMES = {403: "NOT_AUTHORIZED", 404: "RESOURCE_NOT_FOUND", 429: "RATE_LIMIT_REACHED"}
 CERTIFICATE = "/v1/notifications/certs/CERT-lab"
 
@@ -274,14 +279,15 @@ async def serving(
     lab: Lab,
     app: Callable[[Scope, Receive, Send], Awaitable[None]] | None = None,
     tls: Mapping[str, str] | None = None,
+    port: int = 0,
 ) -> AsyncIterator[str]:
-    """The server on a free port of this machine, in this loop: its base address. `app` may stand before it.
+    """The server on a port of this machine (0: a free one), in this loop: its base address. `app` may stand before it.
 
     `tls` makes it speak TLS, with the files `ssl_certfile` and `ssl_keyfile`.
     """
     # The protocol is named, since asyncio sends small packets at once (no delay) only where it is.
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
-        listener.bind(("127.0.0.1", 0))
+        listener.bind(("127.0.0.1", port))
         port = listener.getsockname()[1]
         files = tls or {}
         config = uvicorn.Config(
@@ -297,3 +303,14 @@ async def serving(
         finally:
             server.should_exit = True
             await task
+
+
+async def keep_delivering(lab: Lab, url: str) -> None:
+    """Send each webhook once to an address as it comes, whatever is answered, until cancelled."""
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS)) as session:
+        while True:
+            for one in lab.outbox.take():
+                with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
+                    async with session.post(url, data=one.body, headers=dict(one.headers)):
+                        pass
+            await asyncio.sleep(DELIVER_SECONDS)
