@@ -19,7 +19,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import apsw
 import pytest
 from msgspec.structs import replace
 
@@ -27,6 +26,7 @@ from tests.support.rig_disk import Disk, Image, Record, empty, images
 from tests.support.rig_plants import AnswersEarly, SyncsSeldom
 from tests.support.rig_scripts import ALLOWANCE, Script
 from tests.support.rig_store import SECRET, Still, bench_with, plain
+from tokentill.ports import StoreDown
 from tokentill.rules import commands as c
 from tokentill.rules.receipts import Receipt
 from tokentill.store import sqlite_reads as reads
@@ -80,7 +80,7 @@ def check(image: Image, told: list[Any], folder: Path) -> None:
     image.write(folder)
     try:
         connection = connect(str(folder / NAME))
-    except (apsw.CorruptError, apsw.NotADBError) as trouble:
+    except StoreDown as trouble:
         raise Lost(f"cut after {image.cut}, {image.way} of the rest kept: {trouble}") from trouble
     connection.pragma("synchronous", "off")
     try:

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from tests.support.postgres import Server
 from tests.support.stores import SECRET, Store, begin, charge, clean, connect, ok
-from tokentill.ports import Heads, Verdict
+from tokentill.ports import Heads, StoreDown, Verdict
 from tokentill.rules import chain
 from tokentill.rules import commands as c
 from tokentill.store.sqlite_connection import connect as connect_sqlite
@@ -393,3 +393,75 @@ def test_no_statement_of_the_till_replaces() -> None:
     """On its own connections nothing but this keeps an insert from replacing an entry."""
     for sql in statements("sqlite").values():
         assert "replace" not in sql.lower()
+
+
+async def test_a_users_name_changed(filled: Store) -> None:
+    """What happened to whom: the opaque id in the journal is made from the name, so another one shows."""
+    await tamper(filled, f"update person set name = 'eve' where organization = {ACME} and name = 'user 1'")
+    (finding,) = (await verified(filled)).findings
+    assert finding.organization == "acme"
+    assert "is not that of this user" in finding.problem
+    await tamper(filled, f"delete from person where organization = {ACME} and name = 'eve'")
+    assert (await verified(filled)).findings == (), "a name may be erased"
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ("update entry set body = cast(body as text) where id = {last}", "not stored as bytes"),
+        ("update entry set link = 'x' where id = {last}", "hash does not follow"),
+        ("update entry set seq = 'x' where id = {last}", "columns do not repeat"),
+        ("update entry set organization = 'x' where id = {last}", "organization is not there"),
+        ("update snapshot set state = 'x' where organization = {acme}", "snapshot is not the fold"),
+        ("update organization set head = 'x' where name = 'acme'", "hold what they cannot hold"),
+        ("update organization set seq = 'x' where name = 'acme'", "hold what they cannot hold"),
+        ("update organization set due_at = 'x' where name = 'acme'", "hold what they cannot hold"),
+        ("update organization set name = x'00' where name = 'acme'", "hold what they cannot hold"),
+        ("update person set name = x'00' where organization = {acme}", "is not that of this user"),
+    ],
+)
+async def test_a_column_that_holds_what_it_cannot(change: str, problem: str, tmp_path: Path) -> None:
+    """SQLite keeps whatever it is given in any column; verify names the place and goes on."""
+    place = Store("sqlite", str(tmp_path / "till.db"))
+    await fill(place.url)
+    await tamper(place, "drop trigger if exists none", change.format(last=LAST_OF_ACME, acme=ACME))
+    found = (await verified(place)).findings
+    assert any(problem in finding.problem for finding in found), found
+    assert all("beta" not in finding.organization for finding in found)
+    await place.close()
+
+
+def cut_short(file: Path, kept: float) -> None:
+    file.write_bytes(file.read_bytes()[: int(file.stat().st_size * kept)])
+
+
+@pytest.mark.parametrize("kept", [0.3, 0.7])
+async def test_a_file_cut_short(tmp_path: Path, kept: float) -> None:
+    place = Store("sqlite", str(tmp_path / "till.db"))
+    await fill(place.url)
+    await place.close()
+    cut_short(Path(place.url), kept)
+    with pytest.raises(StoreDown, match="malformed"):
+        await verified(place)
+    await place.close()
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"), [(b"not a database at all\n" * 100, "not a database"), (None, "another program")]
+)
+async def test_a_file_that_is_no_tills(tmp_path: Path, content: bytes | None, problem: str) -> None:
+    path = tmp_path / "till.db"
+    if content is None:
+        database = apsw.Connection(str(path))
+        database.execute("create table customer (name)")
+        database.close()
+    else:
+        path.write_bytes(content)
+    with pytest.raises(StoreDown, match=problem):
+        await Store("sqlite", str(path)).open()
+    if content is None:
+        database = apsw.Connection(str(path))
+        assert database.execute("select name from sqlite_master").fetchall() == [("customer",)]
+        database.close()
+    else:
+        assert path.read_bytes() == content

@@ -136,6 +136,10 @@ async def _verify(url: str, key: bytes, older: Heads | None = None) -> Verdict:
             while rows := await connection.fetch(SQL[statement], after, VERIFY_ROWS):
                 feed(map(tuple, rows))
                 after = rows[-1][0]
+        place: tuple[int, str] = (-1, "")
+        while rows := await connection.fetch(SQL["every_person"], *place, VERIFY_ROWS):
+            verification.persons(map(tuple, rows))
+            place = (rows[-1][0], rows[-1][1])
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as trouble:
         raise StoreDown(f"The database cannot be read: {describe(trouble)}") from trouble
     finally:

@@ -37,6 +37,8 @@ DOWN = (
     apsw.IOError,
     apsw.ReadOnlyError,
     apsw.CantOpenError,
+    apsw.CorruptError,
+    apsw.NotADBError,
 )
 """Trouble of the database, not of a command; recognised by code."""
 
@@ -81,6 +83,14 @@ def _keep_private(path: str) -> None:
         raise StoreDown(f"{path} cannot be opened: {trouble}") from trouble
 
 
+def _version(connection: apsw.Connection) -> int:
+    """The number of the last migration that was done. Raises `StoreDown` where there are tables, but no till's."""
+    done: int = connection.pragma("user_version")
+    if done == 0 and connection.execute(SQL["tables"]).get:
+        raise StoreDown("The file is the database of another program. Name one of its own for the till.")
+    return done
+
+
 def migrate(connection: apsw.Connection, secret: bytes) -> None:
     """Bring the schema up to date and make sure the secret is the one this journal was begun with.
 
@@ -90,7 +100,7 @@ def migrate(connection: apsw.Connection, secret: bytes) -> None:
         connection.authorizer = None  # a migration may change the table itself
         connection.execute(SQL["begin"])
         faults.hit("open.locked")
-        for migration in pending("sqlite", connection.pragma("user_version")):
+        for migration in pending("sqlite", _version(connection)):
             connection.execute(migration.sql)
             connection.pragma("user_version", migration.number)
         known = connection.execute(SQL["meta"], ("secret",)).get

@@ -138,4 +138,5 @@ def verify(connection: apsw.Connection, key: bytes, older: Heads | None = None) 
         verification.entries(rows)
         after = rows[-1][0]
     verification.states(connection.execute(SQL["every_state"]))
+    verification.persons(connection.execute(SQL["every_person"]))
     return verification.verdict()

@@ -3,7 +3,8 @@
 For each entry: it follows its organization's entry before it, its link is the keyed hash of the link before
 and its bytes, its columns repeat its bytes, it evolves, and the balance it states is the one that results.
 For each account: sequence, head and last row are those of its last entry; its snapshot is the fold up to
-the snapshot's sequence; its lots and purses add up; the sweeper will come in time.
+the snapshot's sequence; its lots and purses add up; the sweeper will come in time. Each name that is kept
+of a user is the one that the user's opaque id was made from.
 
 A journal that was cut short fits in itself, and an account that was deleted with all its entries leaves no
 trace. They show against heads kept outside the database: each account must have passed through the entry at
@@ -49,7 +50,7 @@ class _Replay:
 
 
 class Verification:
-    """One consistent view of what is stored, fed to it in order: organizations, snapshots, entries, states."""
+    """One consistent view of what is stored, fed in order: organizations, snapshots, entries, states, persons."""
 
     def __init__(self, key: bytes, older: Heads | None = None) -> None:
         self._key = key
@@ -66,6 +67,9 @@ class Verification:
     def organizations(self, rows: Iterable[tuple[Any, ...]]) -> None:
         """(number, name, seq, head, last row, due_at) of every account."""
         for number, name, *rest in rows:
+            if not _is_account(name, *rest):
+                self._add(Finding(str(name), None, None, "the account's columns hold what they cannot hold"))
+                continue
             self._stored[number] = (name, *rest)
             self._replays[number] = _Replay(name, chain.root(self._key, name), self._older.pop(name, None))
 
@@ -99,11 +103,25 @@ class Verification:
         """(number, state) of every snapshot."""
         for number, state in rows:
             replay = self._replays.get(number)
-            if replay is not None and not replay.broken and replay.state != _digest(state):
+            known = type(state) is bytes and _digest(state)
+            if replay is not None and not replay.broken and replay.state != known:
                 replay.broken = True
                 seq, row = replay.snapshot or (0, 0)
                 self._add(
                     Finding(replay.name, seq, row, "the snapshot is not the fold of the entries up to it")
+                )
+
+    def persons(self, rows: Iterable[tuple[Any, ...]]) -> None:
+        """(number, opaque id, name) of every user whose name is kept."""
+        for number, user, name in rows:
+            replay = self._replays.get(number)
+            if replay is None:
+                self._add(Finding(f"#{number}", None, None, "the user's organization is not there"))
+            elif replay.broken:
+                continue
+            elif type(name) is not str or chain.pseudonym(self._key, replay.name, name) != user:
+                self._add(
+                    Finding(replay.name, None, None, f"the name of user {user} is not that of this user")
                 )
 
     def verdict(self) -> Verdict:
@@ -126,6 +144,12 @@ class Verification:
             self._findings.append(finding)
 
 
+def _is_account(name: Any, seq: Any, head: Any, last_row: Any, due_at: Any) -> bool:
+    """Whether an account's columns are of their kinds, which SQLite does not see to."""
+    numbers = (seq, last_row, 0 if due_at is None else due_at)
+    return type(name) is str and type(head) is bytes and all(type(number) is int for number in numbers)
+
+
 def _digest(state: bytes) -> bytes:
     return blake2b(state, digest_size=16).digest()
 
@@ -133,6 +157,8 @@ def _digest(state: bytes) -> bytes:
 def _misfit(replay: _Replay, row: tuple[Any, ...], linked: Callable[[bytes, bytes], bytes]) -> str | None:
     """Why this row does not follow what came before; evolves the account if it does."""
     body = row[15]
+    if type(body) is not bytes:
+        return "its content is not stored as bytes"
     if row[2] != replay.row:
         return f"its previous row is said to be {row[2]}, but that was {replay.row}"
     link = linked(replay.head, body)

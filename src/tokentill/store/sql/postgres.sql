@@ -245,6 +245,10 @@ select organization, seq, last_row from snapshot where organization > $1 order b
 -- name: every_state
 select organization, state from snapshot where organization > $1 order by organization limit $2
 
+-- name: every_person
+select organization, user_id, name from person where (organization, user_id) > ($1, $2)
+order by organization, user_id limit $3
+
 -- name: cursor
 select position from cursor where consumer = $1
 

@@ -131,6 +131,12 @@ select organization, seq, last_row from snapshot
 -- name: every_state
 select organization, state from snapshot
 
+-- name: tables
+select count(*) from sqlite_master where type = 'table'
+
+-- name: every_person
+select organization, user, name from person
+
 -- name: follow
 select entry.id, organization.name, entry.body, entry.link, person.name
 from entry
