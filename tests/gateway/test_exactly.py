@@ -179,9 +179,10 @@ async def kill_under_load(tills: Tills, rounds: int) -> None:
             assert status in {0, 200}
             answered |= {operation} if status else set()
     holds = (await tills.account()).state.holds.values()
-    last = max((hold.deadline for hold in holds), default=0)
-    account = await tills.quiet()
-    assert SystemClock().now() <= last + 2_000, "a hold is left after its deadline"
+    while any(hold.deadline >= SystemClock().now() for hold in holds):  # noqa: ASYNC110 time has no event
+        await asyncio.sleep(0.01)
+    account = await tills.account()
+    assert not account.state.holds, "a hold is left after its deadline"
     charges = await tills.charged()
     operations = {entry.key for entry in charges}
     assert len(operations) == len(charges)
@@ -194,7 +195,7 @@ async def kill_under_load(tills: Tills, rounds: int) -> None:
     assert not (await tills.ledger.verify()).findings
 
 
-@pytest.mark.parametrize("rounds", [3, pytest.param(200, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("rounds", [3, pytest.param(100, marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("engine", ["sqlite", "postgres"])
 async def test_a_killed_process_leaves_no_hold_and_charges_nothing_twice(
     request: pytest.FixtureRequest, tmp_path: Path, engine: str, rounds: int

@@ -1,4 +1,4 @@
-"""Upstreams over HTTP: any server that speaks OpenAI's or Anthropic's API, called with aiohttp.
+"""Upstreams over HTTP: any server that speaks OpenAI's or Anthropic's API.
 
 The host is the catalog's and nothing in a request can change it: no redirect is followed, no proxy of the
 environment used, no cookie kept. What is sent is the body and a short list of headers; what comes back is limited
@@ -11,113 +11,106 @@ Requirement ids: R-SALE-5.
 from __future__ import annotations
 
 import asyncio
-import io
 from collections.abc import AsyncIterator, Mapping
-
-import aiohttp
 
 from tokentill.ports.gateway import UpstreamDown, UpstreamReply
 from tokentill.rules.models import Upstream
+from tokentill.vendors.http1 import Connection, Lost, Place, Pool, head_of
 
 BODY_BYTES_MAX = 16 * 1024 * 1024
 """Largest answer that is passed on; a model's longest answer is far below."""
-CONNECT_S = 5.0
 IDLE_S = 60.0
 """Longest silence in the middle of an answer."""
-LARGE_BYTES = 512 * 1024
-"""A body from this size on is sent in pieces, so that others get their turn."""
 ANTHROPIC_VERSION = "2023-06-01"
-PASSED_ON = frozenset({"content-type", "retry-after", "x-request-id", "request-id"})
+PASSED_ON = frozenset({b"content-type", b"retry-after", b"x-request-id", b"request-id"})
 
 
 class HttpReply:
-    """An answer of aiohttp."""
+    """An answer whose head has come."""
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self._response = response
-        self.status = response.status
+    def __init__(self, pool: Pool, place: Place, connection: Connection) -> None:
+        self._pool = pool
+        self._place = place
+        self._connection: Connection | None = connection
+        self.status = connection.status
         self.headers: Mapping[str, str] = {
-            name.lower(): value for name, value in response.headers.items() if name.lower() in PASSED_ON
+            name.decode(): value.decode("latin-1") for name, value in connection.headers if name in PASSED_ON
         }
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body as it comes."""
         size = 0
+        connection = self._connection
+        if connection is None:
+            return
         try:
-            async for chunk in self._response.content.iter_any():
+            while (chunk := await connection.read(IDLE_S)) is not None:
                 size += len(chunk)
                 if size > BODY_BYTES_MAX:
                     raise UpstreamDown("too_large", "The upstream's answer is larger than any answer may be.")
                 yield chunk
-        except (aiohttp.ClientError, ConnectionError) as trouble:
-            raise UpstreamDown("cut", "The upstream ended its answer too early.") from trouble
-        except TimeoutError as trouble:
-            raise UpstreamDown(
-                "too_slow", "The upstream fell silent in the middle of its answer."
-            ) from trouble
+        except Lost as lost:
+            if lost.why == "too_slow":
+                message = "The upstream fell silent in the middle of its answer."
+                raise UpstreamDown("too_slow", message) from lost
+            raise UpstreamDown("cut", "The upstream ended its answer too early.") from lost
 
     async def close(self) -> None:
         """Cut the connection unless the answer was read to its end."""
-        if self._response.content.at_eof():
-            self._response.release()
-        else:
-            self._response.close()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._pool.give(self._place, connection)
 
 
 class HttpUpstreams:
     """The `Upstreams` port. `keys` are the upstreams' keys by the names of their environment variables."""
 
-    def __init__(self, keys: Mapping[str, str], *, connections_max: int = 1_000) -> None:
+    def __init__(self, keys: Mapping[str, str]) -> None:
         self._keys = keys
-        self._connections_max = connections_max
-        self._session: aiohttp.ClientSession | None = None
+        self._pool = Pool()
+        self._places: dict[str, Place] = {}
 
     async def open(
         self, upstream: Upstream, path: str, body: bytes, headers: Mapping[str, str], first_byte_ms: int
     ) -> UpstreamReply:
         """Send the call and wait for the head of the answer."""
+        place = self._places.get(upstream.base_url)
+        if place is None:
+            place = self._places[upstream.base_url] = Place.of(upstream.base_url)
         sent = {"content-type": "application/json", "accept-encoding": "identity"}
         if upstream.kind == "anthropic":
             sent["anthropic-version"] = ANTHROPIC_VERSION
-        sent = {**sent, **headers, **self._authorization(upstream)}
+        head = head_of(place, path, (*{**sent, **headers}.items(), *self._authorization(upstream)), len(body))
+        seconds = first_byte_ms / 1000
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + seconds
         try:
-            async with asyncio.timeout(first_byte_ms / 1000):
-                response = await self._client().post(
-                    f"{upstream.base_url.rstrip('/')}{path}",
-                    data=body if len(body) < LARGE_BYTES else io.BytesIO(body),
-                    headers=sent,
-                    allow_redirects=False,
-                )
-        except TimeoutError as trouble:
-            message = f"The upstream {upstream.name} sent no first byte within {first_byte_ms / 1000:g} s."
-            raise UpstreamDown("too_slow", message) from trouble
-        except (aiohttp.ClientError, OSError) as trouble:
-            raise UpstreamDown("unreachable", f"The upstream {upstream.name} cannot be reached.") from trouble
-        return HttpReply(response)
+            connection = await self._pool.take(place, seconds)
+            try:
+                await connection.ask(head, body, max(0.001, ends_at - loop.time()))
+            except BaseException:
+                connection.close()
+                raise
+        except Lost as lost:
+            if lost.why == "too_slow":
+                message = f"The upstream {upstream.name} sent no first byte within {seconds:g} s."
+                raise UpstreamDown("too_slow", message) from lost
+            raise UpstreamDown("unreachable", f"The upstream {upstream.name} cannot be reached.") from lost
+        return HttpReply(self._pool, place, connection)
 
     async def close(self) -> None:
         """Let connections go."""
-        if self._session is not None:
-            await self._session.close()
+        self._pool.close()
 
-    def _authorization(self, upstream: Upstream) -> dict[str, str]:
+    def _authorization(self, upstream: Upstream) -> tuple[tuple[str, str], ...]:
         if upstream.key_env is None:
-            return {}
-        key = self._keys.get(upstream.key_env)
-        if not key:
+            return ()
+        key = self._keys.get(upstream.key_env, "").strip()
+        if not key or not (key.isascii() and key.isprintable()):
             message = (
                 f"The upstream {upstream.name} has no key: set the environment variable {upstream.key_env}."
             )
             raise UpstreamDown("no_key", message)
-        return {"x-api-key": key} if upstream.kind == "anthropic" else {"authorization": f"Bearer {key}"}
-
-    def _client(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._connections_max, limit_per_host=0),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=IDLE_S),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                trust_env=False,
-            )
-        return self._session
+        return (
+            (("x-api-key", key),) if upstream.kind == "anthropic" else (("authorization", f"Bearer {key}"),)
+        )

@@ -1,0 +1,354 @@
+"""The client of upstreams against servers that answer byte by byte as they are told (R-SALE-5)."""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from tokentill.ports.gateway import UpstreamDown
+from tokentill.rules.models import Upstream
+from tokentill.vendors.upstream import BODY_BYTES_MAX, HttpUpstreams
+
+KEY = "sk-secret-of-the-upstream"
+Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
+
+
+class Server:
+    """Answers each request with what `answer` writes. `heads`: the heads of requests; `connections`: how many came."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        self.heads: list[str] = []
+        self.bodies: list[bytes] = []
+        self.connections = 0
+        self.port = 0
+        self.handlers: list[Any] = []
+        self.closed = asyncio.Event()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self.handlers.append(asyncio.current_task())
+        try:
+            while True:
+                await self._one(reader, writer)
+        except (asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError, ssl.SSLError):
+            pass
+        finally:
+            writer.close()
+            with contextlib.suppress(ConnectionError, ssl.SSLError):
+                await writer.wait_closed()
+            self.closed.set()
+
+    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        self.heads.append(head)
+        [length] = [line[16:] for line in head.splitlines() if line.lower().startswith("content-length: ")]
+        self.bodies.append(await reader.readexactly(int(length)))
+        await self.answer(writer)
+        await writer.drain()
+
+
+@asynccontextmanager
+async def serving(
+    answer: Answer, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[tuple[Server, Upstream]]:
+    made = Server(answer)
+    running = await asyncio.start_server(made.serve, "127.0.0.1", 0, ssl=tls)
+    made.port = running.sockets[0].getsockname()[1]
+    scheme = "http" if tls is None else "https"
+    try:
+        yield made, Upstream("lab", "openai", f"{scheme}://127.0.0.1:{made.port}/v1", "KEY")
+    finally:
+        running.close()
+        for handler in made.handlers:
+            handler.cancel()
+        await asyncio.gather(*made.handlers, return_exceptions=True)
+
+
+@asynccontextmanager
+async def client() -> AsyncIterator[HttpUpstreams]:
+    made = HttpUpstreams({"KEY": KEY})
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+async def ask(
+    upstreams: HttpUpstreams, upstream: Upstream, body: bytes = b"{}", first_byte_ms: int = 5_000
+) -> tuple[int, dict[str, str], bytes]:
+    reply = await upstreams.open(upstream, "/chat/completions", body, {"openai-beta": "x"}, first_byte_ms)
+    try:
+        return reply.status, dict(reply.headers), b"".join([chunk async for chunk in reply.chunks()])
+    finally:
+        await reply.close()
+
+
+def says(*parts: bytes, then: Callable[[asyncio.StreamWriter], object] = lambda _: None) -> Answer:
+    """Write the parts, each by itself."""
+
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+            await asyncio.sleep(0)
+        then(writer)
+
+    return answer
+
+
+def close(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+
+
+def abort(writer: asyncio.StreamWriter) -> None:
+    writer.transport.abort()
+
+
+OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
+WHOLE = OK + b"content-length: 5\r\n\r\nhello"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        says(WHOLE),
+        says(*(WHOLE[at : at + 1] for at in range(len(WHOLE)))),
+        says(OK + b"transfer-encoding: chunked\r\n\r\n", b"2\r\nhe\r\n3;x=y\r\nllo\r\n0\r\n\r\n"),
+        says(
+            OK + b"Transfer-Encoding: chunked\r\n\r\n",
+            b"5\r",
+            b"\nhel",
+            b"lo\r\n0\r\n",
+            b"trailer: x\r\n\r\n",
+        ),
+        says(b"HTTP/1.1 100 Continue\r\n\r\n", WHOLE),
+        says(OK + b"\r\nhello", then=close),
+        says(b"HTTP/1.0 200 OK\r\ncontent-type: application/json\r\n\r\nhello", then=close),
+    ],
+    ids=["whole", "bytes", "chunked", "chunked in pieces", "continue", "until closed", "1.0"],
+)
+async def test_an_answer_however_it_comes(answer: Answer) -> None:
+    async with serving(answer) as (_, upstream), client() as upstreams:
+        for _ in range(2):
+            assert await ask(upstreams, upstream) == (200, {"content-type": "application/json"}, b"hello")
+
+
+async def test_what_is_sent_is_the_body_and_few_headers() -> None:
+    async with serving(says(WHOLE)) as (server, upstream), client() as upstreams:
+        for body in (b'{"a": "\xc3\xa4"}', b"x" * 3_000_000):
+            await ask(upstreams, upstream, body)
+            assert server.bodies[-1] == body
+            first, *lines = server.heads[-1].strip().splitlines()
+            assert first == "POST /v1/chat/completions HTTP/1.1"
+            sent = {line.partition(": ")[0].lower(): line.partition(": ")[2] for line in lines}
+            assert sent["authorization"] == f"Bearer {KEY}"
+            assert sent["host"] == f"127.0.0.1:{server.port}"
+            assert sent["accept-encoding"] == "identity"
+            assert sent["openai-beta"] == "x"
+            assert sent.keys() <= {
+                "authorization", "host", "accept-encoding", "openai-beta", "content-type", "content-length",
+                "accept", "user-agent",
+            }  # fmt: skip
+        assert server.connections == 1
+
+
+async def test_only_headers_of_the_list_come_back_and_no_cookie_is_kept() -> None:
+    head = (
+        OK + b"Set-Cookie: a=b\r\nX-Request-Id: 7\r\nretry-after: 3\r\nserver: x\r\ncontent-length: 0\r\n\r\n"
+    )
+    async with serving(says(head)) as (server, upstream), client() as upstreams:
+        _, headers, _ = await ask(upstreams, upstream)
+        assert headers == {"content-type": "application/json", "x-request-id": "7", "retry-after": "3"}
+        await ask(upstreams, upstream)
+        assert "cookie" not in server.heads[-1].lower()
+
+
+async def test_no_redirect_is_followed() -> None:
+    async with serving(says(WHOLE)) as (other, _), client() as upstreams:
+        there = f"http://127.0.0.1:{other.port}/v1/chat/completions".encode()
+        head = b"HTTP/1.1 307 Temporary Redirect\r\nlocation: " + there + b"\r\ncontent-length: 0\r\n\r\n"
+        async with serving(says(head)) as (_, upstream):
+            assert (await ask(upstreams, upstream))[0] == 307
+        assert not other.heads
+
+
+async def test_a_connection_is_used_again_unless_it_was_closed_or_not_read_to_its_end() -> None:
+    async with serving(says(WHOLE)) as (server, upstream), client() as upstreams:
+        for _ in range(3):
+            await ask(upstreams, upstream)
+        assert server.connections == 1
+        await asyncio.gather(*(ask(upstreams, upstream) for _ in range(5)))
+        assert server.connections == 5
+        reply = await upstreams.open(upstream, "/x", b"{}", {}, 5_000)
+        await reply.close()
+    for farewell in (close, abort):
+        async with serving(says(WHOLE, then=farewell)) as (server, upstream), client() as upstreams:
+            for _ in range(3):
+                await ask(upstreams, upstream)
+                await server.closed.wait()
+                server.closed.clear()
+                await asyncio.sleep(0.01)
+            assert server.connections == 3
+    async with serving(says(OK + b"connection: close\r\ncontent-length: 5\r\n\r\nhello")) as (
+        server,
+        upstream,
+    ), client() as upstreams:
+        for _ in range(2):
+            await ask(upstreams, upstream)
+        assert server.connections == 2
+
+
+async def test_more_than_the_answer_is_not_taken_for_the_next() -> None:
+    async with serving(says(WHOLE + WHOLE)) as (server, upstream), client() as upstreams:
+        for _ in range(3):
+            assert (await ask(upstreams, upstream))[2] == b"hello"
+            await asyncio.sleep(0.01)
+        assert server.connections == 3
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (says(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"), "unreachable"),
+        (says(b"\x00\xff" * 100, then=close), "unreachable"),
+        (says(then=close), "unreachable"),
+        (says(then=abort), "unreachable"),
+        (says(b"HTTP/1.1 200 OK\r\ncontent-le", then=close), "unreachable"),
+        (says(b"HTTP/1.1 200 OK\r\n" + b"x-a: " + b"a" * 1_000_000, then=close), "unreachable"),
+        (says(OK + b"content-length: 10\r\n\r\nhello", then=close), "cut"),
+        (says(OK + b"content-length: 10\r\n\r\nhello", then=abort), "cut"),
+        (says(OK + b"transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n", then=close), "cut"),
+        (says(OK + b"transfer-encoding: chunked\r\n\r\nno length\r\n", then=close), "cut"),
+    ],
+    ids=["other protocol", "noise", "nothing", "reset", "half a head", "endless head", "short", "short and reset",
+         "chunks without an end", "chunks without a length"],
+)  # fmt: skip
+async def test_what_is_no_answer(answer: Answer, why: str) -> None:
+    async with serving(answer) as (_, upstream), client() as upstreams:
+        with pytest.raises(UpstreamDown) as down:
+            await ask(upstreams, upstream)
+        assert down.value.why == why
+        assert KEY not in repr(down.value)
+
+
+async def test_two_gigabytes_are_cut_where_no_answer_is_so_long() -> None:
+    sent = 0
+
+    async def flood(writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        writer.write(OK + b"content-length: 2147483648\r\n\r\n")
+        while sent < 2 << 30:
+            writer.write(b"x" * 65_536)
+            await writer.drain()
+            sent += 65_536
+
+    async with serving(flood) as (server, upstream), client() as upstreams:
+        with pytest.raises(UpstreamDown) as down:
+            await ask(upstreams, upstream)
+        assert down.value.why == "too_large"
+        await server.closed.wait()
+        assert sent < 3 * BODY_BYTES_MAX
+
+
+async def test_an_upstream_that_is_read_slowly_is_slowed_down() -> None:
+    sent = 0
+
+    async def flood(writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        writer.write(OK + b"content-length: 16777216\r\n\r\n")
+        while sent < 16 << 20:
+            writer.write(b"x" * 65_536)
+            await writer.drain()
+            sent += 65_536
+
+    async with serving(flood) as (_, upstream), client() as upstreams:
+        reply = await upstreams.open(upstream, "/x", b"{}", {}, 5_000)
+        chunks = reply.chunks()
+        await anext(chunks)
+        for _ in range(100):
+            await asyncio.sleep(0.005)
+        assert sent < 12 << 20, "what nobody reads stays with the upstream"
+        assert 1 + sum([1 async for _ in chunks])
+        assert sent == 16 << 20
+        await reply.close()
+
+
+async def test_a_client_that_has_enough_cuts_the_line() -> None:
+    async with (
+        serving(says(OK + b"content-length: 10\r\n\r\nhello")) as (server, upstream),
+        client() as upstreams,
+    ):
+        reply = await upstreams.open(upstream, "/x", b"{}", {}, 5_000)
+        assert await anext(reply.chunks()) == b"hello"
+        waiting = asyncio.ensure_future(anext(reply.chunks(), None))
+        await asyncio.sleep(0)
+        await reply.close()
+        await server.closed.wait()
+        with contextlib.suppress(UpstreamDown):
+            assert await waiting is None
+
+
+async def test_clocks_and_what_cannot_be_reached() -> None:
+    hang = asyncio.Event()
+
+    async def silent(_: asyncio.StreamWriter) -> None:
+        await hang.wait()
+
+    async with serving(silent) as (server, upstream), client() as upstreams:
+        with pytest.raises(UpstreamDown) as down:
+            await ask(upstreams, upstream, first_byte_ms=50)
+        assert down.value.why == "too_slow"
+        hang.set()
+        await server.closed.wait()
+    for away, why in (
+        (Upstream("lab", "openai", "http://127.0.0.1:9/v1", "KEY"), "unreachable"),
+        (Upstream("lab", "openai", "http://[::1]:9/v1", "KEY"), "unreachable"),
+        (Upstream("lab", "openai", "http://127.0.0.1:9/v1", "OTHER"), "no_key"),
+    ):
+        async with client() as upstreams:
+            with pytest.raises(UpstreamDown) as down:
+                await ask(upstreams, away)
+            assert down.value.why == why
+
+
+async def test_a_certificate_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tls = _certified(tmp_path)
+    async with serving(says(WHOLE), tls) as (server, upstream):
+        async with client() as upstreams:
+            with pytest.raises(UpstreamDown) as down:
+                await ask(upstreams, upstream)
+            assert down.value.why == "unreachable"
+        assert not server.heads
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
+        async with client() as upstreams:
+            for _ in range(2):
+                assert (await ask(upstreams, upstream))[2] == b"hello"
+
+
+def _certified(folder: Path) -> ssl.SSLContext:
+    """A server's context with a certificate of its own for 127.0.0.1."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    names = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    made = made.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+    certificate = made.add_extension(names, critical=False).sign(key, hashes.SHA256())
+    pem = serialization.Encoding.PEM
+    (folder / "cert.pem").write_bytes(certificate.public_bytes(pem))
+    form = serialization.PrivateFormat.PKCS8
+    (folder / "key.pem").write_bytes(key.private_bytes(pem, form, serialization.NoEncryption()))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    return context
