@@ -107,8 +107,8 @@ timeout_ms = 30000
 till.toml:1: name: "Till" does not fit here; write 1 to 64 of a-z 0-9 . _ -, beginning with a letter or digit
 till.toml:2: currency: "usd" does not fit here; did you mean "USD"?
 till.toml:3: zzz: unknown key; allowed here: abuse, alerts, checkout, costs, currency, cycle, default_plan, exhaustion, \
-features, hold_margin_hours, hold_margin_minutes, hold_margin_ms, hold_margin_seconds, holds_max, licence, low_balance, \
-models, name, no_plan, packs, plans, promos, recommend, refunds, rollout, rollover, texts, title, unit, \
+faq, features, hold_margin_hours, hold_margin_minutes, hold_margin_ms, hold_margin_seconds, holds_max, licence, \
+low_balance, models, name, no_plan, packs, plans, promos, recommend, refunds, rollout, rollover, texts, title, unit, \
 upgrade_credit, upstreams
 till.toml:5: plan: unknown key; did you mean "plans"?
 till.toml:8: plans.pro.title: missing; write a text in quotes
@@ -179,6 +179,13 @@ till.toml:28: features.op.timeout_seconds: says the same as timeout_ms; keep one
             '[packs.x]\ntitle = "X"\nprice = "99999999999999.00"\ntokens = 1',
             (
                 "till.toml:19: packs.x.price: '99999999999999.00' is larger than any amount the till takes; "
+                'write an amount in USD as text, such as "149.00"'
+            ),
+        ),
+        (
+            '[packs.x]\ntitle = "X"\nprice = "-1.00"\ntokens = 1',
+            (
+                "till.toml:19: packs.x.price: '-1.00' is not an amount; "
                 'write an amount in USD as text, such as "149.00"'
             ),
         ),
