@@ -277,4 +277,6 @@ def build_app(  # noqa: PLR0913 the parts of an application, each with its defau
     endpoint = None
     if opening is not None:
         endpoint = opening(telemetry.calls, Limiter(wrong_keys_burst, wrong_key_interval_ms))
-    return Application(site, build_pages(site), in_flight_max, timer, endpoint)
+    return Application(
+        site, build_pages(site, None if endpoint is None else endpoint.gate), in_flight_max, timer, endpoint
+    )

@@ -14,8 +14,9 @@ from litestar.handlers import HTTPRouteHandler
 
 from tokentill import __version__
 from tokentill.ports import EmbeddedPayments, StoreDown
-from tokentill.web import checkout, landing, problems
+from tokentill.web import checkout, landing, problems, usage
 from tokentill.web.asgi import Answer, Asgi
+from tokentill.web.gateway.gate import KeyGate
 from tokentill.web.site import Site
 
 _HEADERS = {
@@ -43,8 +44,11 @@ _HOME = """<!doctype html>
 """
 
 
-def build_pages(site: Site) -> Asgi:
-    """The pages as an ASGI application, which also answers for every address that is nothing."""
+def build_pages(site: Site, gate: KeyGate | None = None) -> Asgi:
+    """The pages as an ASGI application, which also answers for every address that is nothing.
+
+    `gate`: of the endpoint for model calls, by which a customer may open the usage page with a key.
+    """
 
     @get("/", media_type=MediaType.HTML)
     async def home() -> Response[str]:
@@ -80,7 +84,7 @@ def build_pages(site: Site) -> Asgi:
 
     handlers: list[HTTPRouteHandler] = [home, checkout.asset]
     if site.shop is not None:
-        handlers += landing.routes(site.shop)
+        handlers += [*landing.routes(site.shop), *usage.routes(site.shop, gate)]
         embedded = site.shop.means.payments.get("embedded")
         if isinstance(embedded, EmbeddedPayments):
             handlers += checkout.routes(

@@ -66,7 +66,7 @@ class Endpoint:
         ways: Ways,
     ) -> None:
         self.gateway = gateway
-        self._gate = gate
+        self.gate = gate
         self._ledger = ledger
         self._ids = ids
         self._address = address
@@ -113,7 +113,7 @@ class Endpoint:
             message = f"{scope['method'][:20]} is not possible here; {method} is."
             return await _sent(errors.answer(shape, 405, "method_not_allowed", message, allow), scope, send)
         client = scope["client"]
-        key = await self._gate.admit(shape, scope["headers"], client[0] if client else "")
+        key = await self.gate.admit(shape, scope["headers"], client[0] if client else "")
         if isinstance(key, Answer):
             return await _sent(key, scope, send)
         if kind is None:
