@@ -331,6 +331,33 @@ async def test_more_than_the_limit_waits_for_an_operator_and_much_more_for_two(
     await world.clean()
 
 
+async def test_a_purchase_is_given_back_in_parts_and_never_beyond_its_price(world: World) -> None:  # R-REF-5
+    """Money moves in steps of ten here. An operator gives parts, the dashboard gives one, quotes the rest at once."""
+    world.provider.steps = {"KWD": 10}
+    desk = world.shop.refund_desk
+    purchase = await bought(world, amount=20_010, list_amount=20_010, currency="KWD")
+    for part in (5_000, 3_010):
+        row = await accepted(world, await quoted(world, purchase))
+        assert row.state == "waiting"
+        for wrong in (part + 1, 20_020):
+            assert isinstance(await desk.adjust("acme", row.id, wrong, "ann", "no"), Refusal)
+        done = await desk.adjust("acme", row.id, part, "ann", "a part")
+        assert isinstance(done, Refund)
+        assert (done.state, done.money) == ("settled", part)
+    fact = world.provider.refund_outside(purchase.payment or "", 2_000)
+    await world.tell(fact)
+    await world.settle()
+    rest = [await quoted(world, purchase) for _ in range(3)]
+    assert {row.quote.amount for row in rest} == {10_000}
+    await asyncio.gather(*(accepted(world, row) for row in rest))
+    for row in await desk.queue():  # so many at once are looked at
+        await desk.approve("acme", row.id, "ann", "the rest")
+    await world.later(61_000)
+    assert world.provider.refunded(purchase.payment or "") == 20_010
+    assert (await quoted(world, purchase)).quote.refused == "refunded"
+    await world.clean()
+
+
 async def test_an_operator_denies_or_adjusts_with_a_reason(world: World) -> None:  # R-REF-6
     desk = world.shop.refund_desk
     purchase = await bought(world, amount=20_000, list_amount=20_000)

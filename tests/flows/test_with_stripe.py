@@ -326,3 +326,56 @@ async def test_a_plan_that_credit_pays_whole_and_a_renewal_given_back(
     assert (done.state, done.money) == ("settled", PRO)
     assert await world.stand() == (None, 0, False)
     await world.clean()
+
+
+@pytest.mark.parametrize(
+    ("currency", "amount", "money"), [("JPY", 2_501, 1_251), ("USD", 2_501, 1_251), ("KWD", 25_010, 12_510)]
+)
+async def test_half_of_every_kind_of_currency_goes_back(
+    world: World, currency: str, amount: int, money: int
+) -> None:  # R-REF-5
+    """Rounded once, half up; of three digits up to the step of ten that Stripe takes."""
+    await world.begin()
+    ordered = Purchase(
+        id="c" * 32, organization="acme", created_at=world.clock.now(), kind="pack", item="pack", title="Pack",
+        amount=amount, list_amount=amount, currency=currency, tokens=500, provider="stripe",
+    )  # fmt: skip
+    placed = await world.shop.checkout.place(ordered, (), Terms())
+    assert isinstance(placed, Purchase), placed
+    world.lab.pay(placed.checkout or "", VISA)
+    await world.hear()
+    world.clock.time += 2 * 3_600_000
+    row = await world.shop.refunding.quote("acme", placed.id, "quality")
+    assert isinstance(row, Refund)
+    done = await world.shop.refunding.accept("acme", row.id, "cash")
+    assert isinstance(done, Refund)
+    assert (done.state, done.money) == ("settled", money)
+    [refund] = world.lab.world.all("refund")
+    assert (refund["amount"], refund["currency"]) == (money, currency.lower())
+    await world.hear()
+    assert (await world.of(placed)).refunded == money
+    await world.clean()
+
+
+@pytest.mark.parametrize("fault", ["error", "limit", "done_then_error", "done_then_silence"])
+async def test_a_refund_whose_answer_is_lost_is_made_once(world: World, fault: str) -> None:  # R-REF-5
+    await world.begin()
+    ordered = await world.buy()
+    world.lab.pay(ordered.checkout or "", VISA)
+    await world.hear()
+    row = await world.shop.refunding.quote("acme", ordered.id, "technical")
+    assert isinstance(row, Refund)
+    for _ in range(2):
+        world.lab.fail(fault)  # type: ignore[arg-type]  # one of its words
+    done = await world.shop.refunding.accept("acme", row.id, "cash")
+    assert isinstance(done, Refund)
+    assert done.state == "paying"
+    for _ in range(4):
+        world.clock.time += 5_000
+        await world.hear()
+    found = await world.ledger.rows.get(Refund, row.id, "acme")
+    assert found.state == "settled"
+    [refund] = world.lab.world.all("refund")
+    assert refund["amount"] == ordered.amount
+    assert (await world.stand())[1] == 200
+    await world.clean()

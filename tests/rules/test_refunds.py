@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tokentill.rules.refund_policy import REASONS, Reason, RefundPolicy, Withdrawal
 from tokentill.rules.refund_texts import choice, sentences, waiver, why_not
@@ -231,6 +232,25 @@ def test_the_amount_is_rounded_once_half_up_in_minor_units(currency: str, price:
     assert sentences(found)[-1].startswith("That is 50 % of ")
 
 
+@pytest.mark.parametrize(
+    ("before", "amount", "money", "credit", "told"),
+    [(0, 12_510, 12_510, 0, True), (24_990, 10, 10, 0, False), (12_501, 0, 0, 0, False)],
+)
+def test_money_is_rounded_up_to_what_the_provider_can_pay_and_no_further(  # R-REF-5
+    before: int, amount: int, money: int, credit: int, told: bool
+) -> None:
+    """25.000 KWD, half of it: Stripe takes three-digit currencies in steps of ten; never more than was paid."""
+    what = Bought(
+        id="p", item="p", title="P", currency="KWD", paid=25_000 if before != 0 else 25_010, paid_at=T0, step=10,
+        refunded=before, refunded_money=before,
+    )  # fmt: skip
+    used = 0 if before == 24_990 else 499
+    found = quote(what, usage(used), Customer(), "technical", T0 + 86_400_000, NO_GUARANTEE)
+    assert (found.amount, found.options[0].money, found.options[0].credit) == (amount, money, credit)
+    assert found.options[0].worth == amount
+    assert ("Rounded up to KWD 12.510, the next amount that can be paid." in sentences(found)) is told
+
+
 def test_a_quote_explains_itself_step_by_step() -> None:  # R-REF-5
     found = ask(300, "quality", 700_000, RefundPolicy(), spent=20_000)
     assert sentences(found) == [
@@ -347,6 +367,7 @@ CUSTOMERS = st.builds(
     st.integers(0, 10**12),
     st.integers(0, 100 * 86_400_000),
     st.lists(st.integers(0, 10_000), min_size=2, max_size=6),
+    st.tuples(st.integers(0, 100), st.integers(0, 100), st.sampled_from([1, 10, 100])),
 )
 def test_the_rate_never_rises_with_usage_and_no_refund_exceeds_what_was_paid(  # R-REF-1, R-REF-5
     policy: RefundPolicy,
@@ -356,8 +377,18 @@ def test_the_rate_never_rises_with_usage_and_no_refund_exceeds_what_was_paid(  #
     before: int,
     elapsed: int,
     uses: list[int],
+    shares: tuple[int, int, int],
 ) -> None:
-    what = bought(price, refunded=min(before, price))
+    """`shares`: percent of the price that was money, of what was given back that was; the provider's step."""
+    by_money, back, step = shares
+    paid, gone = price * by_money // 100, min(before, price)
+    given = min(gone * back // 100, paid)
+    what = replace(
+        bought(paid, credit=price - paid),
+        refunded=gone,
+        refunded_money=max(given, gone - (price - paid)),
+        step=step,
+    )
     found = [
         quote(what, usage(spent, 10_000), customer, reason, T0 + elapsed, policy) for spent in sorted(uses)
     ]
@@ -366,6 +397,8 @@ def test_the_rate_never_rises_with_usage_and_no_refund_exceeds_what_was_paid(  #
     for one in found:
         assert 0 <= one.rate_millionths <= 1_000_000
         assert 0 <= one.amount <= price - what.refunded
+        assert all(option.money % step == 0 for option in one.options)
+        assert not one.options or one.options[0].money + what.refunded_money <= what.paid
         for option in one.options:
             assert option.take_back in (0, one.usage.left)
             assert option.choice != "cash" or option is one.options[0]

@@ -44,6 +44,8 @@ class Scripted:
         self.own_ids = own_ids
         """Whether it sends our own purchase id back with everything it tells."""
         self.log: list[str] = []
+        self.steps: dict[str, int] = {}
+        """In how many minor units it moves money of a currency, where that is not every one."""
         self.refunds = "done"
         """What becomes of refunds: done, pending or failed."""
         self.fail: dict[str, list[Exception]] = {}
@@ -97,6 +99,9 @@ class Scripted:
         return {"purchase": one["purchase"], "organization": one["organization"]}
 
     # ---- the port ------------------------------------------------------------------------------------
+
+    def step(self, currency: str) -> int:
+        return self.steps.get(currency, 1)
 
     async def checkout(self, order: Order, key: str) -> Started:
         self._asked("checkout")
@@ -159,6 +164,8 @@ class Scripted:
             except VendorRefused:
                 self._set("refusal", key, {})
                 raise
+            if amount % self.step(purchase.currency):
+                raise VendorRefused("amount", "This currency moves in larger steps.")
             if self.refunded(payment) + amount > self._taken(payment):
                 raise VendorRefused("over_refund", "More than was paid cannot be given back.")
             self._set("refund", key, {"payment": payment, "amount": amount, "state": self.refunds})

@@ -149,6 +149,7 @@ class Checkout:
             asked=asked,
             return_url=ask.terms.success_url,
             withdrawal_waived=ask.withdrawal_waived,
+            step=means.step(provider, means.ledger.catalog.currency),
             offered_at=ask.offered_at,
         )
 

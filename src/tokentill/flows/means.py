@@ -77,6 +77,11 @@ class Means:
             name for name, one in self.payments.items() if not simulated or isinstance(one, EmbeddedPayments)
         )
 
+    def step(self, provider: str, currency: str) -> int:
+        """In how many minor units of the currency the provider moves money; 1 where it is not set up here."""
+        payments = self.payments.get(provider)
+        return 1 if payments is None else payments.step(currency)
+
     async def change(self, row: R, edit: Callable[[R], R]) -> R:
         """The row after `edit`, whatever others made of it meanwhile; unchanged rows are not written."""
         kind = type(row)

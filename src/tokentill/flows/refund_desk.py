@@ -88,6 +88,10 @@ class RefundDesk:
         assert purchase is not None, "a purchase is never deleted"
         others = sum(one.money for one in standing(purchase) if one.refund != row.id)
         money, credit = steps.split(amount, row, purchase.amount - max(told(purchase), others))
+        step = means.step(purchase.provider, purchase.currency)
+        if money % step:
+            message = f"Money of this currency moves in steps of {step} minor units. Name a multiple of that."
+            return Refusal(Code.NOT_POSSIBLE, message, detail="amount")
         claim = steps.claim_for(row).refund
         purchase = await means.change(purchase, lambda one: resized(one, claim, money, credit))
         known = claim_of(purchase, claim)

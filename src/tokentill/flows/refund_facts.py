@@ -77,7 +77,7 @@ class RefundFacts:
             for pack in catalog.packs.values()
             if pack.enabled and purchase.kind == "pack" and purchase.replaces is None
         )
-        what = bought(purchase, refund)
+        what = replace(bought(purchase, refund), step=means.step(purchase.provider, purchase.currency))
         if purchase.kind in BILLED:
             what = replace(
                 what,

@@ -32,6 +32,7 @@ from tokentill.rules import refund_steps as steps
 from tokentill.rules.catalog import DAY_MS
 from tokentill.rules.claims import claim_of, claimed, ended, told
 from tokentill.rules.credit import available
+from tokentill.rules.money import payable
 from tokentill.rules.purchases import BILLED, Purchase, derive, purchase_id
 from tokentill.rules.receipts import Receipt
 from tokentill.rules.refund_notices import IN_PROGRESS, untold
@@ -234,7 +235,9 @@ class RefundWork:
             credit = 0
             if row.use_credit and purchase is None:
                 account = await means.ledger.account(row.organization)
-                credit = 0 if account is None else min(shown.pay, available(account.state))
+                has = 0 if account is None else available(account.state)
+                step = means.step(old.provider, old.currency)
+                credit = max(0, shown.pay - payable(max(0, shown.pay - has), step))
             ordered = steps.larger(row, old, pack, shown.pay, credit, means.clock.now())
             open_ms = means.ledger.catalog.checkout.open_ms
             if ordered.mode == "checkout":

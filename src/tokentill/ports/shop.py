@@ -148,6 +148,10 @@ class Payments(Protocol):
 
     name: str
 
+    def step(self, currency: str) -> int:
+        """In how many minor units of the currency money moves here: amounts are multiples of it."""
+        ...
+
     async def checkout(self, order: Order, key: str) -> Started:
         """Begin a hosted checkout for one payment or a subscription."""
         ...

@@ -133,6 +133,11 @@ def half_up(numerator: int, denominator: int) -> int:
     return rounded if numerator >= 0 else -rounded
 
 
+def payable(amount: int, step: int) -> int:
+    """The smallest amount from `amount` on that can be paid where money moves in steps of `step` minor units."""
+    return -(-amount // step) * step
+
+
 def percent(part: int, whole: int, places: int = 1) -> str:
     """`part` of `whole` in percent as text, half-up: 2400 of 2900 is "82.8"; `whole` must be positive."""
     scaled = half_up(part * 100 * 10**places, whole)

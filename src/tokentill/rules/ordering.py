@@ -27,6 +27,7 @@ from typing import Literal
 from msgspec import Struct
 
 from tokentill.rules.catalog import Catalog, Plan
+from tokentill.rules.money import payable
 from tokentill.rules.promos import Uses, terms
 from tokentill.rules.purchases import Mode, Purchase, Source, derive
 from tokentill.rules.refusals import Code, Refusal
@@ -55,6 +56,8 @@ class Order(Struct, frozen=True, kw_only=True):
     """When the offer was shown that led to it, epoch ms; None where nobody said."""
     credit: int = 0
     """Money credit that may pay for it."""
+    step: int = 1
+    """Minor units that the provider moves money in; credit leaves a multiple of it to be paid."""
     withdrawal_waived: bool = False
     """The customer gives up the right of withdrawal with this order (readings, statutory rights)."""
 
@@ -83,7 +86,7 @@ def order_pack(
     if isinstance(deal, Refusal):
         return _unknown_provider(order) or deal
     price = max(0, deal.price)
-    credit = min(order.credit, price)
+    credit = _credit(order, price)
     refused = _unknown_provider(order) if price > credit else None
     refused = (
         refused or pack_refused(catalog, shopper, pack, order.now) or waiver_missing(catalog, order, price)
@@ -138,7 +141,8 @@ def order_plan(
     tried = trial and not subscribed and plan.trial_days > 0 and price > 0
     credit = max(0, credit) if subscribed else 0
     due = 0 if tried else max(0, price - credit)
-    money = min(order.credit, due)
+    due -= due % order.step if credit else 0  # a rest that cannot be paid is not asked for
+    money = _credit(order, due)
     return _purchase(
         catalog,
         shopper,
@@ -239,6 +243,11 @@ def _unknown_provider(order: Order) -> Refusal | None:
         f"No payment provider of this name is set up. {there_is}",
         detail=order.provider[:128],
     )
+
+
+def _credit(order: Order, price: int) -> int:
+    """How much of the price money credit pays, so that the rest can be paid at the provider."""
+    return max(0, price - payable(max(0, price - order.credit), order.step))
 
 
 def waiver_missing(catalog: Catalog, order: Order, price: int) -> Refusal | None:

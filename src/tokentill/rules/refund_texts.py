@@ -49,6 +49,8 @@ def sentence(line: Line, quote: Quote) -> str:
         return f"Never more than the unused share: {line.value} of {line.of} tokens."
     if name == "guarantee":
         return f"The guarantee gives at least {line.percent} % within {span(line.value)}, once, no questions asked."
+    if name == "payable":
+        return f"Rounded up to {format_amount(line.value, quote.currency)}, the next amount that can be paid."
     if name == "waived":
         return "The right of withdrawal was given up at the purchase."
     if name == "withdrawal":

@@ -35,13 +35,13 @@ from typing import Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tokentill.rules.money import half_up
+from tokentill.rules.money import half_up, payable
 from tokentill.rules.refund_policy import Band, Reason, RefundPolicy
 
 Choice = Literal["cash", "bonus", "credit", "upgrade"]
 Step = Literal[
     "usage", "technical", "quality", "unused", "first_time", "customer", "early", "late", "clamp", "unused_share",
-    "guarantee", "withdrawal", "waived", "refunded_before",
+    "guarantee", "withdrawal", "waived", "refunded_before", "payable",
 ]  # fmt: skip
 Refused = Literal["settled", "refunded", "counted", "carried", "too_late", "not_first", "no_tokens", "free"]
 FULL = 100**4
@@ -83,6 +83,8 @@ class Bought(Struct, frozen=True, kw_only=True):
     """The customer gave up the right of withdrawal at the purchase, on the record."""
     renewal: bool = False
     """It goes on with what was ordered before; a right of withdrawal was there once, with the order."""
+    step: int = 1
+    """Minor units that its provider moves money in; the money is rounded up to them."""
     plan: bool = False
     runs: bool = False
     """The plan runs on this payment now, so that giving it back ends the plan."""
@@ -210,7 +212,11 @@ def quote(
     amount = max(0, whole - bought.refunded)
     if bought.refunded and refusal is None:
         lines.append(Line("refunded_before", None, bought.refunded))
-    options = () if refusal else _options(bought, usage, amount, policy, larger, cost_per_million)
+    money = 0 if refusal else _money(bought, amount)
+    if money > amount:
+        amount = money
+        lines.append(Line("payable", None, money))
+    options = () if refusal else _options(bought, usage, (amount, money), policy, larger, cost_per_million)
     return Quote(
         purchase=bought.id,
         reason=reason,
@@ -320,15 +326,23 @@ def _floors(
 # ---- what can be chosen ----------------------------------------------------------------------------------------
 
 
+def _money(bought: Bought, amount: int) -> int:
+    """Of the amount what goes back as money: the part of the price that was, in steps that can be paid."""
+    share = 0 if bought.price == 0 else half_up(amount * bought.paid, bought.price)
+    most = min(bought.paid - bought.refunded_money, bought.price - bought.refunded)
+    return min(payable(share, bought.step), most - most % bought.step)
+
+
 def _options(
     bought: Bought,
     usage: Usage,
-    amount: int,
+    whole: tuple[int, int],
     policy: RefundPolicy,
     larger: tuple[Larger, ...],
     cost_per_million: int,
 ) -> tuple[Option, ...]:
-    """The money, then the alternatives, best for the customer first."""
+    """The money, then the alternatives, best for the customer first; `whole` is the amount and what of it is money."""
+    amount, money = whole
 
     def served(tokens: int) -> int:
         return half_up(tokens * cost_per_million, 1_000_000)
@@ -336,7 +350,6 @@ def _options(
     def valued(tokens: int) -> int:
         return half_up(bought.price * tokens, usage.granted)
 
-    money = min(half_up(amount * bought.paid, bought.price), bought.paid - bought.refunded_money)
     cash = Option(
         choice="cash",
         worth=amount,

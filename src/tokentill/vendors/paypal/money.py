@@ -14,6 +14,12 @@ DECIMALS: dict[str, int] = dict.fromkeys(_TWO.split(), 2) | {"HUF": 0, "JPY": 0,
 """The currencies PayPal takes, each with its decimals there."""
 
 
+def step(code: str) -> int:
+    """In how many minor units PayPal takes the currency; 1 for one that it does not take at all."""
+    exponent = money.currency(code).exponent
+    return int(10 ** max(exponent - DECIMALS.get(code, exponent), 0))
+
+
 def text(amount: int, code: str) -> str:
     """The amount of minor units as PayPal wants it: 4999 USD is "49.99", 500 JPY is "500", 250000 HUF is "2500"."""
     decimals = DECIMALS.get(code)
@@ -25,8 +31,7 @@ def text(amount: int, code: str) -> str:
     if amount <= 0:
         raise VendorRefused("amount_not_payable", "PayPal takes amounts above zero only.")
     unit = money.currency(code)
-    step = 10 ** max(unit.exponent - decimals, 0)
-    if amount % step:
+    if amount % step(code):
         raise VendorRefused(
             "amount_not_payable", f"PayPal takes {code} in whole units only. Choose a price without decimals."
         )

@@ -75,6 +75,10 @@ class PayPal:
 
     # ---- the customer pays ---------------------------------------------------------------------------------
 
+    def step(self, currency: str) -> int:
+        """PayPal takes some currencies in whole units only."""
+        return money.step(currency)
+
     async def checkout(self, order: Order, key: str) -> Started:
         """Create an order for one payment and say where the customer approves it."""
         if order.interval is not None:

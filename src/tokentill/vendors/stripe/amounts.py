@@ -19,23 +19,32 @@ NOT_TAKEN = frozenset({"IQD", "LYD"})
 """Currencies that a catalog may be written in and that Stripe does not take."""
 
 
+STEP_OF_THREE = 10
+"""Amounts of currencies with three digits must end in 0."""
+
+
 def to_wire(amount: int, code: str) -> int:
     """The amount as Stripe wants it; `VendorRefused` for one that it would not take."""
     try:
-        exponent = currency(code).exponent
+        unit = step(code)
     except MoneyError:
         raise VendorRefused("currency", f"Stripe cannot be asked for {code}: not a known currency.") from None
     if code in NOT_TAKEN:
         raise VendorRefused("currency", f"Stripe does not take {code}. Sell in another currency.")
     if code in SENT_IN_HUNDREDTHS:
         return amount * 100
-    if exponent == 3 and amount % 10:
+    if amount % unit:
         raise VendorRefused(
             "amount",
             f"Stripe takes amounts in {code} only in steps of ten minor units, and {amount} is none. "
             "Choose a price whose last digit is 0.",
         )
     return amount
+
+
+def step(code: str) -> int:
+    """In how many minor units Stripe takes the currency."""
+    return STEP_OF_THREE if currency(code).exponent == 3 else 1
 
 
 def from_wire(amount: int, code: str) -> int:
