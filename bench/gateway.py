@@ -1,9 +1,11 @@
-"""Model calls through the endpoint, against a bare proxy of the same libraries before the same upstream.
+"""Model calls through the endpoint, against bare proxies of the same libraries before the same upstream.
 
-The upstream gives a prepared answer. The bare proxy is uvicorn with httptools and uvloop, and aiohttp: it reads the
-request, sends it on, reads the answer and sends that back; it knows no key and keeps no account. The endpoint does
-all that and checks the key, reserves, settles and keeps the journal, on SQLite with full synchronization. All three
-are processes of one worker. Each comparison runs both sides in turn.
+The upstream gives a prepared answer. A bare proxy reads the request, sends it on, reads the answer and sends that back;
+it knows no key and keeps no account. There are two, both on uvicorn with httptools and uvloop: one calls the upstream
+with aiohttp, as one would write it, the other with the till's own client, which is leaner. The endpoint does all that
+and checks the key, reserves, settles and keeps the journal, on SQLite with full synchronization. Each is a process of
+one worker; each comparison runs its sides in turn. Processor time is that of the whole process: unlike the rates it
+hardly depends on what else the machine does, and it is what bounds a worker that has a core to itself.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,9 @@ from bench.world import Options
 from tokentill import wiring
 from tokentill.catalogs import preset_text
 from tokentill.flows.api_keys import Issued
+from tokentill.rules.models import Upstream
 from tokentill.settings import Settings
+from tokentill.vendors.upstream import HttpUpstreams
 from tokentill.web.asgi import Receive, Scope, Send
 from tokentill.web.serving import listen, new_event_loop, serve, url_of
 
@@ -80,8 +84,46 @@ async def _upstream(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": tail})
 
 
+async def _whole(receive: Receive) -> bytes:
+    return (await receive()).get("body", b"")  # type: ignore[no-any-return]  # a message is a plain mapping
+
+
+async def _passed_back(send: Send, status: int, kind: bytes, chunks: AsyncIterator[bytes]) -> None:
+    """Send an answer as it comes where it streams, else whole."""
+    headers = [(b"content-type", kind)]
+    if b"event-stream" not in kind:
+        whole = b"".join([chunk async for chunk in chunks])
+        headers.append((b"content-length", b"%d" % len(whole)))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": whole})
+        return
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    async for chunk in chunks:
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+class Lean:
+    """A proxy that does nothing but pass on, with the till's own client."""
+
+    def __init__(self, base: str) -> None:
+        self._upstream = Upstream("lab", "openai", base)
+        self._upstreams = HttpUpstreams({})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass one request on, and its answer back."""
+        if scope["type"] != "http":
+            return
+        body = await _whole(receive)
+        reply = await self._upstreams.open(self._upstream, "/chat/completions", body, {}, 30_000)
+        try:
+            await _passed_back(send, reply.status, reply.headers["content-type"].encode(), reply.chunks())
+        finally:
+            await reply.close()
+
+
 class Bare:
-    """A proxy that does nothing but pass on."""
+    """A proxy that does nothing but pass on, with aiohttp."""
 
     def __init__(self, base: str) -> None:
         self._base = base
@@ -96,35 +138,29 @@ class Bare:
                 connector=aiohttp.TCPConnector(limit=1_000), auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(), timeout=aiohttp.ClientTimeout(total=None),
             )  # fmt: skip
-        body = (await receive()).get("body", b"")
+        body = await _whole(receive)
         headers = {"content-type": "application/json", "accept-encoding": "identity"}
         url = f"{self._base}/chat/completions"
         async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as answer:
             kind = answer.headers["content-type"].encode()
-            if b"event-stream" not in kind:
-                whole = await answer.read()
-                sent = [(b"content-type", kind), (b"content-length", b"%d" % len(whole))]
-                await send({"type": "http.response.start", "status": answer.status, "headers": sent})
-                await send({"type": "http.response.body", "body": whole})
-                return
-            await send(
-                {"type": "http.response.start", "status": answer.status, "headers": [(b"content-type", kind)]}
-            )
-            async for chunk in answer.content.iter_any():
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
+            await _passed_back(send, answer.status, kind, answer.content.iter_any())
 
 
-def serve_plain(base: str | None, pipe: Any) -> None:
-    """The upstream, or the bare proxy before it."""
+def serve_plain(base: str | None, pipe: Any, proxy: Callable[[str], Any] = Bare) -> None:
+    """The upstream, or a bare proxy before it."""
     listening = listen("127.0.0.1", 0)
-    app: Any = _upstream if base is None else Bare(base)
+    app: Any = _upstream if base is None else proxy(base)
     config = uvicorn.Config(
         app, http="httptools", loop="none", lifespan="off", log_config=None, access_log=False
     )
     pipe.send(f"{url_of(listening)}/v1")
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(uvicorn.Server(config).serve(sockets=[listening]))
+
+
+def serve_lean(base: str, pipe: Any) -> None:
+    """The bare proxy with the till's own client."""
+    serve_plain(base, pipe, Lean)
 
 
 def serve_till(folder: str, base: str, pipe: Any) -> None:
@@ -181,9 +217,18 @@ class Side:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 1024
 
+    @property
+    def processor(self) -> float:
+        """Processor time it has taken so far, in seconds."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def load(self, connections: int, seconds: float) -> Load:
         """Whole calls, as fast as they are answered."""
-        return load_of(self.port, self.keys, connections, seconds)
+        before = self.processor
+        load = load_of(self.port, self.keys, connections, seconds)
+        load.server = self.processor - before
+        return load
 
 
 def load_of(port: int, keys: list[str], connections: int, seconds: float) -> Load:
@@ -240,29 +285,38 @@ def run(options: Options) -> list[Figure]:
     with world.folder() as folder:
         lab = Side(serve_plain, None)
         bare = Side(serve_plain, lab.base)
+        lean = Side(serve_lean, lab.base)
         till = Side(serve_till, str(folder), lab.base)
+        sides = (bare, lean, till)
         try:
-            for side in (bare, till):
+            for side in sides:
                 side.load(CONNECTIONS, 0.5)
-            rates: tuple[list[float], list[float]] = ([], [])
-            single: tuple[list[float], list[float]] = ([], [])
+            many: list[list[Load]] = [[], [], []]
+            single: list[list[float]] = [[], [], []]
             for _ in range(options.rounds):
-                for number, side in enumerate((bare, till)):
-                    rates[number].append(side.load(CONNECTIONS, options.seconds).rate)
+                for number, side in enumerate(sides):
+                    many[number].append(side.load(CONNECTIONS, options.seconds))
                     single[number].append(1e3 / side.load(1, options.seconds / 2).rate)
             streams = 16 if options.quick else STREAMS
-            few = [world.run(_streams(side, 4))[0] for side in (bare, till)]
+            few = [1e3 * median(world.run(_streams(side, 4))[0]) for side in sides]
             _, memory = world.run(_streams(till, streams))
         finally:
-            for side in (till, bare, lab):
+            for side in (*reversed(sides), lab):
                 side.stop()
-    added = [theirs - ours for ours, theirs in zip(*single, strict=True)]
-    chunk = [1e3 * median(delays) for delays in few]
+    rates = [[load.rate for load in loads] for loads in many]
+    costs = [[1e6 * load.server / load.requests for load in loads] for loads in many]
+    added = [theirs - ours for ours, theirs in zip(single[0], single[2], strict=True)]
     return [
-        at_least("calls of the endpoint against the bare proxy", median(ratios(rates[1], rates[0])), 70),
-        at_least("calls", median(rates[1]), 1_000, "/s", note="one worker, key, reserve, settle, journal"),
+        at_least("calls of the endpoint against the bare proxy", median(ratios(rates[2], rates[0])), 70),
+        at_least("the same against the proxy with the till's client", median(ratios(rates[2], rates[1])), 70),
+        at_least(
+            "processor time of the bare proxy against the endpoint's", median(ratios(costs[0], costs[2])), 70
+        ),
+        known("the same of the proxy with the till's client", median(ratios(costs[1], costs[2]))),
+        at_least("calls", median(rates[2]), 1_000, "/s", note="one worker, key, reserve, settle, journal"),
         known("calls of the bare proxy", median(rates[0]), "/s"),
+        known("processor time of a call", median(costs[2]), "µs", note="all threads of the process"),
         at_most("added to a call at concurrency 1", median(added), 1.0, "ms"),
-        at_most("added to a chunk of a stream", chunk[1] - chunk[0], 1.0, "ms", note="median of 4 streams"),
+        at_most("added to a chunk of a stream", few[2] - few[0], 1.0, "ms", note="median of 4 streams"),
         at_most(f"resident memory under {streams} streams", memory, 120, "MB"),
     ]
