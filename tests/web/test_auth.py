@@ -25,7 +25,7 @@ def address(route: Route) -> str:
     return "/".join(parts)
 
 
-def wrong_keys(till: Till, revoked: str) -> Iterator[tuple[str, str | None]]:
+def wrong_keys(till: Till, revoked: str, customers: str) -> Iterator[tuple[str, str | None]]:
     own = keys.read(till.key)
     assert own is not None
     yield "none", None
@@ -39,16 +39,18 @@ def wrong_keys(till: Till, revoked: str) -> Iterator[tuple[str, str | None]]:
     yield "unknown id", f"Bearer {keys.write(RIGHT)}"
     yield "wrong secret", f"Bearer {keys.write(keys.Key('op', own.id, 's' * 43))}"
     yield "revoked", f"Bearer {revoked}"
+    yield "a customer's", f"Bearer {customers}"
 
 
 async def test_every_route_with_every_wrong_key(till: Till) -> None:
     # R-SALE-8
     made = await till.done("POST", "/v1/operator-keys", {"name": "gone"})
     await till.done("DELETE", f"/v1/operator-keys/{made['id']}")
+    customers = await till.done("POST", "/v1/organizations/acme/keys", {"name": "app"})
     before = await till.entries()
     guarded = [route for route in ROUTES if not route.open]
     for route in guarded:
-        for what, header in wrong_keys(till, made["key"]):
+        for what, header in wrong_keys(till, made["key"], customers["key"]):
             sent = {} if header is None else {"Authorization": header}
             async with till.client.request(route.method, till.url + address(route), headers=sent) as answer:
                 assert answer.status == 401, (route.name, what, await answer.text())
