@@ -229,6 +229,16 @@ async def test_while_the_server_is_away(postgres_cluster: Cluster) -> None:
     await store.close()
 
 
+async def test_closing_when_the_server_has_just_gone(postgres_cluster: Cluster) -> None:
+    """Nobody has noticed yet: the connections break while they say goodbye."""
+    store = Store("postgres", postgres_cluster.url())
+    ledger = await store.open()
+    await begin(ledger, "acme")
+    assert await ledger.account("acme") is not None
+    postgres_cluster.stop("kill")
+    await store.close()
+
+
 async def test_more_entries_than_a_block_has_ids(postgres: Store) -> None:
     """The rest gets ids of further blocks; rows point to each other as ever."""
     ledger = await postgres.open(kind=FewIdsLedger)

@@ -98,6 +98,14 @@ async def connect(url: str, role: Role | None, *, patient: bool = False) -> Conn
     return connection
 
 
+async def part(connection: Connection) -> None:
+    """Close a connection, which may be broken without anybody having noticed."""
+    try:
+        await connection.close(timeout=CONNECT_SECONDS)
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        connection.terminate()
+
+
 async def _make_sure(connection: Connection, role: Role) -> None:
     """The connection acts as it was asked to, and what is answered on it survives a crash.
 
@@ -217,4 +225,4 @@ class Pool:
         """Let the connections go; one that is in use goes when it is done."""
         self._closed = True
         while self._idle:
-            await self._idle.pop().close()
+            await part(self._idle.pop())

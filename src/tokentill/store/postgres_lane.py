@@ -33,7 +33,7 @@ from tokentill.rules.account import Account
 from tokentill.store import faults
 from tokentill.store import postgres_reads as reads
 from tokentill.store.lane import CATCH_UP_MAX, Book, Cached, Job, Writes, deliver
-from tokentill.store.postgres_connection import Connection, connect, describe, lost
+from tokentill.store.postgres_connection import Connection, connect, describe, lost, part
 from tokentill.store.statements import statements
 
 SQL = statements("postgres")
@@ -99,7 +99,7 @@ class PostgresLane:
         if self._task is not None:
             await self._task
         if self._connection is not None:
-            await self._connection.close()
+            await part(self._connection)
 
     def put(self, job: Job) -> None:
         """Queue a command."""
