@@ -1,0 +1,186 @@
+"""The life of one payment at each payment provider, as the signed events that the provider sends about it.
+
+The provider is real, or its lab on a socket; it has lived the whole life already, so what it is asked about an event is
+how things stand now. The till that hears the events is opened anew for every telling (`Life.till`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from tests.support.paypal_world import opened
+from tests.support.shops import World, selling
+from tests.support.stores import SECRET, Store
+from tests.support.stripe import DECLINED, T0, VISA
+from tokentill.flows.checkout import Ask
+from tokentill.lab.stripe import StripeLab, serving, sign
+from tokentill.ports import Inbound
+from tokentill.rules.purchases import Purchase
+from tokentill.vendors.embedded.provider import SIGNATURE, Embedded
+from tokentill.vendors.stripe import StripePayments
+
+HOUR = 3_600_000
+WEEK = 7 * 24 * HOUR
+STRIPE_PACK = (
+    "payment_intent.payment_failed", "payment_intent.succeeded", "checkout.session.completed", "charge.refunded",
+    "charge.dispute.created", "charge.dispute.closed",
+)  # fmt: skip
+STRIPE_PLAN = (
+    "checkout.session.completed", "invoice.paid", "customer.subscription.created", "charge.refunded",
+    "charge.dispute.created", "charge.dispute.closed",
+)  # fmt: skip
+
+
+class Life(Struct):
+    """One payment: the provider, the order as it was placed, and what was told of it, in the order it happened.
+
+    `foreign` are events like the first of them that are signed well and for somebody else; `unknown` is one of a type
+    that nobody knows; `stale_ms`: an event is too old by then. `ends` is how the order ends, and with how many tokens.
+    """
+
+    provider: Any
+    order: Purchase
+    told: list[Inbound]
+    foreign: list[Inbound]
+    unknown: Inbound
+    stale_ms: int
+    now: int
+    ends: tuple[str, int]
+
+    async def till(self, order: Purchase | None = None, *, ordered: bool = True) -> World:
+        """A new till with this order on record, that has heard of nothing yet."""
+        store = Store("memory", ":memory:")
+        store.clock.time = self.now
+        world = World(store, await store.open(catalog=selling()), self.provider)
+        await world.begin(self.order.organization, plan="starter" if self.order.kind == "plan" else "pro")
+        if ordered:
+            await world.rows.add(replace(order or self.order, version=0))
+        return world
+
+
+async def gone(world: World) -> None:
+    """The till is closed, its provider lives on."""
+    await world.clean()
+    await world.shop.clerk.stop()
+    await world.store.close()
+
+
+async def _ordered(provider: Any, now: int, kind: str) -> tuple[World, Purchase]:
+    """A till where somebody has just ordered a pack or a plan."""
+    store = Store("memory", ":memory:")
+    store.clock.time = now
+    world = World(store, await store.open(catalog=selling()), provider)
+    await world.begin("acme", plan="starter" if kind == "plan" else "pro")
+    if kind == "plan":
+        ordered = await world.shop.subscribing.start(Ask(organization="acme"), "pro")
+        assert isinstance(ordered, Purchase), ordered
+        return world, ordered
+    return world, await world.place(world.order("acme", provider=provider.name))
+
+
+@contextlib.asynccontextmanager
+async def stripe(kind: str) -> AsyncIterator[Life]:
+    """A checkout at Stripe's lab: declined, paid, given back in part, disputed, won."""
+    clock = Store("memory", ":memory:").clock
+    clock.time = T0
+    lab = StripeLab(clock)
+    secret = str(lab.listen("http://127.0.0.1:9/stripe")["secret"])
+    async with serving(lab) as base:
+        payments = StripePayments(lab.key, [secret], clock, base=base, retries_max=0)
+        world, ordered = await _ordered(payments, T0, kind)
+        lab.pay(ordered.checkout or "", DECLINED)
+        lab.pay(ordered.checkout or "", VISA)
+        intents: Any = lab.world.all("payment_intent")
+        payment = next(str(one["id"]) for one in intents if one["status"] == "succeeded")
+        part = ordered.amount * 900 // 2900
+        await payments.gateway.v1.refunds.create_async(params={"payment_intent": payment, "amount": part})
+        dispute: Any = lab.dispute(payment)
+        lab.decide(dispute["id"], "won")
+        sent = lab.webhooks()
+        types = STRIPE_PLAN if kind == "plan" else STRIPE_PACK
+        chosen = [next(one for one in reversed(sent) if one.type == name) for name in types]
+
+        def edited(**values: object) -> Inbound:
+            body = json.dumps({**json.loads(chosen[1].body), **values}).encode()
+            return Inbound(body, {"stripe-signature": sign(body, secret, T0 // 1000)})
+
+        before, brought = (0, 200) if kind == "plan" else (200, 500)
+        told = [Inbound(one.body, one.headers) for one in chosen]
+        yield Life(
+            payments, ordered, told, [edited(account="acct_other"), edited(livemode=True)],
+            edited(id="evt_unknown", type="issuing_card.created"), 301_000, T0,
+            ("partly_refunded", before + brought - brought * part // ordered.amount),
+        )  # fmt: skip
+        await gone(world)
+        await payments.close()
+
+
+@contextlib.asynccontextmanager
+async def paypal(kind: str) -> AsyncIterator[Life]:
+    """An order at PayPal's lab: approved, taken, given back in part, disputed, won."""
+    assert kind == "pack", "no plan is sold there"
+    async with opened() as theirs:
+        outbox, book = theirs.lab.outbox, theirs.lab.book
+        world, ordered = await _ordered(theirs.paypal, theirs.clock.at, kind)
+        book.approve(ordered.checkout or "")
+        await theirs.paypal.look(ordered)
+        capture = list(book.captures)[-1]
+        await theirs.paypal.refund(replace(ordered, payment=capture), 900, "a refund")
+        book.resolve(book.dispute(capture), "RESOLVED_SELLER_FAVOUR")
+        told = outbox.take()
+        body = json.dumps({**json.loads(told[0].body), "id": "WH-UNKNOWN", "event_type": "VAULT.CREATED"})
+        yield Life(
+            theirs.paypal, ordered, told, [outbox.signed(told[1].body, webhook="SOMEBODYELSES")],
+            outbox.signed(body.encode()), WEEK, theirs.clock.at, ("partly_refunded", 700 - 500 * 900 // 2900),
+        )  # fmt: skip
+        await gone(world)
+
+
+@contextlib.asynccontextmanager
+async def embedded(kind: str) -> AsyncIterator[Life]:
+    """The test page: two cards that are declined, one that pays, then a dispute that is won."""
+    store = Store("memory", ":memory:")
+    store.clock.time = T0
+    ledger = await store.open(catalog=selling())
+    provider = Embedded(ledger.rows, SECRET, store.clock, lambda: "http://till.test")
+    world, ordered = await _ordered(provider, T0, kind)
+    number = ordered.checkout or ""
+    told: list[Inbound] = []
+    for card in (DECLINED, "4000000000009995", "4000000000005423"):
+        told += (await provider.pay(number, card)).events
+    for state in ("open", "won"):
+        told += (await provider.dispute(number, "open" if state == "open" else "won")).events
+    unknown = json.dumps({"id": "unknown", "type": "coffee", "happenings": []}).encode()
+    stranger = Embedded(ledger.rows, b"another till's secret, of 32 byte", store.clock, str)
+    yield Life(
+        provider, ordered, told, [_sealed(stranger, told[1].body)], _sealed(provider, unknown), 300_001, T0,
+        ("delivered", 200 if kind == "plan" else 700),
+    )  # fmt: skip
+    await gone(world)
+    await store.close()
+
+
+def _sealed(till: Embedded, body: bytes) -> Inbound:
+    """A body signed by this till, which would never say it itself."""
+    signature = till._sign(str(T0), body)
+    return Inbound(body, {SIGNATURE: f"t={T0},v1={signature}"})
+
+
+LIVES: dict[str, Callable[[str], contextlib.AbstractAsyncContextManager[Life]]] = {
+    "stripe": stripe,
+    "paypal": paypal,
+    "embedded": embedded,
+}
+
+
+async def hear(world: World, name: str, told: Sequence[Inbound]) -> None:
+    """Each event in this order, with nobody in between; what has no purchase yet is tried again at the end."""
+    for one in told:
+        await world.shop.take_in(name, one)
+    await world.later(HOUR)
