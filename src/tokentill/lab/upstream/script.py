@@ -10,7 +10,8 @@ Words of the form `name=value` steer it, everything else is only counted. Nothin
     do=drip             one byte at a time
     do=cut              end the connection in the middle of the answer
     do=garbage          answer bytes that are no JSON
-    do=flood            answer far more than was asked
+    do=flood            answer two gigabytes that say nothing
+    do=endless          stream, for ever, one event that has no end
     do=error:500        answer with that status
     do=late             as `hang`, but answer when told to
 

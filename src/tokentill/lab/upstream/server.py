@@ -18,7 +18,8 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-FLOOD_BYTES = 64 * 1024 * 1024
+FLOOD_BYTES = 2 * 1024 * 1024 * 1024
+PIECE = b"x" * 65_536
 KEPT_MAX = 1_000
 
 
@@ -34,6 +35,8 @@ class LabUpstream:
         self.calls = 0
         self.cancelled = 0
         self.finished = 0
+        self.flooded = 0
+        """Bytes of floods that were sent."""
         self.asked: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.late = asyncio.Event()
@@ -99,10 +102,21 @@ class LabUpstream:
             return True
         if script.do == "flood":
             await _head(send, 200, b"application/json")
-            for _ in range(FLOOD_BYTES // 65536):
-                await send({"type": "http.response.body", "body": b"x" * 65536, "more_body": True})
+            await self._flood(send, PIECE)
+            return True
+        if script.do == "endless":
+            await _head(send, 200, b"text/event-stream")
+            await send({"type": "http.response.body", "body": b"data: ", "more_body": True})
+            await self._flood(send, PIECE)
             return True
         return False
+
+    async def _flood(self, send: Send, piece: bytes) -> None:
+        """Send two gigabytes, as fast as they are taken."""
+        for _ in range(FLOOD_BYTES // len(piece)):
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            self.flooded += len(piece)
+            await asyncio.sleep(0)
 
     async def _speak(self, path: str, asked: dict[str, Any], spent: int, script: Script, send: Send) -> None:
         model, ident = str(asked.get("model", "")), str(self.calls)
