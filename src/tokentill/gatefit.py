@@ -16,6 +16,7 @@ from tokentill.flows.send import LedgerBooks
 from tokentill.flows.ways import Ways
 from tokentill.ports import Clock, Ids, Ledger
 from tokentill.ports.gateway import Upstreams
+from tokentill.rules.durations import HOUR_MS
 from tokentill.vendors.echo import WithEcho
 from tokentill.vendors.sealing import AesSeal
 from tokentill.vendors.upstream import HttpUpstreams
@@ -23,7 +24,6 @@ from tokentill.web.gateway.endpoint import Endpoint
 from tokentill.web.gateway.gate import KeyGate
 from tokentill.web.limiter import Limiter
 
-HOUR_MS = 3_600_000
 PURPOSE = "tokentill answer"
 
 

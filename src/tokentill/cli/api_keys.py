@@ -12,9 +12,9 @@ from rich.text import Text
 from tokentill.cli import show
 from tokentill.cli.accounts import Key, Moment, Organization, epoch_ms
 from tokentill.cli.frame import Work, command
+from tokentill.rules.durations import HOUR_MS
 from tokentill.wiring import key_views as k
 
-HOUR_MS = 3_600_000
 KeyId = Annotated[str, typer.Argument(help="The key's id, as `api-key list` shows it.", show_default=False)]
 
 

@@ -14,8 +14,9 @@ from importlib.resources import files
 
 from msgspec import Struct
 
+from tokentill.rules.durations import MINUTE_MS
+
 FILE = "azure_llm_2023_conv.csv.gz"
-MINUTE_MS = 60_000
 _MICROSECONDS = 26
 """How much of a time stamp Python can read; the trace has one digit more."""
 

@@ -35,6 +35,7 @@ from typing import Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
+from tokentill.rules.durations import DAY_MS
 from tokentill.rules.money import half_up, payable
 from tokentill.rules.refund_policy import Band, Reason, RefundPolicy
 
@@ -46,8 +47,6 @@ Step = Literal[
 Refused = Literal["settled", "refunded", "counted", "carried", "too_late", "not_first", "no_tokens", "free"]
 FULL = 100**4
 """The product of four percents that means 100 percent."""
-
-DAY_MS = 86_400_000
 
 
 class Usage(Struct, frozen=True):

@@ -24,6 +24,7 @@ from tokentill.flows.handing import USAGE_PATH
 from tokentill.flows.shop import Shop
 from tokentill.rules import links
 from tokentill.rules.delivery import day
+from tokentill.rules.durations import HOUR_MS
 from tokentill.rules.links import Link
 from tokentill.rules.money import format_amount
 from tokentill.web.asgi import Answer
@@ -31,7 +32,7 @@ from tokentill.web.checkout import HEADERS, templates
 from tokentill.web.gateway.gate import KeyGate
 from tokentill.web.problems import TITLES
 
-HOUR_MS = 3_600_000
+LINK_MS = HOUR_MS
 """How long a link lasts that a key was pasted for."""
 
 ENDED = "This link has ended, or the key that it came with works no more. Paste a key of yours instead."
@@ -74,7 +75,7 @@ def routes(shop: Shop, gate: KeyGate | None) -> list[HTTPRouteHandler]:
         key = await gate.admit("chat", presented, "" if client is None else client.host)
         if isinstance(key, Answer):
             return _ask(gate, _why(key), key.status)
-        link = Link(key.organization, means.clock.now() + HOUR_MS, key=key.id)
+        link = Link(key.organization, means.clock.now() + LINK_MS, key=key.id)
         address = f"{USAGE_PATH}?{urlencode({'link': links.write(means.secret, link)})}"
         return Response("", status_code=303, headers={**HEADERS, "location": address})
 
