@@ -62,9 +62,9 @@ __all__ = [
     "MarginReport", "MonthOfFeedback", "NewOperatorKey", "OperationView", "PackView", "Retry", "Shop",
     "SystemClock", "SystemIds", "TimedOut", "Topic", "Trader", "Ways", "battery", "build", "care_bodies",
     "catalog_of", "catalog_view", "charging", "create_operator_key", "features", "handover_views", "insist",
-    "intents_in", "journal_view", "key_file", "key_views", "log_to_stderr", "make_gatefit", "make_ledger", "name_of_ledger",
-    "name_of_url", "office_views", "open_ledger", "operation_view", "read_catalog", "refund_views", "secret_of",
-    "shop_views", "sync_stripe",
+    "intents_in", "journal_view", "key_file", "key_views", "log_to_stderr", "make_gatefit", "make_ledger",
+    "name_of_ledger", "name_of_url", "office_views", "open_ledger", "operation_view", "read_catalog", "refund_views",
+    "secret_of", "shop_views", "sync_stripe",
 ]  # fmt: skip
 """What is built here, and what the client knows of flows and views, which it may not reach itself."""
 

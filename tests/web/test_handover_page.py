@@ -55,7 +55,7 @@ async def test_the_key_is_shown_once_when_it_is_asked_for(selling: Till) -> None
     url = await bought(selling)
     for _ in range(2):  # opening it is not asking for it
         _, text = await page(selling, url)
-        assert Forms(text).buttons == ["key"]
+        assert Forms(text).buttons == ["key", "quote"]
         assert "tt_sk_" not in text
     status, text = await page(selling, url, press=True)
     assert status == 200
@@ -93,7 +93,7 @@ async def test_without_its_link_a_purchase_says_how_it_stands_and_no_more(sellin
         assert "/account/usage" not in text
         status, _ = await page(selling, wrong, press=True)
         assert status == 404
-    assert Forms((await page(selling, url))[1]).buttons == ["key"]
+    assert Forms((await page(selling, url))[1]).buttons == ["key", "quote"]
 
 
 async def test_a_link_ends(selling: Till) -> None:
@@ -101,7 +101,7 @@ async def test_a_link_ends(selling: Till) -> None:
     selling.clock.pass_ms(KEPT_MS)
     await selling.shop.clerk.once()
     _, text = await page(selling, url)
-    assert Forms(text).buttons == []
+    assert Forms(text).buttons == ["quote"]
     assert "ask" in text.lower()
     selling.clock.pass_ms(30 * 86_400_000)
     _, text = await page(selling, url)
@@ -117,10 +117,51 @@ async def test_what_is_not_there_is_not_handed_over(selling: Till) -> None:
         assert "API key" not in text
 
 
+async def test_the_refund_line_leads_to_a_refund(selling: Till) -> None:
+    # R-REF-4, R-REF-5
+    url = await bought(selling)
+    assert Forms((await page(selling, url))[1]).buttons == ["key", "quote"]
+    [purchase] = (await selling.done("GET", f"{ORG}/purchases"))["purchases"]
+    delivered = await selling.done("POST", f"{ORG}/purchases/{purchase['id']}/hand-over")
+    assert delivered["refunds"] == url
+    assert f"50% refund available within 24 hours: {url}" in delivered["message"]
+    async with selling.client.post(url, data={"do": "quote", "reason": "unused"}) as answer:
+        text = await answer.text()
+    assert "0 of 20000 tokens were used" in text
+    assert text.index("Get the money back") < text.index("Take the credit")
+    number = re.search(r'name="refund" value="([^"]+)"', text)
+    assert number is not None
+    chosen = {"do": "accept", "refund": number[1], "choice": "cash"}
+    async with selling.client.post(url, data=chosen) as answer:
+        text = await answer.text()
+    assert "It is done." in text
+    assert "This payment was given back to you." in text
+    assert (await selling.done("GET", f"{ORG}/balance"))["remaining"] == 0
+    async with selling.client.get(url) as answer:
+        assert "See what you get back" not in await answer.text()
+
+
+async def test_a_refund_is_asked_for_with_the_purchases_own_link_alone(selling: Till) -> None:
+    # R-REF-5
+    url, other = await bought(selling), await bought(selling)
+    async with selling.client.post(url, data={"do": "quote", "reason": "unused"}) as answer:
+        number = re.search(r'name="refund" value="([^"]+)"', await answer.text())
+    assert number is not None
+    chosen = {"do": "accept", "refund": number[1], "choice": "cash"}
+    bare = url.partition("?link=")[0]
+    async with selling.client.post(bare, data=chosen) as answer:
+        assert answer.status == 404
+    async with selling.client.post(other, data=chosen) as answer:
+        assert "It is done" not in await answer.text()
+    async with selling.client.post(url, data={**chosen, "choice": "upgrade"}) as answer:
+        assert "It is done" not in await answer.text()
+    assert (await selling.done("GET", f"{ORG}/balance"))["remaining"] == 40_000
+
+
 async def test_a_host_asks_in_the_place_of_the_page(selling: Till) -> None:
     url = await bought(selling)
     [purchase] = (await selling.done("GET", f"{ORG}/purchases"))["purchases"]
     first = await selling.done("POST", f"{ORG}/purchases/{purchase['id']}/hand-over")
     assert keys.read(first["key"]) is not None
-    assert Forms((await page(selling, url))[1]).buttons == []
+    assert Forms((await page(selling, url))[1]).buttons == ["quote"]
     assert (await selling.ask("POST", f"{ORG}/purchases/nothing/hand-over")).code == "unknown_purchase"

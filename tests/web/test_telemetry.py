@@ -182,6 +182,9 @@ async def test_sales_are_counted(each_till: Till) -> None:
     found = metrics_of((await till.ask("GET", "/metrics")).raw.decode())
     assert found["tokentill_purchases", (("state", "delivered"),)] == 1
     assert found["tokentill_purchases", (("state", "pending"),)] == 1
+    for was, count in (("in_time", 1), ("late", 0)):  # R-SALE-1
+        assert found["tokentill_purchases_timed", (("clock", "paid_to_key"), ("was", was))] == count
+    assert found["tokentill_purchase_seconds", (("clock", "paid_to_key"), ("quantile", "0.5"))] == 0
     assert found["tokentill_webhooks_total", (("outcome", "forged"), ("provider", "embedded"))] == 1
     assert found["tokentill_clerk_work_total", (("outcome", "done"), ("what", "notices"))] > 0
     assert ("tokentill_clerk_look_age_seconds", ()) not in found

@@ -148,7 +148,7 @@ async def test_a_narrowed_key_sees_its_own_calls(store: Store) -> None:
     seen = Forms(text).words
     has = await store.fit.keys.spent(replaced.key)
     assert status == 200
-    assert f"{has.spent:,} tokens in 1 calls" in seen
+    assert f"{has.spent:,} tokens in 1 call," in seen
     assert f"{has.spent} are spent and {500 - has.spent} left" in seen
     for secret in ("Where they are from", "By key", f"…{key[-4:]}"):
         assert secret not in seen

@@ -2,20 +2,21 @@
 
 The address holds the purchase's id and says how that purchase stands and nothing else. What no webhook has told yet is
 asked of the provider at this moment. With the link that came with the purchase (`tokentill.rules.links`) it is the
-delivery message too; the key is shown once, when a button is pressed, so that nothing which merely opens the page
-uses it up.
+delivery message too, and where a refund is asked for. The key is shown once, when a button is pressed, so that nothing
+which merely opens the page uses it up.
 
-Requirement ids: R-PACK-2, R-PACK-3, R-PACK-7, R-PACK-10, R-SALE-4.
+Requirement ids: R-PACK-2, R-PACK-3, R-PACK-7, R-PACK-10, R-REF-4, R-SALE-4.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from litestar import Request, Response, get, post
+from litestar.enums import RequestEncodingType
 from litestar.exceptions import NotFoundException
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import FromPath
+from litestar.params import Body, FromPath
 
 from tokentill.flows.handing import PURCHASE_PATH, usage_page
 from tokentill.flows.shop import Shop
@@ -24,6 +25,9 @@ from tokentill.rules.delivery import YOURS, Delivered, day, examples, headline
 from tokentill.rules.explaining import explain
 from tokentill.rules.money import format_amount
 from tokentill.rules.purchases import Purchase, State
+from tokentill.rules.refund_rows import Refund
+from tokentill.rules.refusals import Refusal
+from tokentill.web import refund_page
 from tokentill.web.checkout import HEADERS, templates
 
 ADDRESS = f"{PURCHASE_PATH}{{ident:str}}"
@@ -60,15 +64,23 @@ def routes(shop: Shop) -> list[HTTPRouteHandler]:
         return await _page(shop, found, its, ready=ready, opened=True)
 
     @post(ADDRESS, media_type="text/html", status_code=200, request_max_body_size=1_000)
-    async def hand_over(ident: FromPath[str], request: Request[Any, Any, Any]) -> Response[str]:
+    async def press(
+        ident: FromPath[str],
+        request: Request[Any, Any, Any],
+        data: Annotated[refund_page.Pressed, Body(media_type=RequestEncodingType.URL_ENCODED)],
+    ) -> Response[str]:
         found = await _stands(shop, ident)
         if found is None or not _opened(shop, request, found):
             raise NotFoundException
-        shown = await shop.handovers.show(found.organization, found.id)
-        its = shown if isinstance(shown, Delivered) and shop.means.ledger.catalog.models else None
-        return await _page(shop, found, its, opened=True)
+        if data.do == "key":
+            shown = await shop.handovers.show(found.organization, found.id)
+            its = shown if isinstance(shown, Delivered) and shop.means.ledger.catalog.models else None
+            return await _page(shop, found, its, opened=True)
+        asked = await refund_page.press(shop, found, data)
+        now = await shop.checkout.purchase(found.organization, found.id)
+        return await _page(shop, now or found, opened=True, asked=asked)
 
-    return [purchase, hand_over]
+    return [purchase, press]
 
 
 def _opened(shop: Shop, request: Request[Any, Any, Any], purchase: Purchase) -> bool:
@@ -78,9 +90,18 @@ def _opened(shop: Shop, request: Request[Any, Any, Any], purchase: Purchase) -> 
 
 
 async def _page(
-    shop: Shop, purchase: Purchase, its: Delivered | None = None, *, ready: bool = False, opened: bool = False
+    shop: Shop,
+    purchase: Purchase,
+    its: Delivered | None = None,
+    *,
+    ready: bool = False,
+    opened: bool = False,
+    asked: Refund | Refusal | None = None,
 ) -> Response[str]:
-    """The page of a purchase. `its`: the delivery message, `ready`: a key can be shown, `opened`: by its own link."""
+    """The page of a purchase. `its`: the delivery message, `ready`: a key can be shown, `opened`: by its own link.
+
+    `asked`: the refund that was asked for just now.
+    """
     mood, text = TEXTS[purchase.state]
     catalog = shop.means.ledger.catalog
     waiting = purchase.state == "pending" and shop.means.clock.now() < (purchase.expires_at or 0)
@@ -106,6 +127,7 @@ async def _page(
         its=its,
         ready=ready,
         dashboard=usage_page(shop.means, purchase) if opened else "",
+        refund=refund_page.part(shop, purchase, asked) if opened else None,
         **more,
     )
     return Response(page, headers=HEADERS)
@@ -120,7 +142,16 @@ def nothing_here() -> Response[str]:
 
 
 def _render(title: str, text: str, **more: Any) -> str:
-    bare = {"mood": "", "amount": "", "url": None, "about": "", "again": False, "its": None, "dashboard": ""}
+    bare = {
+        "mood": "",
+        "amount": "",
+        "url": None,
+        "about": "",
+        "again": False,
+        "its": None,
+        "dashboard": "",
+        "refund": None,
+    }
     return templates().get_template("landing.html").render(title=title, text=text, **{**bare, **more})
 
 

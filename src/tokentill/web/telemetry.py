@@ -3,13 +3,13 @@
 Counters are plain numbers, turned into metrics only when somebody asks. Labels are route templates,
 statuses and codes, never a user. Only what the endpoint counts is told by organization and by the id of a key.
 
-Requirement ids: R-PLAT-3.
+Requirement ids: R-PLAT-3, R-SALE-1.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import (
@@ -22,6 +22,7 @@ from prometheus_client.registry import Collector
 
 from tokentill.flows.shop import Shop
 from tokentill.ports import Clock, Ledger
+from tokentill.rules.handovers import Measured, measured
 from tokentill.rules.purchases import Purchase
 from tokentill.web.asgi import override
 from tokentill.web.gateway.metrics import CallMetrics
@@ -33,6 +34,10 @@ PURCHASES_FRESH_MS = 15_000
 """Purchases are counted in the database at most this often."""
 
 
+TIMED_MAX = 500
+"""So many of the newest purchases are looked at for how long they took."""
+
+
 class Telemetry(Collector):
     """The counts of one application in this process."""
 
@@ -42,6 +47,7 @@ class Telemetry(Collector):
         self._shop = shop
         self._purchases: Mapping[str, int] = {}
         self._purchases_at = 0
+        self._clocks: Sequence[Measured] = ()
         self._events: dict[tuple[str, str], int] = {}
         self._requests: dict[tuple[str, int], int] = {}
         self._seconds: dict[str, tuple[list[int], list[float]]] = {}
@@ -71,10 +77,12 @@ class Telemetry(Collector):
         self._events[key] = self._events.get(key, 0) + 1
 
     async def refresh(self) -> None:
-        """Count the purchases in the database, unless that was done a moment ago."""
+        """Count the purchases in the database and how long the newest took, unless that was done a moment ago."""
         now = self._clock.now()
         if self._shop is not None and not 0 < now - self._purchases_at < PURCHASES_FRESH_MS:
             self._purchases = await self._shop.means.rows.tally(Purchase, "state")
+            timed = await self._shop.handovers.times(TIMED_MAX)
+            self._clocks = measured(times for _, times in timed)
             self._purchases_at = now
 
     def text(self) -> bytes:
@@ -129,6 +137,25 @@ class Telemetry(Collector):
         ):
             yield CounterMetricFamily(f"tokentill_ledger_{name}", text, value=value)
 
+    def _clock_metrics(self) -> Iterator[Metric]:
+        """The three clocks over the newest purchases (R-SALE-1)."""
+        took = GaugeMetricFamily(
+            "tokentill_purchase_seconds", "How long the newest purchases took.", labels=["clock", "quantile"]
+        )
+        counts = GaugeMetricFamily(
+            "tokentill_purchases_timed",
+            "The newest purchases by clock and in time or late.",
+            labels=["clock", "was"],
+        )
+        for one in self._clocks:
+            for quantile, value in (("0.5", one.median), ("0.95", one.p95)):
+                if value is not None:
+                    took.add_metric([one.clock, quantile], value / 1000)
+            counts.add_metric([one.clock, "in_time"], one.within)
+            counts.add_metric([one.clock, "late"], one.count - one.within)
+        yield took
+        yield counts
+
     def _shop_metrics(self, shop: Shop) -> Iterator[Metric]:
         events = CounterMetricFamily(
             "tokentill_webhooks", "Webhooks of payment providers.", labels=["provider", "outcome"]
@@ -142,6 +169,7 @@ class Telemetry(Collector):
         for state, count in sorted(self._purchases.items()):
             states.add_metric([state], count)
         yield states
+        yield from self._clock_metrics()
         work = CounterMetricFamily(
             "tokentill_clerk_work", "What the clerk worked on, and how it ended.", labels=["what", "outcome"]
         )

@@ -1,0 +1,86 @@
+"""Refunds on the page of a purchase: what could be given back, asked for and accepted by the customer.
+
+The same quotes as over HTTP, the money first, each with its arithmetic. A larger pack in the place of this one is paid
+for, and so is offered where the host shows it, not here.
+
+Requirement ids: R-REF-4, R-REF-5, R-SALE-4.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+from tokentill.flows.refund_facts import not_refundable
+from tokentill.flows.shop import Shop
+from tokentill.rules.handovers import GOOD
+from tokentill.rules.purchases import Purchase
+from tokentill.rules.refund_policy import REASONS
+from tokentill.rules.refund_rows import Refund, RefundState
+from tokentill.rules.refusals import Refusal
+from tokentill.web import refund_views as views
+
+WORDS = {
+    "technical": "Something did not work",
+    "quality": "The answers are not good enough",
+    "unused": "I do not need the tokens",
+    "first_time": "It was my first purchase, and not what I expected",
+}
+LABELS = {
+    "cash": "Get the money back",
+    "credit": "Take the credit",
+    "bonus": "Keep the tokens and take the bonus",
+}
+"""What can be chosen here; the money stands first in every quote."""
+STANDS: dict[RefundState, str] = {
+    "settled": "It is done. What you chose is yours; money may take your bank a few days.",
+    "denied": "A person has looked at it and said no.",
+    "failed": "It could not be carried out, and nothing was taken. Try again.",
+    "withdrawn": "It was withdrawn.",
+    "changed": "Something has changed meanwhile. Ask again.",
+}
+GOING_ON = "It is being carried out."
+
+
+class Pressed(Struct):
+    """What a form of the page sends."""
+
+    do: str = ""
+    reason: str = ""
+    refund: str = ""
+    choice: str = ""
+
+
+async def press(shop: Shop, purchase: Purchase, form: Pressed) -> Refund | Refusal | None:
+    """Quote or accept, as was pressed; None where it was neither."""
+    organization = purchase.organization
+    if form.do == "quote":
+        reason = next((one for one in REASONS if one == form.reason), None)
+        return await shop.refunding.quote(organization, purchase.id, reason)
+    if form.do == "accept" and form.choice in LABELS:
+        row = await shop.refund_desk.refund(organization, form.refund[:64])
+        if row is not None and row.purchase == purchase.id:
+            return await shop.refunding.accept(organization, row.id, form.choice)  # type: ignore[arg-type]  # one of three
+    return None
+
+
+def part(shop: Shop, purchase: Purchase, found: Refund | Refusal | None) -> dict[str, Any] | None:
+    """What the page says of refunds; None where nothing of the purchase can be given back and none was asked for."""
+    policy = shop.means.ledger.catalog.refunds
+    possible = not_refundable(shop.means.ledger.catalog, purchase) is None and purchase.state in GOOD
+    if not possible and found is None:
+        return None
+    shown: dict[str, Any] = {
+        "title": policy.title, "text": policy.text, "reasons": [(name, WORDS[name]) for name in REASONS],
+        "possible": possible, "quote": None, "says": "",
+    }  # fmt: skip
+    if isinstance(found, Refusal):
+        shown["says"] = found.message
+    elif found is not None and found.state == "quoted":
+        quote = views.refund(found, shop.means.ledger.catalog)
+        options = [(one, LABELS[one.choice]) for one in quote.options if one.choice in LABELS]
+        shown |= {"quote": quote, "options": options, "says": quote.refused_text or ""}
+    elif found is not None:
+        shown["says"] = policy.waiting if found.state == "waiting" else STANDS.get(found.state, GOING_ON)
+    return shown
