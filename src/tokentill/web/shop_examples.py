@@ -60,6 +60,7 @@ REPLIES: dict[str, dict[str, Any]] = {
         "delivered_at": None,
         "plan_start": None,
         "plan_end": None,
+        "withdrawal_waived_at": None,
         "problem": None,
         "flagged": None,
     },
