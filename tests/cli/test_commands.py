@@ -89,6 +89,32 @@ def test_giving_taking_and_looking(acme: Shell) -> None:
     assert "Older entries: --before" in acme.done("journal", "acme", "--limit", "1")
 
 
+@pytest.mark.parametrize(
+    ("amount", "code"),
+    [("0", 3), ("-5", 3), (str(2**63), 3), (str(10**30), 3), ("1.5", 2), ("1e5", 2), ("٣", 2), ("", 2)],
+)
+def test_amounts_that_are_none(acme: Shell, amount: str, code: int) -> None:
+    """R-LED-10: what is no amount is said to be none, and nothing is changed."""
+    ran = acme("grant", "acme", amount)
+    assert (ran.code, "tokens" in ran.err) == (code, True)
+    assert acme("consume", "acme", "generate_goal", "--quantity", amount).code in (2, 3)
+    assert acme.json("balance", "acme")["remaining"] == 200
+
+
+def test_a_cap_below_nothing(acme: Shell) -> None:
+    """R-PLAN-6."""
+    assert "cap must be" in acme("cap", "acme", "-1").err
+
+
+@pytest.mark.parametrize("name", ["", "..", " acme", "a\nb", "x" * 129])
+def test_names_that_are_none(shell: Shell, name: str) -> None:
+    """R-LED-10."""
+    ran = shell("org", "open", name)
+    assert ran.code == 3
+    assert "Nothing was changed" in " ".join(ran.err.split())
+    assert shell.json("org", "list") == {}
+
+
 def test_a_key_makes_a_command_happen_once(acme: Shell) -> None:
     """R-LED-9."""
     for _ in range(2):

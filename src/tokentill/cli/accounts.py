@@ -76,7 +76,7 @@ def add(app: typer.Typer) -> None:
         "unblock": unblock,
     }
     for name, function in commands.items():
-        command(app, name, panel=ACCOUNTS, negative_numbers=function is adjust)(function)
+        command(app, name, panel=ACCOUNTS, negative_numbers=function in (adjust, grant, cap))(function)
 
 
 async def open_organization(
