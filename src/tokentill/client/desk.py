@@ -107,7 +107,7 @@ class Desk(Refunds, Caring):
         reason: str | None = None,
         idempotency_key: str | None = None,
     ) -> Receipt:
-        """Payment has failed: AI off, tokens set aside (R-LIC-1)."""
+        """Payment has failed: AI off, tokens set aside until `restore`, whatever invoice is paid (R-LIC-1, R-LIC-3)."""
         return await self._submit(organization, c.Freeze(failed_at=failed_at, reason=reason), idempotency_key)
 
     async def restore(

@@ -80,9 +80,18 @@ class Subscriptions:
                     )
                 return changed
 
-            await self._means.upsert(new, begun)
+            row = await self._means.upsert(new, begun)
+            if row.status == "ended":
+                await self._end_with(newest)
         if purchase.kind == "plan":
             await self._warn_of_two(new)
+
+    async def _end_with(self, newest: Purchase) -> None:
+        """A payment that was told after its subscription had ended: no period is waited for after its own."""
+        account = await self._means.ledger.account(newest.organization)
+        if account is not None and account.state.paid_reference == newest.id:
+            command = c.ChangePlan(plan=None, when="period_end")
+            await self._means.submit(newest.organization, command, deed_key(newest.id, "last"))
 
     async def billed(self, row: Subscription) -> list[Purchase]:
         """What was paid for the subscription, each for a time of its own."""
