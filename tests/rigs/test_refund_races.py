@@ -1,8 +1,9 @@
 """Spend, hold, reset, refund and dispute in random order and at once: no token counts twice, money out within money in.
 
-An interleaving is one purchase of one organization on which random moves are made, two at a time where they may be;
-then everything comes to rest, and the books must agree: what the provider gave back is within what it took, open
-claims and tokens set aside are gone unless a dispute is open, and the journal verifies.
+An interleaving is one purchase of one organization, a pack or the first payment of a plan, on which random moves are
+made, two at a time where they may be; then everything comes to rest, and the books must agree: what the provider gave
+back is within what it took, open claims and tokens set aside are gone unless a dispute is open, and the journal
+verifies.
 
 Invariants 1 to 6 of the design. R-REF-5, R-REF-6.
 """
@@ -13,12 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from tests.support.shops import World, make_world
+from tests.support.shops import World, make_world, selling
 from tests.support.stores import Engine, Store, sqlite_url
+from tokentill.flows.checkout import Ask
 from tokentill.ports import VendorDown, VendorRefused
 from tokentill.rules import commands as c
 from tokentill.rules import happenings as h
+from tokentill.rules.account import Account
 from tokentill.rules.claims import open_claim
 from tokentill.rules.credit import available
 from tokentill.rules.purchases import Purchase, next_step
@@ -45,6 +49,10 @@ MOVES = (
     "outside",
 )
 RARE = ("dispute", "desk", "withdraw", "trouble")
+PLANS = 0.3
+"""So many of the purchases are first payments of a plan."""
+
+PLAN_TOKENS = 200
 MONEY = (("USD", 2900), ("JPY", 3000), ("KWD", 9001), ("USD", 15_000), ("USD", 1))
 """Currencies of two, no and three digits; amounts that nobody, one and no operator at all must agree to."""
 
@@ -61,6 +69,10 @@ class Race:
         self.state: Any = None
 
     async def begin(self) -> None:
+        self.plan = self.dice.random() < PLANS
+        if self.plan:
+            await self._subscribe()
+            return
         await self.world.begin(self.name)
         currency, amount = self.dice.choice(MONEY)
         ordered = self.world.order(self.name, currency=currency, amount=amount, list_amount=amount)
@@ -68,6 +80,16 @@ class Race:
         paid = self.world.provider.pay(placed.checkout or "", f"card_{self.name}")
         await self.world.shop.take_in("scripted", self.world.provider.told(*paid))
         self.purchase = await self.world.purchase(placed)
+        assert self.purchase.state == "delivered"
+
+    async def _subscribe(self) -> None:
+        """The purchase is the first payment of a plan."""
+        await self.world.begin(self.name, plan="starter")
+        ordered = await self.world.shop.subscribing.start(Ask(organization=self.name), "pro")
+        assert isinstance(ordered, Purchase), ordered
+        for fact in self.world.provider.pay(ordered.checkout or ""):
+            await self.world.shop.take_in("scripted", self.world.provider.told(fact))
+        self.purchase = await self.world.purchase(ordered)
         assert self.purchase.state == "delivered"
 
     async def do(self, command: c.Command) -> Any:
@@ -181,18 +203,43 @@ class Race:
         assert open_claim(purchase) is None, where
         account = await self.world.account(self.name)
         assert available(account.state) == sum(row.credit for row in done), where
-        assert bool(account.state.aside) == (purchase.state == "disputed"), where
+        if not self.plan:
+            assert bool(account.state.aside) == (purchase.state == "disputed"), where
         own = [
             lot for lot in account.state.lots.values() if lot.reference == purchase.id and lot.unit == "token"
         ]
         if purchase.state in ("charged_back", "refunded") or any(row.money or row.credit for row in done):
             assert sum(lot.available + lot.held for lot in own if lot.origin == "pack") == 0, where
-        assert all(lot.granted == 150 for lot in own if lot.origin == "bonus"), where
+        bonus = 60 if self.plan else 150
+        assert all(lot.granted == bonus for lot in own if lot.origin == "bonus"), where
+        if self.plan:
+            self.check_plan(purchase, account, done, where)
+
+    def check_plan(self, purchase: Purchase, account: Account, done: list[Refund], where: object) -> None:
+        """A plan that was given back is over, and so is what its payment brought; otherwise it goes on."""
+        own = [
+            lot
+            for lot in account.state.lots.values()
+            if lot.reference == purchase.id and lot.origin == "plan"
+        ]
+        assert sum(lot.granted for lot in own) == PLAN_TOKENS, where
+        ended = any(row.ends_plan for row in done)
+        assert (account.state.plan is None) == ended, where
+        standing = self.world.provider.all("subscription")[purchase.subscription or ""]
+        assert standing["ended"] == ended, where
+        if ended:
+            assert (
+                sum(lot.available + lot.held for lot in account.state.lots.values() if lot.origin == "plan")
+                == 0
+            ), where
 
 
 async def races(engine: Engine, url: str, folder: Path, seed: int, count: int) -> None:
     store = Store(engine, url)
-    world = await make_world(store, folder)
+    catalog = selling()
+    world = await make_world(
+        store, folder, catalog=replace(catalog, refunds=replace(catalog.refunds, plans=True))
+    )
     for first in range(0, count, TOGETHER):
         batch = [
             Race(world, f"org_{nth}", random.Random(f"{seed} {engine} {nth}"))
