@@ -310,6 +310,31 @@ async def test_the_guarantee_is_used_once_by_customer_and_payment_method(
     assert (await quoted(world, third, None)).quote.guarantee
 
 
+async def test_of_many_at_once_with_one_card_one_uses_the_guarantee(world: World) -> None:  # R-REF-4, R-REF-6
+    names = [f"org_{number}" for number in range(6)]
+    rows = []
+    for name in names:
+        await world.begin(name)
+        purchase = await bought(world, name)
+        await ok(world.ledger, name, c.Adjust(tokens=-200, reason="spent", actor="op"))
+        await ok(world.ledger, name, c.Charge(feature="generate_goal", quantity=100))
+        rows.append(await quoted(world, purchase, None))
+    assert all(row.quote.guarantee for row in rows)
+    shops = [world.shop, world.open()]
+    await asyncio.gather(
+        *(shop.refunding.accept(row.organization, row.id, "cash") for row in rows for shop in shops)
+    )
+    for row in await world.shop.refund_desk.queue():
+        await world.shop.refund_desk.approve(row.organization, row.id, "ann", "one card, looked at")
+    await world.later(61_000)
+    ends = [await read(world, row) for row in rows]
+    assert sorted(row.state for row in ends) == ["changed"] * 5 + ["settled"]
+    assert sum(row.money for row in ends if row.state == "settled") == PRICE // 2
+    uses = await world.rows.find(Guarantee, {})
+    assert sorted(use.id.partition(":")[0] for use in uses) == ["method", "organization"]
+    await world.clean()
+
+
 async def test_more_than_the_limit_waits_for_an_operator_and_much_more_for_two(
     world: World,
 ) -> None:  # R-REF-6
