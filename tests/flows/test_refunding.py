@@ -308,6 +308,8 @@ async def test_the_guarantee_is_used_once_by_customer_and_payment_method(
     assert not (await quoted(world, second, None)).quote.guarantee, "the same card"
     third = await bought(world, "other", method="card_b")
     assert (await quoted(world, third, None)).quote.guarantee
+    again = await accepted(world, await quoted(world, second))
+    assert (again.state, again.signals) == ("waiting", ("repeated_guarantee",))
 
 
 async def test_of_many_at_once_with_one_card_one_uses_the_guarantee(world: World) -> None:  # R-REF-4, R-REF-6

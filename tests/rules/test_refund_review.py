@@ -36,8 +36,9 @@ def test_the_limits_of_the_catalog_decide_who_must_agree(price: int, needs: str)
         (History(accounts=3), 0, ("shared_method",)),
         (History(), 899, ()),
         (History(), 900, ("heavy_use",)),
-        (History(guarantees=1), 600, ("repeated_guarantee",)),
-        (History(guarantees=1), 0, ()),  # the rate is above the guarantee anyway
+        (History(guarantees=1, since_ms=86_400_000), 0, ("repeated_guarantee",)),
+        (History(guarantees=1, since_ms=86_400_001), 0, ()),
+        (History(guarantees=0, since_ms=0), 0, ()),
     ],
 )
 def test_what_is_suspicious_goes_to_an_operator(

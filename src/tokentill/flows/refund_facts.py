@@ -161,6 +161,7 @@ class RefundFacts:
             refunds=len(asked),
             accounts=max(1, len({payer.organization for payer in payers})),
             guarantees=sum(use.refund != row.id for use in await self.guarantees(purchase)),
+            since_ms=row.since_ms,
         )
 
     async def suggestions(self, purchase: Purchase) -> list[Suggestion]:

@@ -27,12 +27,14 @@ class History(Struct, frozen=True, kw_only=True):
     """What is known of the customer and of the payment method of the purchase.
 
     `refunds`: refunds of the organization within the policy's window. `accounts`: organizations that the method
-    has paid for. `guarantees`: times the guarantee was used by this customer or with this method.
+    has paid for. `guarantees`: times the guarantee was used by this customer or with this method. `since_ms`: how long
+    after the payment it is asked.
     """
 
     refunds: int = 0
     accounts: int = 1
     guarantees: int = 0
+    since_ms: int = 0
 
 
 class Review(Struct, frozen=True):
@@ -61,7 +63,8 @@ def signals(quote: Quote, history: History, policy: RefundPolicy) -> tuple[Signa
         found.append("shared_method")
     if quote.usage.spent * 100 >= policy.review_usage_percent * quote.usage.granted:
         found.append("heavy_use")
-    if quote.guarantee and history.guarantees:
+    within = policy.guarantee_percent is not None and history.since_ms <= policy.guarantee_s * 1000
+    if history.guarantees and within:  # it gives no second time; who asks in its time again is looked at
         found.append("repeated_guarantee")
     return tuple(found)
 
@@ -72,7 +75,8 @@ def explain(signal: Signal, history: History, policy: RefundPolicy) -> str:
         "refund_rate": f"{history.refunds} refunds of this organization within {policy.window_days} days.",
         "shared_method": f"The payment method has paid for {history.accounts} organizations.",
         "heavy_use": f"At least {policy.review_usage_percent} % of the tokens were used.",
-        "repeated_guarantee": "The guarantee was used before by this customer or with this payment method.",
+        "repeated_guarantee": "The guarantee was used before by this customer or with this payment method, and it is "
+        "asked within its time again.",
     }
     return texts[signal]
 
