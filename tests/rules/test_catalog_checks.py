@@ -105,6 +105,22 @@ DUBIOUS: list[tuple[str, str, str]] = [
         ),
     ),
     (
+        "upgrade-dearer",
+        WHOLE + '[plans.more]\ntitle = "More"\nprice = "30.00"\ntokens = 200\nfeatures = "all"\n',
+        (
+            "till.toml:19: plans.more.price: $0.15 a token is more than on pro, the plan below ($0.1); "
+            "lower it, or grant more tokens"
+        ),
+    ),
+    (
+        "limit-never-binds",
+        HEAD + FEATURE + PLAN + NO_PACKS + "[abuse]\ntokens_per_request_max = 100\n",
+        (
+            "till.toml:14: abuse.tokens_per_request_max: 100 tokens a request can never bind on plan pro, "
+            "which has at most 100; write less than 100"
+        ),
+    ),
+    (
         "default-plan-paid",
         'default_plan = "pro"\n' + WHOLE,
         (

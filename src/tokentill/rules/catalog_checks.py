@@ -119,7 +119,7 @@ def buyable(catalog: Catalog, plan: Plan | None) -> list[Pack]:
 
 
 def _limits(source: Source) -> Iterator[Says]:
-    """Limits that can never bind, and alerts that can never be raised (R-ABU-2, R-ABU-3, R-ABU-5)."""
+    """Limits that can never bind, and alerts that can never be raised (R-ABU-1, R-ABU-2, R-ABU-3, R-ABU-5)."""
     for plan, feature, limits in source.runnable():
         rate, spacing = limits.requests_per_minute_max, limits.spacing_ms_min
         if rate is not None and spacing is not None and rate >= (most := -(-MINUTE_MS // spacing)):
@@ -131,6 +131,14 @@ def _limits(source: Source) -> Iterator[Says]:
             )
         alert, share = limits.burn_alert_tokens_per_hour, limits.burn_alert_percent_of_allowance
         bounded = plan and not (plan.unlimited or plan.exhaustion.overage or buyable(source.catalog, plan))
+        size = limits.tokens_per_request_max
+        if plan and bounded and size is not None and 0 < (most := _most_in_a_period(plan)) <= size:
+            yield (
+                "limit-never-binds",
+                source.limit(plan, feature, "tokens_per_request_max"),
+                f"{size} tokens a request can never bind on plan {plan.id}, which has at most {most}",
+                f"write less than {most}",
+            )
         if plan and bounded and alert and share is None and 0 < (most := _most_in_a_period(plan)) <= alert:
             yield (
                 "alert-never-raised",
@@ -157,7 +165,7 @@ def _plans(source: Source) -> Iterator[Says]:
 
 
 def _ranks(source: Source) -> Iterator[Says]:
-    """A first plan that must be paid, and a next plan up that costs less (R-PLAN-7)."""
+    """A first plan that must be paid, and a next plan up that costs less, or more for each token (R-PLAN-7)."""
     first = source.catalog.plans.get(source.catalog.default_plan or "")
     if first and first.price != 0:
         wrong = f"every new account begins on {first.id}, which is not free, without a payment"
@@ -167,6 +175,20 @@ def _ranks(source: Source) -> Iterator[Says]:
         if alike and lower.price and upper.price is not None and upper.price < lower.price:
             wrong = f"the next plan up from {lower.id} costs less than it does"
             yield "upgrade-cheaper", f"plans.{upper.id}.price", wrong, "write the lowest plan first"
+        elif (
+            alike
+            and lower.price
+            and lower.tokens
+            and upper.price
+            and upper.tokens
+            and _rate(upper) > _rate(lower)
+        ):
+            yield (
+                "upgrade-dearer",
+                f"plans.{upper.id}.price",
+                f"{source.price(upper)} a token is more than on {lower.id}, the plan below ({source.price(lower)})",
+                "lower it, or grant more tokens",
+            )
 
 
 def _policies(source: Source) -> Iterator[Says]:
