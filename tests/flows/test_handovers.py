@@ -83,7 +83,7 @@ async def text_of(world: World, purchase: Purchase) -> str:
     """The key as it can be made again; whoever has the till's secret can, until it is handed out."""
     row = await world.rows.get(Handover, handover_id(purchase), purchase.organization)
     assert row is not None
-    key = key_of(world.shop.means.secret, row)
+    key = key_of(world.shop.means.secret, row, world.clock.now())
     assert key is not None
     return keys.write(key)
 
@@ -251,10 +251,12 @@ async def test_a_refund_or_a_dispute_takes_the_tokens_and_leaves_the_key(shop: W
 async def test_what_was_not_asked_for_in_time_can_be_made_by_nobody(shop: World) -> None:
     await shop.begin("acme", plan=None)
     bought = await buy(shop)
-    await shop.later(KEPT_MS)
+    shop.clock.time += KEPT_MS
+    assert (await shown(shop, bought)).key is None  # whether or not a clerk was there
+    await shop.settle()
     row = await shop.rows.get(Handover, handover_id(bought), "acme")
     assert row is not None
-    assert (row.seed, row.due_at, key_of(shop.shop.means.secret, row)) == ("", None, None)
+    assert (row.seed, row.due_at, key_of(shop.shop.means.secret, row, bought.created_at)) == ("", None, None)
     late = await shown(shop, bought)
     assert (late.key, late.key_shown) == (None, (await keys_of(shop))[0].shown)
 

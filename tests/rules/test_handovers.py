@@ -8,6 +8,7 @@ from tokentill.rules import keys, links
 from tokentill.rules.catalog import Catalog
 from tokentill.rules.catalog_file import load
 from tokentill.rules.handovers import (
+    KEPT_MS,
     TARGETS,
     Measured,
     Times,
@@ -101,15 +102,19 @@ def test_what_is_handed_over(kind: Kind, source: str, waits: bool) -> None:
 
 def test_the_key_is_the_same_each_time_and_nobody_elses() -> None:
     row = Handover(id=handover_id(purchase()), organization="acme", purchase="a" * 32, seed="s")
-    key = key_of(SECRET, row)
+    key = key_of(SECRET, row, 0)
     assert key is not None
-    assert key == key_of(SECRET, row)
+    assert key == key_of(SECRET, row, 0)
     assert keys.read(keys.write(key)) == key
     others = [
-        key_of(bytes(32), row), key_of(SECRET, replace(row, seed="t")), key_of(SECRET, replace(row, organization="b"))
-    ]  # fmt: skip
+        key_of(bytes(32), row, 0),
+        key_of(SECRET, replace(row, seed="t"), 0),
+        key_of(SECRET, replace(row, organization="b"), 0),
+    ]
     assert len({one.secret for one in (*others, key) if one is not None}) == 4
-    assert key_of(SECRET, replace(row, seed="")) is None
+    assert key_of(SECRET, replace(row, seed=""), 0) is None
+    assert key_of(SECRET, row, KEPT_MS - 1) == key
+    assert key_of(SECRET, row, KEPT_MS) is None
 
 
 def test_a_link_opens_what_it_says_until_its_time_is_over_and_cannot_be_changed() -> None:

@@ -45,7 +45,7 @@ async def prepare(means: Means, purchase: Purchase) -> None:
         seed=means.ids.secret() if wanted else "",
     )
     row = (await means.rows.add(row)).row
-    key = key_of(means.secret, row)
+    key = key_of(means.secret, row, now)
     if key is not None:
         bringing = ApiKeys(means.ledger, means.clock, means.ids)
         await bringing.bring(purchase.organization, purchase.title, key, first=when == "first")
@@ -75,7 +75,7 @@ async def delivered(means: Means, purchase: Purchase, *, key: bool) -> Delivered
     )
     text = None
     if key and row is not None and own is not None and shown is own:
-        made = key_of(means.secret, row)
+        made = key_of(means.secret, row, now)
         text = None if made is None else keys.write(made)
     lots = [lot for lot in await lots_of(means, purchase) if lot.origin == "pack"]
     ends = [lot.expires_at for lot in lots if lot.expires_at is not None]

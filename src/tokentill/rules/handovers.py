@@ -61,9 +61,9 @@ def handover_id(purchase: Purchase) -> str:
     return f"{purchase.created_at:012x}-{purchase.id}"
 
 
-def key_of(secret: bytes, row: Handover) -> Key | None:
+def key_of(secret: bytes, row: Handover, now: int) -> Key | None:
     """The key that the handover brings, as long as it can be handed out. `secret`: the till's own, 32 bytes."""
-    if not row.seed:
+    if not row.seed or now >= row.created_at + KEPT_MS:
         return None
     text = f"{len(row.organization)}:{row.organization}{row.id}:{row.seed}"
     raw = blake2b(text.encode(), digest_size=32, key=secret, person=b"tokentill handed").digest()
