@@ -108,7 +108,7 @@ DUBIOUS: list[tuple[str, str, str]] = [
         "upgrade-dearer",
         WHOLE + '[plans.more]\ntitle = "More"\nprice = "30.00"\ntokens = 200\nfeatures = "all"\n',
         (
-            "till.toml:19: plans.more.price: $0.15 a token is more than on pro, the plan below ($0.1); "
+            "till.toml:19: plans.more.price: $0.15 a token is more than on pro, the plan below ($0.10); "
             "lower it, or grant more tokens"
         ),
     ),
@@ -287,6 +287,9 @@ def test_every_warning_has_its_case() -> None:
     [
         WHOLE + "[abuse]\nrequests_per_minute_max = 19\nspacing_seconds_min = 3\n",
         WHOLE + "[abuse]\nburn_alert_tokens_per_hour = 500\n",
+        HEAD + FEATURE + PLAN + NO_PACKS + "[abuse]\ntokens_per_request_max = 99\n",
+        WHOLE + "[abuse]\ntokens_per_request_max = 100\n",
+        WHOLE + '[plans.more]\ntitle = "More"\nprice = "30.00"\ntokens = 300\nfeatures = "all"\n',
         HEAD + FEATURE + PLAN + NO_PACKS + "[abuse]\nburn_alert_tokens_per_hour = 99\n",
         HEAD
         + FEATURE
