@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import apsw
 import uvicorn
 
 from bench import world
@@ -280,6 +281,21 @@ async def _streams(side: Side, count: int) -> tuple[list[float], float]:
     return delays, peak
 
 
+def commits(path: Path, seconds: float) -> float:
+    """Milliseconds of a bare durable commit of one row: of what a call needs two, one after the other."""
+    connection = apsw.Connection(str(path))
+    connection.execute(
+        "pragma journal_mode = wal; pragma synchronous = full; create table t (body)"
+    ).fetchall()
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while (began := time.perf_counter()) < end:
+        connection.execute("insert into t values (?)", (b"x" * 200,))
+        times.append(1e3 * (time.perf_counter() - began))
+    connection.close()
+    return median(times)
+
+
 def run(options: Options) -> list[Figure]:
     """Measure."""
     with world.folder() as folder:
@@ -293,7 +309,9 @@ def run(options: Options) -> list[Figure]:
                 side.load(CONNECTIONS, 0.5)
             many: list[list[Load]] = [[], [], []]
             single: list[list[float]] = [[], [], []]
-            for _ in range(options.rounds):
+            durable: list[float] = []
+            for turn in range(options.rounds):
+                durable.append(2 * commits(folder / f"bare{turn}.db", options.seconds / 4))
                 for number, side in enumerate(sides):
                     many[number].append(side.load(CONNECTIONS, options.seconds))
                     single[number].append(1e3 / side.load(1, options.seconds / 2).rate)
@@ -317,6 +335,7 @@ def run(options: Options) -> list[Figure]:
         known("calls of the bare proxy", median(rates[0]), "/s"),
         known("processor time of a call", median(costs[2]), "µs", note="all threads of the process"),
         at_most("added to a call at concurrency 1", median(added), 1.0, "ms"),
+        known("two bare durable commits, which are a part of it", median(durable), "ms"),
         at_most("added to a chunk of a stream", few[2] - few[0], 1.0, "ms", note="median of 4 streams"),
         at_most(f"resident memory under {streams} streams", memory, 120, "MB"),
     ]
