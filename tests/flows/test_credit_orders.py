@@ -146,3 +146,29 @@ async def test_a_larger_pack_that_is_left_gives_its_credit_back(shop_world: Worl
     await world.shop.refunding.withdraw("acme", row.id)
     assert (await credit(world), await world.balance("acme")) == (1_000, 700)
     await world.clean()
+
+
+async def test_an_order_for_a_plan_again_is_the_open_one_if_it_agrees_to_the_same(
+    shop_world: World,
+) -> None:  # R-REF-1, R-REF-4
+    world = shop_world
+    await world.begin("acme", plan="starter")
+    await gift(world, 5_000)
+    start = world.shop.subscribing.start
+    first = await order(world, "pro")
+    assert (await order(world, "pro")).id == first.id, "its credit is in it already"
+    plain = await start(Ask(organization="acme"), "pro")
+    assert isinstance(plain, Purchase)
+    assert (plain.id != first.id, plain.credit_used, await credit(world)) == (True, 0, 5_000)
+    waived = await start(Ask(organization="acme", withdrawal_waived=True), "pro")
+    assert isinstance(waived, Purchase)
+    assert (waived.id != plain.id, waived.withdrawal_waived_at) == (True, world.clock.now())
+    unticked = await start(Ask(organization="acme"), "pro")
+    assert isinstance(unticked, Purchase)
+    assert (unticked.id != waived.id, unticked.withdrawal_waived_at) == (True, None), (
+        "nobody agreed to this one"
+    )
+    again = await order(world, "pro")
+    assert (again.credit_used, await credit(world)) == (5_000, 0)
+    assert (await world.purchase(unticked)).state == "abandoned"
+    await world.clean()

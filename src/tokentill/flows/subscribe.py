@@ -83,7 +83,7 @@ class Subscribing:
         ordered = order_plan(catalog, shopper, order, plan, trial=trial)
         if isinstance(ordered, Refusal):
             return ordered
-        known = await self._open_already(ordered)
+        known = await self._open_already(ordered, use_credit=ask.use_credit)
         if known is not None:
             return known
         # One at a time, because each that is paid becomes a subscription that is billed.
@@ -92,7 +92,7 @@ class Subscribing:
         full = isinstance(placed, Refusal) and placed.code == Code.PACK_LIMIT
         return _being_opened() if full else placed
 
-    async def _open_already(self, ordered: Purchase) -> Purchase | Refusal | None:
+    async def _open_already(self, ordered: Purchase, *, use_credit: bool) -> Purchase | Refusal | None:
         """The open checkout of the very plan; one of another plan, or one that cannot be paid any more, is left."""
         equal = {"organization": ordered.organization, "kind": "plan"}
         now = self._means.clock.now()
@@ -102,11 +102,7 @@ class Subscribing:
             if row.url is None:
                 return _being_opened()
             can_be_paid = now < (row.expires_at or 0)
-            if can_be_paid and (row.item, row.amount, row.provider) == (
-                ordered.item,
-                ordered.amount,
-                ordered.provider,
-            ):
+            if can_be_paid and _is_alike(row, ordered, use_credit=use_credit):
                 return row
             left = await self._checkout.cancel(row.organization, row.id)
             if isinstance(left, Refusal) or left.paid_at is not None:
@@ -258,6 +254,19 @@ class Subscribing:
         equal = {"organization": organization}
         found: Sequence[Subscription] = await self._means.rows.find(Subscription, equal, limit=PLANS_MAX)
         return bool(found)
+
+
+def _is_alike(row: Purchase, ordered: Purchase, *, use_credit: bool) -> bool:
+    """Whether the open checkout is of the very order: what is bought, for how much, and what was agreed to.
+
+    Credit that the open one is to be paid with is not there for another, so it is not looked for in `ordered`.
+    """
+    price, waived = row.amount + row.credit_used, row.withdrawal_waived_at is not None
+    wanted = use_credit and (row.credit_used > 0 or ordered.credit_used > 0)
+    same = (row.item, row.provider, price) == (
+        ordered.item, ordered.provider, ordered.amount + ordered.credit_used,
+    )  # fmt: skip
+    return same and waived == (ordered.withdrawal_waived_at is not None) and wanted == (row.credit_used > 0)
 
 
 def _being_opened() -> Refusal:
