@@ -19,6 +19,7 @@ from tokentill.ports import Rows
 from tokentill.rules import commands as c
 from tokentill.rules import happenings as h
 from tokentill.rules.purchases import Purchase, next_step
+from tokentill.rules.refusals import Refusal
 from tokentill.rules.rows import Alert, Payer
 
 DAY = 24 * HOUR
@@ -365,4 +366,28 @@ async def test_a_payment_that_is_told_after_the_end_brings_its_period_and_no_oth
     await ok(world.ledger, "acme", c.Tick())
     account = await world.account("acme")
     assert (account.state.plan, account.state.failed_at, account.free) == (None, None, 500)
+    await world.clean()
+
+
+async def test_a_renewal_that_is_told_after_a_downgrade_was_asked_for(shop_world: World) -> None:  # R-PLAN-4
+    """It is of the plan before, the lower plan still comes, and an event that is told again changes neither."""
+    world = shop_world
+    subscription = await started(world, plan="enterprise")
+    await world.later(MONTH)
+    renewal = world.provider.fact_of_invoice(world.provider.bill(subscription, "cycle"))
+    assert not isinstance(await world.shop.subscribing.downgrade("acme", "pro"), Refusal)
+    await world.later(DAY)
+    for name in ("once", "again"):
+        await world.tell(renewal, name=name)
+        await world.settle()
+        late = next(one for one in await world.purchases("acme") if one.kind == "renewal")
+        assert (late.item, late.amount, late.state) == ("enterprise", ENTERPRISE, "delivered")
+        assert (await plan_of(world), await world.balance("acme")) == ("enterprise", 2000)
+        standing = await row(world)
+        assert (standing.plan, standing.next_plan, standing.amount) == ("enterprise", "pro", PRO)
+    await world.later(MONTH)
+    await world.tell(world.provider.fact_of_invoice(world.provider.bill(subscription, "cycle")))
+    await world.settle()
+    assert (await plan_of(world), await world.balance("acme")) == ("pro", 200)
+    assert "mismatched" not in await world.alerts()
     await world.clean()

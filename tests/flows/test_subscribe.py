@@ -15,6 +15,7 @@ from tests.support.stores import Store, ok, sqlite_url
 from tokentill.flows.checkout import Ask
 from tokentill.ports import VendorRefused
 from tokentill.rules import commands as c
+from tokentill.rules import entries as e
 from tokentill.rules import happenings as h
 from tokentill.rules.credit import available
 from tokentill.rules.purchases import Purchase, next_step
@@ -461,9 +462,21 @@ async def test_an_upgrade_in_the_trial_is_credited_with_nothing(tmp_path: Path) 
     await world.begin("acme", plan="starter")
     await subscribe(world, "acme")
     await world.later(7 * 24 * HOUR)
+    offers = await world.shop.offers.packs("acme")
+    assert not isinstance(offers, Refusal)
+    assert offers.upgrade is not None
+    compared = offers.upgrade.comparison
+    assert (compared.credit, compared.upgrade.now) == (0, ENTERPRISE), "what is shown is what will be charged"
     upgrade = await world.shop.subscribing.start(Ask(organization="acme"), "enterprise")
     assert isinstance(upgrade, Purchase)
     assert (upgrade.amount, upgrade.credit, upgrade.state) == (ENTERPRISE, 0, "delivered")
+    noted = await world.ledger.journal("acme", None, 100)
+    assert noted is not None
+    notes = [one.entry for one in reversed(noted.rows) if isinstance(one.entry, e.PlanChanged)]
+    assert [(one.plan, one.credit, one.due) for one in notes[-2:]] == [
+        ("pro", 0, 0),
+        ("enterprise", 0, ENTERPRISE),
+    ]
     again = await world.shop.subscribing.start(Ask(organization="acme"), "top")
     assert isinstance(again, Purchase)
     assert (again.amount, again.credit, again.state) == (99_900 - ENTERPRISE, ENTERPRISE, "delivered")

@@ -155,7 +155,10 @@ class Learning:
         """The renewal that the invoice bills, stored now if it was not known."""
         means = self._means
         at = fact.start if isinstance(fact, h.InvoicePaid) else fact.at
-        item, amount, currency = await self._subscriptions.terms(provider, first, fact.subscription, at)
+        plan_id = getattr(fact, "plan", None)
+        item, amount, currency = await self._subscriptions.terms(
+            provider, first, fact.subscription, at, plan_id
+        )
         plan = means.ledger.catalog.plans.get(item)
         row = derive(
             Purchase(

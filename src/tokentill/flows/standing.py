@@ -68,17 +68,14 @@ class Subscriptions:
             told = newest
 
             def begun(row: Subscription, newest: Purchase = newest) -> Subscription:
-                # An upgrade begins a period of its own, be it shorter than the one that was paid before.
+                # An upgrade begins a period of its own, be it shorter, and withdraws what was to come.
                 moves = newest.kind == "upgrade" and row.plan != newest.item
                 changed = replace(row, period_end=newest.plan_end, ends_at=None if moves else row.ends_at)
-                if newest.kind != "plan":
-                    changed = replace(
-                        changed,
-                        plan=newest.item,
-                        amount=newest.list_amount or newest.amount,
-                        next_plan=None if changed.next_plan == newest.item else changed.next_plan,
-                    )
-                return changed
+                if newest.kind == "plan":
+                    return changed
+                to_come = None if moves or row.next_plan == newest.item else row.next_plan
+                amount = newest.list_amount or newest.amount if to_come is None else row.amount
+                return replace(changed, plan=newest.item, amount=amount, next_plan=to_come)
 
             row = await self._means.upsert(new, begun)
             if row.status == "ended":
@@ -99,19 +96,23 @@ class Subscriptions:
         found = await self._means.rows.find(Purchase, equal, limit=BILLED_MAX)
         return [one for one in found if one.paid_at is not None and one.plan_start is not None]
 
-    async def terms(self, provider: str, first: Purchase, subscription: str, at: int) -> tuple[str, int, str]:
+    async def terms(
+        self, provider: str, first: Purchase, subscription: str, at: int, plan: str | None
+    ) -> tuple[str, int, str]:
         """Plan, amount and currency that a renewal of the time `at` was agreed at, however late it is told.
 
-        One that is newer than everything paid is on the terms of now; an older one on those that held then.
+        One that is newer than everything paid is on the terms of now, an older one on those that held then. Where a
+        change is to come, the provider's word for the plan (`plan`) says whether the invoice is from before it.
         """
         row = await self._means.rows.get(Subscription, f"{provider}:{subscription}", first.organization)
         paid = [] if row is None else await self.billed(row)
         newest = latest(paid)
         if newest is not None and at < (newest.plan_start or 0):
-            before = latest([one for one in paid if (one.plan_start or 0) <= at]) or first
-            return before.item, before.list_amount or before.amount, before.currency
+            return _agreed(latest([one for one in paid if (one.plan_start or 0) <= at]) or first)
         if row is None or row.amount is None:
-            return first.item, first.list_amount or first.amount, first.currency
+            return _agreed(first)
+        if newest is not None and row.next_plan is not None and plan == newest.item != row.next_plan:
+            return _agreed(newest)
         return row.next_plan or row.plan or first.item, row.amount, row.currency
 
     def _new(self, provider: str, ref: str, first: Purchase, at: int) -> Subscription:
@@ -196,6 +197,11 @@ class Subscriptions:
                 return self._delivery.ready(merge(purchase, void))
 
             await self._delivery.advance(await self._means.change(owed, forgiven))
+
+
+def _agreed(purchase: Purchase) -> tuple[str, int, str]:
+    """Plan, amount and currency of a payment, which the next ones are of if nothing changes."""
+    return purchase.item, purchase.list_amount or purchase.amount, purchase.currency
 
 
 def latest(paid: Sequence[Purchase]) -> Purchase | None:

@@ -17,9 +17,9 @@ whenever it is asked. It decides nothing and never looks at a catalog.
     I12 one plan grant for each plan and period start
 
 Beside them: a low balance warns once for each crossing (R-PLAN-8); a purse never spends and holds more than it may
-(R-SALE-8).
+(R-SALE-8); nothing but a command of its own lifts what a hand froze (R-LIC-3).
 
-Requirement ids: R-LED-1, R-LED-2, R-LED-3, R-LED-4, R-LED-5, R-LED-9, R-PLAN-8, R-SALE-5, R-SALE-8.
+Requirement ids: R-LED-1, R-LED-2, R-LED-3, R-LED-4, R-LED-5, R-LED-9, R-PLAN-8, R-LIC-3, R-SALE-5, R-SALE-8.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Auditor:
         self.ended: set[str] = set()
         self.charges: dict[str, e.Charged] = {}
         self.refunded: set[str] = set()
-        self.frozen = False
+        self.frozen = self.by_hand = False
         self.plan: str | None = None
         self.period_start: int | None = None
         self.grants: set[tuple[str | None, int | None]] = set()
@@ -275,11 +275,12 @@ class Auditor:
         self.period_start = None
         self.warned.clear()
 
-    def _frozen(self, _entry: e.Frozen) -> None:
-        self.frozen = True
+    def _frozen(self, entry: e.Frozen) -> None:
+        self.frozen, self.by_hand = True, entry.hand_at is not None
 
     def _restored(self, entry: e.Restored) -> None:
-        self.frozen = False
+        self.expect("R-LIC-3", not self.by_hand or entry.key is not None, "an invoice lifted a hand's freeze")
+        self.frozen = self.by_hand = False
         for number, expires_at in entry.extended:
             before = self.lots[number].expires_at
             self.expect("I5", before is not None and expires_at >= before, f"lot {number} lost time")
@@ -296,9 +297,7 @@ class Auditor:
             self.expect("R-PLAN-8", fair, f"warned of lot {lot}")
             lot.warn_at = None
             return
-        self.expect(
-            "R-PLAN-8", self.left <= entry.threshold, f"warned of {entry.threshold}, {self.left} left"
-        )
+        self.expect("R-PLAN-8", self.left <= entry.threshold, f"{self.left} left, of {entry.threshold}")
         self.expect("R-PLAN-8", entry.code not in self.warned, f"warned of {entry.code} twice")
         self.warned[entry.code] = entry.threshold
 
