@@ -210,6 +210,13 @@ def _purses_again(account: a.Account, kept: dict[str, list[int]]) -> None:
             account.state.purses[name][at] += count
 
 
+def _lift_by_invoice(account: a.Account, command: c.Command) -> None:
+    """An invoice that is paid lifts what an operator froze."""
+    state = account.state
+    if isinstance(command, c.Reset) and state.hand_at is not None:
+        state.hand_at, state.owed_at = None, state.failed_at
+
+
 FAULTS: dict[str, Callable[[], Execute]] = {
     "check then deduct": check_then_deduct,
     "settle twice": settle_twice,
@@ -217,6 +224,7 @@ FAULTS: dict[str, Callable[[], Execute]] = {
     "released tokens of an expired lot come back": _around(_revive, _lapse),
     "hold expiry ignored": _around(_no_deadlines, _deadlines_again),
     "tokens set aside are spent": _around(_spend_aside, _aside_again),
+    "an invoice lifts what a hand froze": _around(_lift_by_invoice, _nothing),
     "what a key has used is forgotten": _around(_forget_purses, _purses_again),
     "overspend by one": _around(_one_more, _nothing),
     "replay charges again": charge_again_on_replay,
