@@ -24,9 +24,13 @@ Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 
 class Server:
-    """Answers each request with what `answer` writes. `heads`: the heads of requests; `connections`: how many came."""
+    """Answers each request with what `answer` writes, `hasty`: before it has read its body.
 
-    def __init__(self, answer: Answer) -> None:
+    `heads`, `bodies`: of the requests; `connections`: how many came.
+    """
+
+    def __init__(self, answer: Answer, *, hasty: bool) -> None:
+        self.hasty = hasty
         self.answer = answer
         self.heads: list[str] = []
         self.bodies: list[bytes] = []
@@ -52,17 +56,20 @@ class Server:
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         self.heads.append(head)
+        if self.hasty:
+            await self.answer(writer)
         [length] = [line[16:] for line in head.splitlines() if line.lower().startswith("content-length: ")]
         self.bodies.append(await reader.readexactly(int(length)))
-        await self.answer(writer)
+        if not self.hasty:
+            await self.answer(writer)
         await writer.drain()
 
 
 @asynccontextmanager
 async def serving(
-    answer: Answer, tls: ssl.SSLContext | None = None
+    answer: Answer, tls: ssl.SSLContext | None = None, *, hasty: bool = False
 ) -> AsyncIterator[tuple[Server, Upstream]]:
-    made = Server(answer)
+    made = Server(answer, hasty=hasty)
     running = await asyncio.start_server(made.serve, "127.0.0.1", 0, ssl=tls)
     made.port = running.sockets[0].getsockname()[1]
     scheme = "http" if tls is None else "https"
@@ -163,6 +170,27 @@ async def test_what_is_sent_is_the_body_and_few_headers() -> None:
         assert server.connections == 1
 
 
+async def test_an_answer_before_the_request_was_read_is_taken_and_the_connection_is_not() -> None:
+    refusal = b"HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nno"
+    async with serving(says(refusal), hasty=True) as (server, upstream), client() as upstreams:
+        for _ in range(2):
+            status, _, body = await ask(upstreams, upstream, b"x" * 30_000_000)
+            assert (status, body) == (413, b"no")
+        assert server.connections == 2
+
+
+async def test_an_address_is_written_as_it_must_be() -> None:
+    async with serving(says(WHOLE)) as (server, upstream), client() as upstreams:
+        odd = Upstream("lab", "openai", f"{upstream.base_url}/ü%20x", "KEY")
+        await ask(upstreams, odd)
+        assert server.heads[-1].startswith("POST /v1/%C3%BC%20x/chat/completions HTTP/1.1\r\n")
+    for wrong in ("http://127.0.0.1:99999/v1", "http://127.0.0.1:8x/v1"):
+        async with client() as upstreams:
+            with pytest.raises(UpstreamDown) as down:
+                await ask(upstreams, Upstream("lab", "openai", wrong, "KEY"))
+            assert down.value.why == "unreachable"
+
+
 async def test_only_headers_of_the_list_come_back_and_no_cookie_is_kept() -> None:
     head = (
         OK + b"Set-Cookie: a=b\r\nX-Request-Id: 7\r\nretry-after: 3\r\nserver: x\r\ncontent-length: 0\r\n\r\n"
@@ -200,10 +228,13 @@ async def test_a_connection_is_used_again_unless_it_was_closed_or_not_read_to_it
                 server.closed.clear()
                 await asyncio.sleep(0.01)
             assert server.connections == 3
-    async with serving(says(OK + b"connection: close\r\ncontent-length: 5\r\n\r\nhello")) as (
-        server,
-        upstream,
-    ), client() as upstreams:
+    async with (
+        serving(says(OK + b"connection: close\r\ncontent-length: 5\r\n\r\nhello")) as (
+            server,
+            upstream,
+        ),
+        client() as upstreams,
+    ):
         for _ in range(2):
             await ask(upstreams, upstream)
         assert server.connections == 2

@@ -17,7 +17,7 @@ import asyncio
 import ssl
 from collections.abc import Sequence
 from typing import Literal, cast
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httptools
 from msgspec import Struct
@@ -46,23 +46,21 @@ class Place(Struct, frozen=True):
     host: str
     port: int
     tls: bool
-    name: bytes
+    name: str
     """As the header `host` says it."""
     path: str
 
     @classmethod
     def of(cls, url: str) -> Place:
-        """The place that a base URL names."""
+        """The place that a base URL names. Raises `ValueError` where its port is none."""
         parts = urlsplit(url)
         tls = parts.scheme == "https"
         usual = 443 if tls else 80
-        host = parts.hostname or ""
+        host = (parts.hostname or "").encode("idna").decode()
         port = parts.port or usual
         shown = f"[{host}]" if ":" in host else host
         name = shown if port == usual else f"{shown}:{port}"
-        return cls(
-            host, port, tls, name.encode("idna" if not host.isascii() else "ascii"), parts.path.rstrip("/")
-        )
+        return cls(host, port, tls, name, quote(parts.path.rstrip("/"), safe="/%:!$&'()*+,;=~"))
 
 
 class Connection(asyncio.Protocol):
@@ -84,6 +82,7 @@ class Connection(asyncio.Protocol):
         self.headers: list[tuple[bytes, bytes]] = []
         self._head = False
         self._whole = False
+        self._sent = False
         self._surplus = False
         self._head_bytes = 0
         self._parts: list[bytes] = []
@@ -100,12 +99,16 @@ class Connection(asyncio.Protocol):
         try:
             if len(body) <= PIECE_BYTES:
                 transport.write(head + body)
+                self._sent = True
             else:
                 transport.write(head)
                 for at in range(0, len(body), PIECE_BYTES):
                     transport.write(body[at : at + PIECE_BYTES])
-                    if self._drained is not None and not self._lost:
+                    self._sent = at + PIECE_BYTES >= len(body)
+                    if self._drained is not None:
                         await self._drained
+                    if self._lost or self._head:
+                        break  # it has answered before it had read all, or there is nobody to send it to
             while not self._head:
                 self._raise()
                 await self._wait()
@@ -136,7 +139,7 @@ class Connection(asyncio.Protocol):
     @property
     def reusable(self) -> bool:
         """Whether the answer was read to its end and the connection may be used for another request."""
-        return self._whole and not (self._parts or self._surplus or self._lost) and self._keeps
+        return self._whole and self._sent and not (self._parts or self._surplus or self._lost) and self._keeps
 
     @property
     def alive(self) -> bool:
@@ -319,9 +322,7 @@ class Pool:
 
 def head_of(place: Place, path: str, headers: Sequence[tuple[str, str]], length: int) -> bytes:
     """The head of a POST. Raises `ValueError` where a header is not one line of printable text."""
-    lines = [
-        f"POST {place.path}{path} HTTP/1.1\r\nhost: {place.name.decode()}\r\ncontent-length: {length}\r\n"
-    ]
+    lines = [f"POST {place.path}{path} HTTP/1.1\r\nhost: {place.name}\r\ncontent-length: {length}\r\n"]
     for name, value in headers:
         if not (value.isascii() and value.isprintable()):
             raise ValueError(f"the header {name} is not printable")

@@ -74,9 +74,7 @@ class HttpUpstreams:
         self, upstream: Upstream, path: str, body: bytes, headers: Mapping[str, str], first_byte_ms: int
     ) -> UpstreamReply:
         """Send the call and wait for the head of the answer."""
-        place = self._places.get(upstream.base_url)
-        if place is None:
-            place = self._places[upstream.base_url] = Place.of(upstream.base_url)
+        place = self._places.get(upstream.base_url) or self._place(upstream)
         sent = {"content-type": "application/json", "accept-encoding": "identity"}
         if upstream.kind == "anthropic":
             sent["anthropic-version"] = ANTHROPIC_VERSION
@@ -101,6 +99,14 @@ class HttpUpstreams:
     async def close(self) -> None:
         """Let connections go."""
         self._pool.close()
+
+    def _place(self, upstream: Upstream) -> Place:
+        try:
+            place = self._places[upstream.base_url] = Place.of(upstream.base_url)
+        except ValueError as wrong:
+            message = f"The upstream {upstream.name} has no address that can be called."
+            raise UpstreamDown("unreachable", message) from wrong
+        return place
 
     def _authorization(self, upstream: Upstream) -> tuple[tuple[str, str], ...]:
         if upstream.key_env is None:
