@@ -5,7 +5,7 @@ R-LED-3, R-LED-5, R-LED-9; invariants 2, 4 and 6 of the design.
 
 import asyncio
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,11 +13,13 @@ import apsw
 import pytest
 
 from tests.support.rig_store import Eager
-from tests.support.stores import Store, begin, charge, clean, envelope, new_key, whole
+from tests.support.stores import SECRET, Store, begin, charge, clean, envelope, goals, new_key, whole
 from tokentill.ports import StoreDown
 from tokentill.rules import commands as c
+from tokentill.rules.account import Account
 from tokentill.rules.receipts import Receipt
 from tokentill.store import faults
+from tokentill.store.lane import Book, Cached, Job, Writes
 from tokentill.store.sqlite_lane_ahead import Ahead, Batch, Recent
 
 SECONDS = 30.0
@@ -276,6 +278,28 @@ def test_the_middle_of_recent_durations() -> None:
     for seconds in (5.0, 1.0, 2.0, 900.0, 3.0, 1.0, 2.0, 4.0, 3.0):
         recent.add(seconds)
     assert recent.middle == 3.0
+
+
+async def test_who_interrupts_the_deciding_leaves_no_half_changed_account() -> None:
+    loop = asyncio.get_running_loop()
+    book = Book(goals(), SECRET)
+    book.put(Cached("acme", 1, Account(), book.root("acme"), 0))
+    envelopes = [c.Envelope("acme", c.Charge(feature="generate_goal"), new_key()) for _ in range(48)]
+    queue = deque(book.job(each, loop.create_future()) for each in envelopes)
+
+    def interrupted(_jobs: list[Job]) -> Writes:
+        raise KeyboardInterrupt
+
+    found = Ahead(book, queue, interrupted, lambda _names: True)
+    found.begin(24, loop)
+    with pytest.raises(KeyboardInterrupt):
+        found.decide()
+    assert "acme" not in book.cache
+    batch = found.take()
+    assert batch is not None
+    assert batch.writes is None, "the writer decides it"
+    assert [job.envelope for job in (*batch.jobs, *queue)] == envelopes
+    found.end()
 
 
 def test_nothing_is_decided_when_no_commit_is_under_way() -> None:

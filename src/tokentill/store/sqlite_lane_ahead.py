@@ -133,16 +133,20 @@ class Ahead:
                 return
             most = min(BATCH_JOBS_MAX, max(self.jobs_min, (len(queue) + self._committing) // 2))
             jobs: list[Job] = []
-            while queue and len(jobs) < most and isinstance(queue[0], Job):
-                jobs.append(queue.popleft())
+            while len(jobs) < min(most, len(queue)) and isinstance(queue[len(jobs)], Job):
+                jobs.append(queue[len(jobs)])
             batch = Batch(jobs)
             if len(jobs) < self.jobs_min or not self._is_exact(batch.names) or self._book.lookups(jobs):
-                queue.extendleft(reversed(jobs))
                 self.calm = 0
                 return
+            for _ in jobs:
+                queue.popleft()
             self.batch = batch
             try:
                 batch.writes = self._decide(jobs)
                 faults.hit("lane.decided_ahead")
-            except Exception:  # noqa: BLE001 the writer meets it again, and tells whom it concerns
-                self.drop()
+            except BaseException as trouble:
+                self.drop()  # an interruption from the keyboard comes here too, and memory is half changed
+                if not isinstance(trouble, Exception):
+                    raise
+                # The writer meets it again, and tells whom it concerns.
