@@ -7,7 +7,7 @@ from tokentill.rules import chain
 from tokentill.rules import commands as c
 from tokentill.rules import entries as e
 from tokentill.rules.account import Account
-from tokentill.rules.catalog import TOKENS_MAX, Exhaustion, Overage
+from tokentill.rules.catalog import ACCOUNT_TOKENS_MAX, TOKENS_MAX, Exhaustion, Overage
 from tokentill.rules.decide import execute, lookup_key
 from tokentill.rules.evolve import Misfit, evolve
 from tokentill.rules.refusals import Code, Refusal
@@ -400,3 +400,19 @@ def test_amounts_that_are_none(amount: object, make: str) -> None:
     assert refusal.message
     if make != "charge":
         assert desk.account.dump() == before
+
+
+# R-LED-8: however often tokens are added, the sum stays one that every database can hold
+@pytest.mark.parametrize("by_hand", [True, False])
+def test_an_account_does_not_overflow(by_hand: bool) -> None:
+    desk = pro()
+    more: c.Command = c.Grant(tokens=TOKENS_MAX)
+    if by_hand:
+        more = c.Adjust(tokens=TOKENS_MAX, reason="more", actor="kim")
+    times = (ACCOUNT_TOKENS_MAX - 200) // TOKENS_MAX
+    for _ in range(times):
+        desk.ok(more)
+    desk.hold("generate_goal")
+    refusal = desk.no(more)
+    assert (refusal.code, refusal.detail) == (Code.INVALID, "tokens")
+    assert desk.view().remaining == 197 + times * TOKENS_MAX < 2**63

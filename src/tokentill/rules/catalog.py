@@ -38,7 +38,9 @@ HOUR_MS = durations.HOUR_MS
 DAY_MS = durations.DAY_MS
 
 TOKENS_MAX = 10**15
-"""Largest amount of tokens any single command, price or plan may name; far from 2**63 even when summed."""
+"""Largest amount of tokens any single command, price or plan may name."""
+ACCOUNT_TOKENS_MAX = 2**62
+"""Beyond this nothing is added by command to an account, so that no sum reaches 2**63, where databases end."""
 
 
 ATTEMPTS_MAX = 100

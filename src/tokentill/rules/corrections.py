@@ -14,7 +14,7 @@ from tokentill.rules import commands as c
 from tokentill.rules import entries as e
 from tokentill.rules import exhaustion
 from tokentill.rules.account import BOUGHT_PRIORITY, PLAN_PRIORITY, Lot
-from tokentill.rules.catalog import TOKENS_MAX
+from tokentill.rules.catalog import ACCOUNT_TOKENS_MAX, TOKENS_MAX
 from tokentill.rules.receipts import Receipt, receipt
 from tokentill.rules.refusals import Code, Refusal
 from tokentill.rules.turn import Turn, bad_amount
@@ -96,6 +96,10 @@ def grant(turn: Turn, command: c.Grant) -> Reply:
         return Refusal(
             Code.INVALID, "Plan tokens come with a period; grant them under another origin.", detail="origin"
         )
+    account = turn.account
+    if command.unit == "token" and account.left + account.aside + command.tokens > ACCOUNT_TOKENS_MAX:
+        message = f"An account holds at most {ACCOUNT_TOKENS_MAX} tokens, and this would be more. Nothing was changed."
+        return Refusal(Code.INVALID, message, detail="tokens")
     expires = command.expires_at
     if expires is not None and not (type(expires) is int and turn.now < expires < TOKENS_MAX):
         return Refusal(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tokentill.lab.naive import clockwork
 from tokentill.lab.naive.notebook import FOREVER, Answer, LotNote, Notebook, done
 from tokentill.rules import commands as c
-from tokentill.rules.catalog import TOKENS_MAX
+from tokentill.rules.catalog import ACCOUNT_TOKENS_MAX, TOKENS_MAX
 from tokentill.rules.refusals import Code
 
 
@@ -14,10 +14,17 @@ def amount_fits(tokens: int) -> bool:
     return 1 <= tokens <= TOKENS_MAX
 
 
+def room(book: Notebook, tokens: int) -> bool:
+    """Whether the account may have so many tokens more."""
+    return book.left() + book.aside() + tokens <= ACCOUNT_TOKENS_MAX
+
+
 def grant(book: Notebook, command: c.Grant) -> Answer:
     """A lot of tokens or money."""
     late = command.expires_at is not None and command.expires_at <= book.now
     if not amount_fits(command.tokens) or late or command.origin in ("plan", "rollover"):
+        return Answer(Code.INVALID)
+    if command.unit == "token" and not room(book, command.tokens):
         return Answer(Code.INVALID)
     lot = clockwork.add_lot(book, command.tokens, command.origin, command.expires_at, command.unit)
     lot.reference = command.reference
@@ -28,6 +35,8 @@ def grant(book: Notebook, command: c.Grant) -> Answer:
 def adjust(book: Notebook, command: c.Adjust) -> Answer:
     """A correction up or down."""
     if not amount_fits(abs(command.tokens)) or not command.reason.strip() or not command.actor.strip():
+        return Answer(Code.INVALID)
+    if command.tokens > 0 and not room(book, command.tokens):
         return Answer(Code.INVALID)
     if command.tokens > 0:
         lot = clockwork.add_lot(book, command.tokens, "adjustment", None)
