@@ -1,4 +1,5 @@
 from tokentill.lab import trace
+from tokentill.rules.durations import MINUTE_MS
 
 
 def test_the_hour_is_what_was_published() -> None:
@@ -15,6 +16,6 @@ def test_the_hour_is_what_was_published() -> None:
 def test_minutes_count_from_their_own_beginning() -> None:
     five = trace.minutes(27, 5)
     assert len(five) == 2_364
-    assert 0 <= five[0].at < five[-1].at < 5 * trace.MINUTE_MS
+    assert 0 <= five[0].at < five[-1].at < 5 * MINUTE_MS
     assert trace.minutes(0, 60) == trace.hour()
     assert trace.minutes(60, 5) == ()
