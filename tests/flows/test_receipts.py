@@ -108,6 +108,19 @@ async def test_a_bill_of_overage_that_was_paid(telling: Telling) -> None:  # R-P
     assert len(await world.rows.find(Message, {}, limit=10)) == 2
 
 
+async def test_what_is_set_aside_is_no_balance(telling: Telling) -> None:  # R-PACK-7, R-LIC-1
+    """A bill of overage is paid while the plan is not."""
+    world = telling.world
+    await telling.write_to()
+    bill = world.order("acme", kind="overage", item="overage", title="1 token beyond the plan", tokens=0)
+    ordered = await world.place(bill)
+    await ok(world.ledger, "acme", c.Freeze())
+    await world.tell(*world.provider.pay(ordered.checkout or ""))
+    await world.settle()
+    receipt = next(one for one in telling.office.letters if str(one["Subject"]).startswith("Receipt"))
+    assert "Balance: 0 tokens" in plain(receipt)
+
+
 def test_a_plan_without_a_limit_shows_no_number() -> None:  # R-PACK-7
     account = Account()
     plan = derive(

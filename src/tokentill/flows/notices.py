@@ -32,6 +32,7 @@ from tokentill.flows.ways import Ways
 from tokentill.ports import JournalRow
 from tokentill.ports.messages import Mail, Outbound, Seal, Undelivered
 from tokentill.rules import refund_notices
+from tokentill.rules.balance import balance
 from tokentill.rules.delivery import letter as delivery_letter
 from tokentill.rules.handovers import handed_over
 from tokentill.rules.letters import letter
@@ -92,7 +93,8 @@ class Notices:
         account = await self._means.ledger.account(purchase.organization)
         if account is not None:
             now = account.moment(self._means.clock.now())
-            await self._write(receipt_of(purchase, now, account.free))
+            left = balance(account, self._means.ledger.catalog, now).remaining
+            await self._write(receipt_of(purchase, now, left))
 
     async def refund(self, row: Refund) -> None:
         """Tell of a refund as it stands, once however often it is asked (R-REF-6)."""
