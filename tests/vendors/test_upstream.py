@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -297,6 +298,7 @@ async def test_an_upstream_that_is_read_slowly_is_slowed_down() -> None:
 
     async def flood(writer: asyncio.StreamWriter) -> None:
         nonlocal sent
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65_536)
         writer.write(OK + b"content-length: 16777216\r\n\r\n")
         while sent < 16 << 20:
             writer.write(b"x" * 65_536)

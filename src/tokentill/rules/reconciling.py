@@ -13,8 +13,9 @@ So cost = charged + beyond_hold + failed + late + unexplained. What was charged 
 beside it. Of some calls the upstream did not report what is charged: they are counted as estimated (it said nothing),
 delivered (the client went away) and cut (more than may be written). The upstream's own bill may differ by those.
 
-Days are of UTC, by the moment at which a call ended. Calls that still run, and charges that wait on disk to be stored,
-are in none of this.
+Of a call that failed, what the upstream did is estimated from what came of its answer; where nothing came it counts as
+nothing. Days are of UTC, by the moment at which a call ended. Calls that still run, those whose process died before they
+ended, and charges that wait on disk to be stored, are in none of this.
 
 Requirement ids: R-SALE-5, R-LED-4, R-LED-5.
 """

@@ -28,8 +28,8 @@ BUFFER_BYTES_MAX = 256 * 1024
 PIECE_BYTES = 256 * 1024
 """A larger request is sent in pieces, so that others get their turn."""
 CONNECT_S = 5.0
-KEPT_S = 4.0
-"""How long a connection that rests is used again: less than the 5 s after which many servers close it."""
+KEPT_S = 15.0
+"""How long a connection that rests is used again; one that its server has closed is not."""
 
 
 class Lost(Exception):

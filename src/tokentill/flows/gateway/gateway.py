@@ -240,7 +240,7 @@ class Running:
                 parts.append(part)
         except UpstreamDown as down:
             trouble = of_down(down)
-            await self.drop(trouble.why)
+            await self.drop(trouble.why, Usage(self.reads(), 0))
             return trouble
         await line.close()
         body = parts[0] if len(parts) == 1 else b"".join(parts)
@@ -255,7 +255,7 @@ class Running:
             written = 0 if call.kind == "embeddings" else answers.counted(answer)
             usage = Usage(self.reads(), written) if written or call.kind == "embeddings" else None
         if not isinstance(answer, dict) or usage is None or answer.get("error") is not None:
-            await self.drop("upstream_failed")
+            await self.drop("upstream_failed", Usage(self.reads(), 0))
             return Trouble("upstream_failed", "The model's answer cannot be read. Nothing was charged.")
         # What is shorter in all than its text may be needs no measuring.
         short = limit is None or len(body) <= limit * call.answers * answers.BYTES_OF_TOKEN
