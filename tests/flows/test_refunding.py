@@ -477,6 +477,14 @@ async def test_what_cannot_be_given_back_says_why(world: World) -> None:  # R-RE
     assert isinstance(await refunding.accept("acme", "0" * 32, "cash"), Refusal)
     purchase = await bought(world)
     world.clock.time += 91 * DAY_MS
+    world.clock.time -= 88 * DAY_MS
+    nothing = await quoted(world, purchase, None)  # no reason, and the guarantee is over
+    assert (nothing.quote.amount, nothing.quote.options[0].take_back) == (0, 0)
+    refused = await refunding.accept("acme", nothing.id, "cash")
+    assert isinstance(refused, Refusal)
+    assert "nothing was taken" in refused.message
+    assert await world.balance("acme") == 200 + PACK
+    world.clock.time += 88 * DAY_MS
     late = await quoted(world, purchase)
     assert late.quote.refused == "too_late"
     assert isinstance(await refunding.accept("acme", late.id, "cash"), Refusal)

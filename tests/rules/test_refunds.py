@@ -300,6 +300,15 @@ def test_an_alternative_that_the_money_beats_is_listed_and_not_recommended() -> 
     ]
 
 
+def test_an_alternative_is_instead_of_the_money_and_not_on_top_of_it() -> None:  # R-REF-4
+    """A quarter in money first and 60 % as credit afterwards would be more than either."""
+    larger = (Larger("big", "Big", 3000, 200_000),)
+    what = bought(refunded=25_000, refunded_money=25_000)
+    found = quote(what, usage(900), Customer(), "technical", T0 + 86_400_000, NO_GUARANTEE, larger=larger)
+    assert [(o.choice, o.money, o.credit, o.take_back) for o in found.options] == [("cash", 0, 0, 0)]
+    assert choice(found.options[0], found, {}) == "No money can be given back for this now."
+
+
 def test_what_was_paid_with_credit_goes_back_as_credit() -> None:  # R-REF-4, readings
     what = Bought(id="p", item="p", title="P", currency="USD", paid=7_500, credit=2_500, paid_at=T0)
     cash = quote(what, usage(499), Customer(), "technical", T0 + 86_400_000, NO_GUARANTEE).options[0]

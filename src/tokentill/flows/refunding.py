@@ -96,6 +96,9 @@ class Refunding:
         if shown is None:
             why = why_not(row.quote, means.ledger.catalog.refunds) or "This quote does not offer that."
             return Refusal(Code.NOT_POSSIBLE, why, detail=row.quote.refused or "choice")
+        if not shown.worth and choice == "cash":
+            message = "No money can be given back for this now, so nothing was taken. Choose something else, or nothing."
+            return Refusal(Code.NOT_POSSIBLE, message, detail="choice")
         purchase = await self._work.purchase(row)
         now = await means.time_of(organization)
         again = await self.facts.quoted(purchase, row.reason, now, region=row.region)

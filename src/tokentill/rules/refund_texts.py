@@ -73,9 +73,11 @@ def choice(option: Option, quote: Quote, titles: dict[str, str]) -> str:
     gone = f" Your {left} unspent tokens go." if option.take_back else ""
     if option.ends_plan:
         gone += " Your plan ends at once, and nothing more is charged for it. Tokens of packs stay yours."
+    if option.choice == "cash" and not option.worth:
+        return "No money can be given back for this now."
     if option.choice == "cash":
         parts = []
-        if option.money or not option.credit:
+        if option.money:
             parts.append(f"{format_amount(option.money, quote.currency)} back to where it came from")
         if option.credit:
             parts.append(f"{format_amount(option.credit, quote.currency)} back as credit")

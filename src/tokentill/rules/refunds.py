@@ -2,7 +2,8 @@
 
 `quote` is a function of values alone: the purchase, the use of its own lot, who the customer is, the stated
 reason and the moment. It answers with the money first, always, and then with every alternative that is
-allowed, ranked by what it is worth to this customer (R-REF-4); only those that beat the money are recommended.
+allowed, ranked by what it is worth to this customer (R-REF-4); only those that beat the money are recommended. An
+alternative is instead of the money: once some went back, the rest of what can be asked for is money.
 
 The rate. A base by usage band and reason (R-REF-1), times the customer's value (R-REF-2), times the time since
 payment (R-REF-3); the product is clamped to 100 percent once, at the end. The factors multiply, because the
@@ -355,16 +356,16 @@ def _options(
         cost=amount,
         money=money,
         credit=amount - money,
-        take_back=usage.left,
-        ends_plan=bought.runs,
+        take_back=usage.left if amount else 0,
+        ends_plan=bought.runs and amount > 0,
     )
     others: list[Option] = []
     if policy.bonus_percent is not None and not bought.refunded and bought.runs == bought.plan:
         bonus = usage.granted * policy.bonus_percent // 100
         keep = usage.left + usage.coming + bonus
         others.append(Option(choice="bonus", worth=valued(keep), cost=served(keep), tokens=bonus))
-    if policy.credit_percent is not None:
-        credit = min(half_up(bought.price * policy.credit_percent, 100), bought.price - bought.refunded)
+    if policy.credit_percent is not None and not bought.refunded:
+        credit = min(half_up(bought.price * policy.credit_percent, 100), bought.price)
         buys = 0 if bought.price == 0 else usage.granted * credit // bought.price
         others.append(
             Option(
