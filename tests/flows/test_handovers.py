@@ -17,6 +17,7 @@ from tests.support.stores import Store, ok, sqlite_url
 from tests.support.telling import Telling, plain
 from tests.support.tripwire import Crash, Wire
 from tokentill.flows.api_keys import ApiKeys, Issued, Scope
+from tokentill.flows.handing import delivered
 from tokentill.rules import commands as c
 from tokentill.rules import happenings as h
 from tokentill.rules import keys
@@ -103,6 +104,13 @@ async def test_a_purchase_brings_a_key_that_is_kept_as_a_digest_and_shown_once(s
     assert first.valid_until == bought.delivered_at + 90 * DAY_MS if bought.delivered_at else None
     again = await shown(shop, bought)
     assert (again.key, again.key_shown) == (None, stored.shown)
+
+
+async def test_what_is_carried_from_a_smaller_pack_was_delivered_before(shop: World) -> None:
+    await shop.begin("acme", plan=None)
+    bought = await buy(shop, bonus=500)
+    larger = replace(bought, carried=20_000)
+    assert (await delivered(shop.shop.means, larger, key=False)).tokens == 30_500
 
 
 async def test_of_many_who_ask_at_once_one_sees_the_key(shop: World) -> None:

@@ -84,7 +84,7 @@ async def delivered(means: Means, purchase: Purchase, *, key: bool) -> Delivered
     return Delivered(
         purchase=purchase.id,
         title=purchase.title,
-        tokens=purchase.tokens + purchase.bonus,
+        tokens=purchase.tokens - (purchase.carried or 0) + purchase.bonus,
         endpoint=f"{means.address()}/v1",
         dashboard=usage_page(means, purchase),
         refunds=purchase_page(means, purchase),
