@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tests.flows.test_refunding import PRICE, accepted, bought, quoted
 from tests.support.stores import ok
@@ -11,7 +12,8 @@ from tests.support.telling import Telling, plain
 from tests.support.tripwire import Crash, Wire
 from tokentill.ports import VendorRefused
 from tokentill.rules import commands as c
-from tokentill.rules.refund_notices import TOLD
+from tokentill.rules.letters import letter
+from tokentill.rules.refund_notices import TOLD, notice_of
 from tokentill.rules.refund_rows import Refund
 from tokentill.rules.rows import Message
 
@@ -53,8 +55,8 @@ async def test_waiting_then_approved(telling: Telling) -> None:
     await world.later(86_400_000)
     assert telling.types() == ["refund.waiting", "refund.settled"]
     assert data(telling) | {"refund": 0, "purchase": 0} == {
-        "refund": 0, "purchase": 0, "choice": "cash", "money": 20_000, "credit": 0, "tokens": 0, "item": None,
-        "currency": "USD", "reason": None,
+        "refund": 0, "purchase": 0, "choice": "cash", "money": 20_000, "credit": 0, "tokens": 0, "ends_plan": False,
+        "item": None, "currency": "USD", "reason": None,
     }  # fmt: skip
 
 
@@ -165,3 +167,14 @@ async def test_whoever_dies_in_between_leaves_it_to_be_told_once(telling: Tellin
         if not died:
             break
     assert at > 10
+
+
+async def test_who_gives_a_plan_back_is_told_that_it_has_ended(telling: Telling) -> None:
+    world = telling.world
+    await begin(telling)
+    row = await accepted(world, await quoted(world, await bought(world)))
+    catalog = world.ledger.catalog
+    plain_one = letter(notice_of(row, 1, 0), catalog, "")
+    ended = letter(notice_of(replace(row, ends_plan=True), 1, 0), catalog, "")
+    more = set(ended.sentences) - set(plain_one.sentences)
+    assert more == {"Your plan has ended with it, and nothing more is charged for it."}
