@@ -284,7 +284,9 @@ def grant_allowance(book: Notebook, carried: int) -> None:
     if book.plan is not None and book.plan.tokens:
         lot = add_lot(book, book.plan.tokens, "plan", book.end)
         lot.reference = book.paid_by
-        lot.aside = book.paid_by is not None and book.paid_by == book.contested
+        if book.paid_by is not None and book.paid_by == book.contested:
+            rearm(book)  # it came, and is set aside as it came
+            lot.aside = True
 
 
 def add_lot(book: Notebook, tokens: int, origin: str, expires_at: int | None, unit: str = "token") -> LotNote:
