@@ -87,9 +87,9 @@ class RefundDesk:
         purchase = await means.rows.get(Purchase, row.purchase, organization)
         assert purchase is not None, "a purchase is never deleted"
         others = sum(one.money for one in standing(purchase) if one.refund != row.id)
-        money, credit = steps.split(amount, row, purchase.amount - max(told(purchase), others))
         step = means.step(purchase.provider, purchase.currency)
-        if money % step:
+        money, credit = steps.split(amount, row, purchase.amount - max(told(purchase), others), step)
+        if credit and not purchase.credit_used and row.choice == "cash" and money + step > amount:
             message = f"Money of this currency moves in steps of {step} minor units. Name a multiple of that."
             return Refusal(Code.NOT_POSSIBLE, message, detail="amount")
         claim = steps.claim_for(row).refund

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from tokentill.rules import commands as c
 from tokentill.rules.catalog import Pack
 from tokentill.rules.claims import Claim
-from tokentill.rules.money import half_up
+from tokentill.rules.money import half_up, payable
 from tokentill.rules.purchases import Mode, Purchase
 from tokentill.rules.refund_policy import RefundPolicy
 from tokentill.rules.refund_review import Review, agreed
@@ -136,13 +136,17 @@ def adjusted(row: Refund, opinion: Opinion, money: int, credit: int, policy: Ref
     return replace(row, state=_agreed(row)) if agreed(row.needs, approvers(row)) else row
 
 
-def split(amount: int, row: Refund, left: int) -> tuple[int, int]:
-    """An operator's amount as money and credit, in the proportion of the quote; `left` is the most that can be money."""
+def split(amount: int, row: Refund, left: int, step: int = 1) -> tuple[int, int]:
+    """An operator's amount as money and credit, in the proportion of the quote.
+
+    `left` is the most that can be money, `step` the minor units that its provider moves money in.
+    """
     whole = row.money + row.credit
     if row.choice != "cash":
         return 0, amount
     money = amount if whole == 0 else half_up(amount * row.money, whole)
-    money = min(money, left)
+    most = min(left, amount)
+    money = min(payable(money, step), most - most % step)
     return money, amount - money
 
 
