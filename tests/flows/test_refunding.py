@@ -453,7 +453,7 @@ async def test_reasons_that_the_till_sees_by_itself(world: World) -> None:  # R-
     assert [one.reason for one in await facts.suggestions(purchase)] == ["unused", "first_time"]
     for reason in ("failed", "timeout", "cancelled"):
         hold = await ok(world.ledger, "acme", c.Reserve(feature="generate_goal"))
-        await ok(world.ledger, "acme", c.Release(hold=hold.operation, reason=reason))  # type: ignore[arg-type]  # of three
+        await ok(world.ledger, "acme", c.Release(hold=hold.operation, reason=reason))
     charge = await ok(world.ledger, "acme", c.Charge(feature="generate_goal"))
     await ok(world.ledger, "acme", c.Refund(operation=charge.operation, reason="no answer"))
     await ok(world.ledger, "acme", c.Reserve(feature="generate_goal", timeout_ms=1_000))
