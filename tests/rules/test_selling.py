@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from tests.support.desk import HOUR, MINUTE, Desk, change_plan, ms, preset, without_limits
 from tokentill.rules import commands as c
-from tokentill.rules.catalog import Catalog, Exhaustion
+from tokentill.rules.catalog import Catalog, Exhaustion, Overage
 from tokentill.rules.catalog_shop import Checkout, Rollout
 from tokentill.rules.refusals import Code, Refusal
 from tokentill.rules.selling import (
@@ -139,6 +139,18 @@ def test_ways_out_that_are_open() -> None:
     assert ([way.kind for way in shut.ways_out], shut.message, shut.purchase_link) == (
         ["wait"], "You've reached your limit.", None
     )  # fmt: skip
+
+
+def test_a_cap_can_be_raised_whatever_is_switched_off() -> None:  # R-PACK-9, R-PLAN-6
+    catalog = change_plan(GOALS, "pro", exhaustion=Exhaustion(overage=Overage(price=150, cap=0)))
+    desk = Desk(without_limits(catalog), "pro")
+    desk.charge("generate_goal", quantity=66)
+    refusal = desk.no(c.Charge(feature="generate_goal", user="ann"))
+    shut = narrowed(
+        catalog, refusal, closed_ways(catalog, shopper(switched_off=frozenset({"packs", "plans"})), NOW)
+    )
+    assert [way.kind for way in shut.ways_out] == ["raise_cap", "wait"]
+    assert (shut.message, shut.purchase_link) == ("You've reached your limit.", "/account/buy-credits")
 
 
 def test_a_pack_that_is_not_for_the_plan_offers_no_plan_that_is_switched_off() -> None:  # R-PACK-9

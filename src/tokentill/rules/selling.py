@@ -181,11 +181,14 @@ def open_ways(ways: Sequence[WayOut], closed: frozenset[tuple[str, str]]) -> tup
 def narrowed(catalog: Catalog, refusal: Refusal, closed: frozenset[tuple[str, str]]) -> Refusal:
     """The refusal with the ways out that are open; where nothing can be bought its words do not say so (R-PLAN-7)."""
     ways = open_ways(refusal.ways_out, closed)
-    if len(ways) == len(refusal.ways_out) or any(way.link is not None for way in ways):
-        return replace(refusal, ways_out=ways)
-    texts = catalog.texts
-    message = texts.exhausted_closed if refusal.message == texts.exhausted else refusal.message
-    return replace(refusal, ways_out=ways, message=message, purchase_link=None)
+    if len(ways) == len(refusal.ways_out):
+        return refusal
+    texts, message, link = catalog.texts, refusal.message, refusal.purchase_link
+    if message == texts.exhausted and all(way.kind not in ("pack", "upgrade") for way in ways):
+        message = texts.exhausted_closed
+    if all(way.link is None for way in ways):
+        link = None
+    return replace(refusal, ways_out=ways, message=message, purchase_link=link)
 
 
 def _span(ms: int) -> str:
