@@ -266,9 +266,9 @@ def test_it_pays_only_with_many_callers_a_quick_disk_and_no_other_writer() -> No
     assert not found.pays(2 * found.jobs_min - 1)
     found.commit_takes.add(1.0)
     assert found.pays(64), "one that took long says nothing"
-    for _ in range(9):
+    for _ in range(5):
         found.commit_takes.add(3e-3)
-    assert not found.pays(64), "the disk is slow: one large batch is better"
+    assert not found.pays(64), "the disk is slow a third of the time: one large batch is better"
     found.calm = 0
     assert not found.pays(1_000)
 
@@ -277,7 +277,7 @@ def test_the_middle_of_recent_durations() -> None:
     recent = Recent()
     for seconds in (5.0, 1.0, 2.0, 900.0, 3.0, 1.0, 2.0, 4.0, 3.0):
         recent.add(seconds)
-    assert recent.middle == 3.0
+    assert (recent.middle, recent.mostly) == (3.0, 4.0)
 
 
 async def test_who_interrupts_the_deciding_leaves_no_half_changed_account() -> None:
