@@ -160,3 +160,11 @@ def test_prices_at_stripe(shell: Shell) -> None:
         assert {(one["item"], one["made"]) for one in first} >= {("token_pack_500", True), ("pro", True)}
         assert "there" in shell.done("stripe", "sync-prices")
     assert shell("stripe", "sync-prices").code == 4
+
+
+def test_who_gives_up_the_right_of_withdrawal_says_so_and_sees_it(acme: Shell) -> None:
+    """R-REF-1: nothing of it unless it was said."""
+    assert "right of withdrawal" not in acme.done("buy", "acme", "token_pack_500")
+    assert "The right of withdrawal was given up at " in acme.done(
+        "buy", "acme", "token_pack_500", "--waive-withdrawal"
+    )
