@@ -76,7 +76,6 @@ async def test_orders_end_alike(life: Life, run_seed: int) -> None:
 
 
 @pytest.mark.nightly
-@pytest.mark.timeout(1800)
 async def test_every_order_ends_alike(life: Life) -> None:
     await all_alike(life, list(itertools.permutations(life.told)))
 
