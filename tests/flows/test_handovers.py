@@ -236,6 +236,7 @@ async def test_a_refund_or_a_dispute_takes_the_tokens_and_leaves_the_key(shop: W
     await shop.begin("acme", plan=None)
     bought = await buy(shop)
     text = await text_of(shop, bought)
+    assert bought.payment is not None
     for state in ("open", "lost"):
         fact = h.Disputed(
             at=1, payment=bought.payment, state="open" if state == "open" else "lost", dispute="dp", amount=900,

@@ -134,6 +134,17 @@ async def test_a_quotes_key_is_that_quote_and_no_other(world: World) -> None:  #
     assert len(await world.rows.find(Refund, {"organization": "acme"})) == 2
 
 
+async def test_own_words_are_kept_as_far_as_they_can_be_shown(world: World) -> None:  # R-REF-5
+    purchase = await bought(world)
+    row = await world.shop.refunding.quote(
+        "acme", purchase.id, "technical", "It\x00 broke.\n\ud800Twice." + "é" * 5_000
+    )
+    assert isinstance(row, Refund)
+    kept = (await read(world, row)).text
+    assert kept.startswith("It broke.\nTwice.é")
+    assert len(kept) <= 2_000
+
+
 async def test_a_provider_that_refuses_brings_the_tokens_back(world: World) -> None:  # R-REF-5
     purchase = await bought(world)
     world.provider.fail["refund"] = [VendorRefused("too_old", "No.")]

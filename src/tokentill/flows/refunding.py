@@ -16,6 +16,7 @@ from tokentill.flows.refund_facts import not_refundable
 from tokentill.flows.refund_quotes import Quotes
 from tokentill.flows.refund_work import RefundWork
 from tokentill.rules import refund_steps as steps
+from tokentill.rules.names import own_words
 from tokentill.rules.purchases import Purchase, purchase_id
 from tokentill.rules.refund_policy import Reason
 from tokentill.rules.refund_rows import Refund
@@ -60,7 +61,7 @@ class Refunding:
         if refused is not None:
             return refused
         made = self._means.ids.operation() if key is None else purchase_id("quote", f"{organization}:{key}")
-        asked = (reason, text[:TEXT_MAX], user, region)
+        asked = (reason, own_words(text, TEXT_MAX), user, region)
         shown = await self._quotes.shown(purchase, asked, made)
         if (shown.purchase, shown.reason, shown.text, shown.user, shown.region) != (purchase.id, *asked):
             message = "This idempotency key was used for another quote. Use a new key for a new quote."

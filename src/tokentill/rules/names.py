@@ -55,3 +55,8 @@ def text_fault(text: str) -> str | None:
     if not text.isprintable() and not text.replace("\n", "").replace("\t", "").isprintable():
         return "must have printable characters only"
     return None
+
+
+def own_words(text: str, chars_max: int) -> str:
+    """Somebody's own words, cut to `chars_max`, without characters that no page could show and no store could keep."""
+    return "".join(char for char in text[:chars_max] if char.isprintable() or char in "\n\t")
