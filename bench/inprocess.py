@@ -4,16 +4,12 @@ The engine's run is recorded: which rows it stored in which batch. "Bare" then s
 ready tuples, in the same batches, with the same statements, into the same schema with its index, triggers off,
 each batch one durable transaction: all that is left out is deciding, hashing, callers and replies. "Append
 only" stores the entries into a table that has no index at all.
-
-The lane stores half of its callers' commands while it decides the other half, so its batches are of half the callers.
-A disk is quicker with larger ones: the same run is also compared with batches of all callers, stored bare.
 """
 
 from __future__ import annotations
 
 import asyncio
 import shutil
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,7 +27,6 @@ from tokentill.rules import entries as e
 from tokentill.store.lane import Writes
 from tokentill.store.sqlite import SqliteLedger
 from tokentill.store.sqlite_connection import SQL, connect
-from tokentill.store.sqlite_lane_ahead import Ahead
 from tokentill.web.asgi import override
 
 TITLE = "one process on SQLite against bare inserts of the same rows"
@@ -74,18 +69,6 @@ class Recorder(SqliteLedger):
         super()._store(writes)
 
 
-class Never(Ahead):
-    """Decides nothing ahead, so that a batch is of all callers."""
-
-    jobs_min = sys.maxsize
-
-
-class WholeRecorder(Recorder):
-    """Keeps batches of all callers."""
-
-    ahead_type = Never
-
-
 def begin(path: Path, names: Sequence[str]) -> None:
     """A database with these organizations open."""
 
@@ -121,11 +104,11 @@ def engine(path: str, names: Sequence[str], callers: int, pairs: int, *, timed: 
     return world.run(work())
 
 
-def record(path: str, names: Sequence[str], pairs: int, kind: type[Recorder] = Recorder) -> Recorded:
+def record(path: str, names: Sequence[str], pairs: int) -> Recorded:
     """What the engine stores for so many pairs."""
 
     async def work() -> Recorded:
-        ledger = await kind.open(path, world.catalog(), SECRET, CLOCK)
+        ledger = await Recorder.open(path, world.catalog(), SECRET, CLOCK)
         assert isinstance(ledger, Recorder)
         ledger.recorded = []
         done = await world.drive(ledger, names, CALLERS, pairs=pairs)
@@ -235,7 +218,6 @@ class Crowd:
         self.template = folder / f"template-{organizations}.db"
         begin(self.template, self.names)
         self.recorded = record(self._fresh("recorded"), self.names, pairs)
-        self.undivided = record(self._fresh("recorded"), self.names, pairs, WholeRecorder)
 
     def _fresh(self, name: str) -> str:
         return copy(self.template, self.folder / f"{name}.db")
@@ -248,11 +230,6 @@ class Crowd:
         """Commands whose rows, all of them, are stored bare in a second."""
         took = again(self._fresh("bare"), self.recorded.batches, whole=True)
         return self.recorded.commands / took
-
-    def larger(self) -> float:
-        """As `whole`, in batches of all callers."""
-        took = again(self._fresh("bare"), self.undivided.batches, whole=True)
-        return self.undivided.commands / took
 
     def entries(self) -> float:
         """Commands whose entries are stored bare in a second."""
@@ -287,10 +264,6 @@ class Crowd:
                 f"{what}: against its entries alone, bare", median(ratios(rate, measured["entries"])), 50,
                 note="stricter: account rows left out",
             ),
-            known(
-                f"{what}: against its rows bare in batches of all callers",
-                median(ratios(rate, measured["larger"])), note=self.undivided.note,
-            ),
             at_least(
                 f"{what}: against appending without an index", median(ratios(rate, measured["append"])), 15
             ),
@@ -305,10 +278,9 @@ def run(options: Options) -> list[Figure]:
         hot, spread = Crowd(folder, 1, pairs), Crowd(folder, 1_000, pairs)
         turns = taking_turns(
             options.rounds,
-            hot_engine=hot.engine, hot_whole=hot.whole, hot_larger=hot.larger, hot_entries=hot.entries,
-            hot_append=hot.append, spread_engine=spread.engine, spread_whole=spread.whole,
-            spread_larger=spread.larger, spread_entries=spread.entries, spread_append=spread.append,
-            hot_clerk=hot.clerk,
+            hot_engine=hot.engine, hot_whole=hot.whole, hot_entries=hot.entries, hot_append=hot.append,
+            spread_engine=spread.engine, spread_whole=spread.whole, spread_entries=spread.entries,
+            spread_append=spread.append, hot_clerk=hot.clerk,
         )  # fmt: skip
         return [
             *hot.figures("one organization", _part(turns, "hot_")),

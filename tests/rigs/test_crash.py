@@ -33,7 +33,6 @@ from tokentill.store import faults
 from tokentill.store.intents import FileIntents
 
 CLIENTS = 6
-TRIES = 10
 ACTIONS = 6
 POINTS: dict[Engine, tuple[str, ...]] = {
     "sqlite": faults.SQLITE + faults.ROLLBACK,
@@ -133,35 +132,11 @@ async def test_every_fault_point(
         await ledger.close()
 
 
-async def test_killed_when_the_next_batch_is_decided_and_the_one_before_not_committed(
-    processes: Processes, tmp_path: Path, run_seed: int
-) -> None:
-    """Nothing of either was told. Whether a batch is decided ahead is up to the threads: tried until one was."""
-    dice = random.Random(run_seed)
-    killed = 0
-    for number in range(TRIES):
-        url, script = str(tmp_path / f"{number}.db"), Script(dice.getrandbits(63), ("ann", "bob"))
-        child = processes.start(
-            workers.crash, engine="sqlite", url=url, seed=script.seed, organizations=list(script.organizations),
-            clients=CLIENTS, actions=ACTIONS, point="lane.decided_ahead", at=1 + number % 3, how="kill",
-        )  # fmt: skip
-        seen, keys, _ = listen(child)
-        killed += child.wait() == -9
-        ledger = await open_ledger("sqlite", url, bench_with(ALLOWANCE))
-        assert (await ledger.verify()).findings == ()
-        await check(ledger, script, [ACTIONS] * CLIENTS, seen)
-        await check_keys(ledger, keys)
-        await ledger.close()
-        if killed == 3:
-            break
-    assert killed, run_seed
-
-
 def test_every_point_has_a_name_and_every_name_a_point() -> None:
     """What the store passes is what the lists of `faults` say, so no point goes untried."""
     store = Path(faults.__file__).parent
     hits = {point for path in store.rglob("*.py") for point in HIT.findall(path.read_text())}
-    assert hits == {*faults.SQLITE, *faults.POSTGRES, *faults.ROLLBACK, *faults.INTENTS, *faults.AHEAD}
+    assert hits == {*faults.SQLITE, *faults.POSTGRES, *faults.ROLLBACK, *faults.INTENTS}
 
 
 async def test_answering_before_the_commit_is_caught(

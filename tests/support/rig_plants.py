@@ -13,7 +13,6 @@ from tokentill.store.postgres import PostgresLedger
 from tokentill.store.postgres_connection import Connection
 from tokentill.store.postgres_lane import PostgresLane
 from tokentill.store.sqlite import SqliteLedger
-from tokentill.store.sqlite_lane_ahead import Batch
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -25,9 +24,9 @@ class AnswersEarly(SqliteLedger):
     """Answers when it has written, before it commits."""
 
     @override
-    def _commit(self, batch: Batch) -> None:
-        self._early = batch.jobs
-        super()._commit(batch)
+    def _commit(self, jobs: list[Job]) -> None:
+        self._early = jobs
+        super()._commit(jobs)
 
     @override
     def _store(self, writes: Writes) -> None:

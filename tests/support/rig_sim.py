@@ -41,8 +41,7 @@ from tokentill.rules.refusals import Refusal
 from tokentill.store import faults
 from tokentill.store.lane import Job, Writes, deliver
 from tokentill.store.sqlite import SqliteLedger
-from tokentill.store.sqlite_lane_ahead import Ahead, Batch
-from tokentill.store.sqlite_lane_calls import Call
+from tokentill.store.sqlite_lane import Call
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -129,16 +128,13 @@ class TimelessLoop(asyncio.SelectorEventLoop):
 class Flaky:
     """A connection that fails as the world says."""
 
-    def __init__(self, real: apsw.Connection, world: "World", decide_ahead: Callable[[], None]) -> None:
+    def __init__(self, real: apsw.Connection, world: "World") -> None:
         self._real = real
         self._world = world
-        self._decide_ahead = decide_ahead
 
     def execute(self, statement: str, *arguments: Any) -> Any:
         if statement == "rollback":
             return self._real.execute(statement, *arguments)
-        if statement == "commit":  # meanwhile the loop may decide what comes next
-            self._decide_ahead()
         self._world.may_fail(statement)
         answer = self._real.execute(statement, *arguments)
         if statement == "commit":
@@ -153,21 +149,8 @@ class Flaky:
         return getattr(self._real, name)
 
 
-class SimAhead(Ahead):
-    """Decides ahead whenever the dice say so, however few commands wait."""
-
-    jobs_min = 1
-    dice: random.Random
-
-    @override
-    def pays(self, commands: int) -> bool:
-        return commands > 1 and self.dice.random() < 0.7
-
-
 class SimLedger(SqliteLedger):
     """The real ledger, its lane stepped by the world instead of by a thread."""
-
-    ahead_type = SimAhead
 
     def __init__(self, world: "World", path: str) -> None:
         super().__init__(path, world.catalog, SECRET, world)
@@ -177,9 +160,7 @@ class SimLedger(SqliteLedger):
         self.book.accounts_max = world.dice.choice((1, 100))
         self._real = self._connection
         self._real.pragma("synchronous", "off")  # power cuts are another rig's
-        assert isinstance(self._ahead, SimAhead)
-        self._ahead.dice = world.dice
-        self._connection: Any = Flaky(self._real, world, self._ahead.decide)
+        self._connection: Any = Flaky(self._real, world)
 
     @override
     def _put(self, item: Job | Call) -> None:
@@ -195,11 +176,11 @@ class SimLedger(SqliteLedger):
 
     def _run(self) -> None:
         self._coming = False
-        if self.dead or not (self._queue or self._ahead.batch):
+        if self.dead or not self._queue:
             return
         self._step()
         self.world.look(self)
-        if self._queue or self._ahead.batch:
+        if self._queue:
             self._come()
 
     @override
@@ -238,9 +219,9 @@ class AnswersEarly(SimLedger):
     """A planted fault: answers when it has written, before it commits."""
 
     @override
-    def _commit(self, batch: Batch) -> None:
-        self._early = batch.jobs
-        super()._commit(batch)
+    def _commit(self, jobs: list[Job]) -> None:
+        self._early = jobs
+        super()._commit(jobs)
 
     @override
     def _store(self, writes: Writes) -> None:
@@ -410,8 +391,6 @@ class World:
             raise apsw.IOError("the commit happened, but its answer is lost")
 
     def _passed(self, point: str) -> None:
-        if point in faults.AHEAD:
-            self.seen[point] += 1
         if point not in UNGUARDED and self.roll(self._bugs):
             self.seen["errors nobody expected"] += 1
             raise Fault(point)
@@ -432,8 +411,7 @@ class World:
             self.journal.setdefault(name, []).append(entry)
             touched.add(name)
             self.seen["entries"] += 1
-        ahead = ledger._ahead.batch
-        for name in touched.difference(() if ahead is None else ahead.names):
+        for name in touched:
             cached = ledger.book.cache.get(name)
             if cached is not None:
                 self.books[name].compare(cached.account)

@@ -1,6 +1,5 @@
 """What every rig needs of a ledger: a catalog, a clock, opening it on either engine, and auditing it whole."""
 
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -17,12 +16,6 @@ from tokentill.rules.refusals import Refusal
 from tokentill.store import lane
 from tokentill.store.postgres import PostgresLedger
 from tokentill.store.sqlite import SqliteLedger
-from tokentill.store.sqlite_lane_ahead import Ahead
-
-if sys.version_info >= (3, 12):
-    from typing import override
-else:
-    from typing_extensions import override
 
 Engine = Literal["sqlite", "postgres"]
 ENGINES: tuple[Engine, ...] = ("sqlite", "postgres")
@@ -56,22 +49,6 @@ def bench_with(tokens: int) -> Catalog:
     catalog, _ = catalog_file.load(text, "bench.toml")
     assert catalog.plans["bench"].tokens == tokens
     return catalog
-
-
-class EagerAhead(Ahead):
-    """Decides ahead however few commands wait and whatever it gains."""
-
-    jobs_min = 1
-
-    @override
-    def pays(self, commands: int) -> bool:
-        return commands > 1
-
-
-class Eager(SqliteLedger):
-    """The ledger with that."""
-
-    ahead_type = EagerAhead
 
 
 async def open_ledger(

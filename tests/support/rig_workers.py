@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from tests.support.rig_plants import PLANTS
 from tests.support.rig_processes import Channel
 from tests.support.rig_scripts import ALLOWANCE, Script
-from tests.support.rig_store import SECRET, Eager, Engine, Still, bench_with, open_ledger, plain
+from tests.support.rig_store import SECRET, Engine, Still, bench_with, open_ledger, plain
 from tokentill.flows.charge import Charging, Done, Hold
 from tokentill.flows.send import Ending, LedgerBooks, Retry
 from tokentill.ports import Intent, Ledger, OperatorKey, StoreDown
@@ -27,7 +27,6 @@ from tokentill.store.intents import FileIntents
 from tokentill.wiring import SystemIds
 
 TRIES_MAX = 50
-EAGER: dict[Engine, Any] = {"sqlite": Eager}
 
 
 class Fault(Exception):
@@ -92,7 +91,7 @@ def crash(channel: Channel, *, engine: Engine, url: str, seed: int, organization
           actions: int, point: str, at: int, how: str, plant: str = "") -> None:  # fmt: skip
     """Run scripts, telling each answer, until the trap at `point` ends it or all is done."""
     passed = trap(point, at, how, engine)
-    kind = PLANTS[engine, plant] if plant else EAGER.get(engine)
+    kind = PLANTS[engine, plant] if plant else None
     script = Script(seed, tuple(organizations))
 
     async def run() -> None:
@@ -118,7 +117,7 @@ def crash_under_load(channel: Channel, *, engine: Engine, url: str, seed: int, o
     script = Script(seed, tuple(organizations))
 
     async def run() -> None:
-        ledger = await open_ledger(engine, url, bench_with(ALLOWANCE), kind=EAGER.get(engine), sweep=True)
+        ledger = await open_ledger(engine, url, bench_with(ALLOWANCE), sweep=True)
         for name in organizations:
             await ledger.submit(c.Envelope(name, c.Open(), script.seed.to_bytes(16, "big").hex(), keyed=True))
         await asyncio.gather(

@@ -25,7 +25,6 @@ SQLITE = (
     "lane.entries_written",
     "lane.accounts_written",
     "lane.written",
-    "lane.committing",
     "lane.committed",
     "lane.unlocked",
     "lane.remembered",
@@ -56,9 +55,6 @@ POSTGRES = (
     "call.committed",
 )
 """The same on PostgreSQL, where a batch is written in one statement and its locks end with its transaction."""
-
-AHEAD = ("lane.decided_ahead", "lane.overtaken")
-"""Passed on SQLite if a batch is decided while the one before commits, and if another process then wrote first."""
 
 ROLLBACK = ("lane.rolling_back", "lane.rolled_back")
 """Passed only by a batch that failed."""

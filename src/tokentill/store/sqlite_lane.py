@@ -5,10 +5,6 @@ connection has written since (`data_version`): if not, the cache of accounts is 
 sequence is compared. Replies leave after the commit. A command that fails is done again apart from its
 neighbours; trouble of the database fails the batch, and its callers send it again under the same keys.
 
-With many callers half of them are answered while the other half is stored: during a commit the writer holds
-no interpreter lock, and the callers' event loop decides the next batch ahead. Such a batch is written only if the
-one before was committed and nobody else has written since; otherwise it is decided anew, from the database.
-
 Requirement ids: R-PLAT-5, R-LED-3, R-LED-5, R-LED-9.
 """
 
@@ -21,15 +17,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import chain
-from time import perf_counter
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import apsw
 from msgspec.structs import replace
 
 from tokentill.ports import Clock, StoreDown
 from tokentill.rules import commands as c
-from tokentill.rules import entries as e
 from tokentill.rules.account import Account
 from tokentill.rules.catalog import Catalog
 from tokentill.rules.receipts import Receipt
@@ -38,9 +32,6 @@ from tokentill.store import faults
 from tokentill.store import sqlite_reads as reads
 from tokentill.store.lane import Book, Cached, Job, Writes, deliver
 from tokentill.store.sqlite_connection import DOWN, connect, migrate
-from tokentill.store.sqlite_lane_ahead import BATCH_JOBS_MAX, Ahead, Batch
-from tokentill.store.sqlite_lane_calls import Call
-from tokentill.store.sqlite_lane_calls import store as store_calls
 from tokentill.store.sqlite_reads import ROWS_A_STATEMENT
 from tokentill.store.statements import for_rows, statements
 from tokentill.store.turnstile import NoTurnstile, Turnstile
@@ -48,13 +39,24 @@ from tokentill.store.turnstile import NoTurnstile, Turnstile
 T = TypeVar("T")
 
 SQL = statements("sqlite")
+BATCH_JOBS_MAX = 256
 _WRITE_ENTRIES = for_rows(SQL["write_entries"], ROWS_A_STATEMENT)
+
+
+class Call:
+    """Something else to be written, outside the accounts: `work` is stored whole or not at all, whatever else is."""
+
+    __slots__ = ("future", "outcome", "trouble", "work")
+
+    def __init__(self, work: Callable[[apsw.Connection], Any], future: asyncio.Future[Any]) -> None:
+        self.work = work
+        self.future = future
+        self.outcome: Any = None
+        self.trouble: BaseException | None = None
 
 
 class SqliteLane:
     """The writing half of a SQLite ledger; `start` it once, `stop` it once."""
-
-    ahead_type = Ahead
 
     def __init__(
         self, path: str, catalog: Catalog, secret: bytes, clock: Clock, vfs: str | None = None
@@ -76,14 +78,11 @@ class SqliteLane:
             self._turnstile.close()
             raise
         self._queue: deque[Job | Call] = deque()
-        self._ahead = self.ahead_type(self.book, self._queue, self._decide, self._is_exact)
         self._wake = threading.Semaphore(0)
         self._asleep = False
         self._closing = False
         self._version = -1
         self._row = 0
-        self._untold: list[Job] = []
-        """Stored already, to be told when the next batch is about to be committed: then the interpreter is free."""
         self._thread = threading.Thread(target=self._work, name="tokentill-lane", daemon=True)
 
     def start(self) -> None:
@@ -125,64 +124,49 @@ class SqliteLane:
     def _work(self) -> None:
         queue = self._queue
         while True:
-            if queue or self._ahead.batch is not None:
-                self._step()
+            if not queue:
+                if self._closing:
+                    return
+                self._asleep = True
+                if not queue and not self._closing:
+                    self._wake.acquire()
+                self._asleep = False
                 continue
-            if self._closing:
-                return
-            self._asleep = True
-            if not queue and not self._closing:
-                self._wake.acquire()
-            self._asleep = False
+            self._step()
 
     def _step(self) -> None:
-        """Do what is first: the commands as one batch, then whatever else was between them."""
-        batch = self._ahead.take()
+        """Do what is first in the queue: the commands as one batch, then whatever else was between them."""
+        queue = self._queue
+        jobs: list[Job] = []
         calls: list[Call] = []
-        if batch is None:
-            queue = self._queue
-            jobs: list[Job] = []
-            most = len(queue) // 2 if self._ahead_pays(len(queue)) else BATCH_JOBS_MAX
-            while queue and len(jobs) + len(calls) < min(most, BATCH_JOBS_MAX):
-                item = queue.popleft()
-                if isinstance(item, Call):
-                    calls.append(item)
-                else:
-                    jobs.append(item)
-            batch = Batch(jobs)
-        if batch.jobs:
-            self._batch(batch)
+        while queue and len(jobs) + len(calls) < BATCH_JOBS_MAX:
+            item = queue.popleft()
+            if isinstance(item, Call):
+                calls.append(item)
+            else:
+                jobs.append(item)
+        if jobs:
+            self._batch(jobs)
         if calls:
-            self._tell()
-            store_calls(self._connection, self._turnstile, calls)
+            self._call(calls)
 
-    def _batch(self, batch: Batch) -> None:
-        jobs = batch.jobs
+    def _batch(self, jobs: list[Job]) -> None:
         try:
-            self._commit(batch)
+            self._commit(jobs)
+        except DOWN as trouble:
+            self._fail(jobs, StoreDown(f"The database did not take the command: {trouble}. Send it again."))
         except Exception as trouble:  # noqa: BLE001 a bug in one command must not take the others down
-            self._ahead.drop()
-            if isinstance(trouble, DOWN):
-                trouble = StoreDown(f"The database did not take the command: {trouble}. Send it again.")
-            elif len(jobs) > 1:
+            if len(jobs) > 1:
                 self._apart(jobs)
                 return
             self._fail(jobs, trouble)
-        self._untold += jobs
-        if self._ahead.batch is None or self._ahead.batch.writes is None:
-            self._tell()
-
-    def _tell(self) -> None:
-        """Answer the callers whose commands are stored or have failed."""
-        jobs, self._untold = self._untold, []
         by_loop: dict[asyncio.AbstractEventLoop, list[Job]] = {}
         for job in jobs:
             by_loop.setdefault(job.loop, []).append(job)
         for loop, some in by_loop.items():
             with suppress(RuntimeError):  # a loop that has ended has nobody left to be told
                 loop.call_soon_threadsafe(deliver, some)
-        if jobs:
-            faults.hit("lane.answered")
+        faults.hit("lane.answered")
 
     def _apart(self, jobs: list[Job]) -> None:
         """Do a failed batch again, one organization at a time, then one command: a bad one fails alone."""
@@ -194,102 +178,54 @@ class SqliteLane:
         if len(some) == 1:
             some = {number: [job] for number, job in enumerate(jobs)}
         for own in some.values():
-            self._batch(Batch(own, apart=True))
+            self._batch(own)
 
     def _fail(self, jobs: Sequence[Job], trouble: BaseException) -> None:
         for job in jobs:
             job.trouble = trouble
 
-    def _commit(self, batch: Batch) -> None:
+    def _commit(self, jobs: list[Job]) -> None:
         """One transaction: lock, compare, look up, decide, write, commit."""
-        connection, book, jobs = self._connection, self.book, batch.jobs
+        connection, book = self._connection, self.book
+        names = list(dict.fromkeys([job.envelope.organization for job in jobs]))
         try:
             faults.hit("lane.collected")
             with self._turnstile:
                 faults.hit("lane.locked")
                 connection.execute(SQL["begin"])
                 faults.hit("lane.begun")
-                writes = self._decided(batch)
+                self._refresh(jobs, names)
+                faults.hit("lane.loaded")
+                stored = reads.operations(connection, book.lookups(jobs))
+                faults.hit("lane.looked_up")
+                writes = book.decide(jobs, self._clock.now(), self._row + 1, stored)
+                faults.hit("lane.decided")
                 self._store(writes)
                 faults.hit("lane.written")
-                self._row += len(writes.entries)
-                self._tell_and_decide_ahead(batch)
-                faults.hit("lane.committing")
-                started = perf_counter()
                 connection.execute(SQL["commit"])
-                self._ahead.commit_takes.add(perf_counter() - started)
                 faults.hit("lane.committed")
             faults.hit("lane.unlocked")
         except BaseException:
-            self._ahead.end()
             self._version = -1
-            book.forget(batch.names)
-            self._tell()
+            book.forget(names)
             if connection.in_transaction:
                 faults.hit("lane.rolling_back")
                 connection.execute(SQL["rollback"])
                 faults.hit("lane.rolled_back")
             raise
-        self._ahead.end()
+        self._row += len(writes.entries)
         book.stored(jobs, writes)
         faults.hit("lane.remembered")
         self.batches += 1
         self.commands += len(jobs)
 
-    def _decided(self, batch: Batch) -> Writes:
-        """What is to be stored, decided on accounts that are exact in this transaction."""
-        connection, book, jobs = self._connection, self.book, batch.jobs
+    def _refresh(self, jobs: Sequence[Job], names: Sequence[str]) -> None:
+        """Make the cache exact for the accounts of this batch, and begin accounts that are to be opened."""
+        connection, book = self._connection, self.book
         version = connection.execute(SQL["data_version"]).get
-        self._ahead.calm += 1
         if version != self._version:
             self._version = version
             self._row = connection.execute(SQL["last_row"]).get
-            self._ahead.calm = 0
-            if batch.writes is not None:
-                faults.hit("lane.overtaken")
-                book.forget(batch.names)
-                batch.writes = None
-        if batch.writes is None:
-            self._refresh(jobs, batch.names)
-            faults.hit("lane.loaded")
-            stored = reads.operations(connection, book.lookups(jobs))
-            faults.hit("lane.looked_up")
-            batch.writes = self._decide(jobs, stored)
-            faults.hit("lane.decided")
-        return batch.writes
-
-    def _decide(
-        self, jobs: Sequence[Job], stored: dict[tuple[int, str], list[e.Entry]] | None = None
-    ) -> Writes:
-        started = perf_counter()
-        writes = self.book.decide(jobs, self._clock.now(), self._row + 1, {} if stored is None else stored)
-        self._ahead.job_takes.add((perf_counter() - started) / len(jobs))
-        return writes
-
-    def _ahead_pays(self, commands: int) -> bool:
-        return not self._in_memory and self._ahead.pays(commands)
-
-    def _tell_and_decide_ahead(self, batch: Batch) -> None:
-        """Answer the batch before; if it pays, the callers' loop decides the next while this one commits."""
-        untold, committing = self._untold, len(batch.jobs)
-        waiting = len(untold) + len(self._queue)
-        pays = waiting >= self._ahead.jobs_min and self._ahead_pays(waiting + committing) and not batch.apart
-        loop = (untold or self._queue)[0].future.get_loop() if pays else None
-        self._tell()
-        if loop is not None:
-            self._ahead.begin(committing, loop)
-
-    def _is_exact(self, names: Sequence[str]) -> bool:
-        """Whether these accounts are known as they will be when the batch that is being committed is stored."""
-        for name in names:
-            known = self.book.cache.get(name)
-            if known is None or known.version != self._version or not known.account.state.opened:
-                return False
-        return True
-
-    def _refresh(self, jobs: Sequence[Job], names: Sequence[str]) -> None:
-        """Make the cache exact for the accounts of this batch, and begin accounts that are to be opened."""
-        connection, book, version = self._connection, self.book, self._version
         unknown: list[str] = []
         unsure: list[str] = []
         for name in names:
@@ -340,3 +276,51 @@ class SqliteLane:
             connection.executemany(SQL["write_person"], writes.persons)
         for number in writes.unopened:
             connection.execute(SQL["drop_unopened"], (number,))
+
+    def _call(self, calls: list[Call]) -> None:
+        """One transaction for all of them; one that fails by its own fault fails alone."""
+        connection = self._connection
+        try:
+            with self._turnstile:
+                connection.execute(SQL["begin"])
+                faults.hit("call.begun")
+                for call in calls:
+                    self._work_off(call)
+                faults.hit("call.worked")
+                connection.execute(SQL["commit"])
+                faults.hit("call.committed")
+            faults.hit("call.unlocked")
+        except Exception as error:  # noqa: BLE001 it is handed to the callers
+            if connection.in_transaction:
+                connection.execute(SQL["rollback"])
+            down = isinstance(error, DOWN)
+            for call in calls:
+                call.trouble = StoreDown(f"The database did not take it: {error}") if down else error
+        by_loop: dict[asyncio.AbstractEventLoop, list[Call]] = {}
+        for call in calls:
+            by_loop.setdefault(call.future.get_loop(), []).append(call)
+        for loop, some in by_loop.items():
+            with suppress(RuntimeError):  # as above
+                loop.call_soon_threadsafe(_tell, some)
+
+    def _work_off(self, call: Call) -> None:
+        connection = self._connection
+        connection.execute(SQL["savepoint"])
+        try:
+            call.outcome = call.work(connection)
+        except DOWN:
+            raise
+        except Exception as error:  # noqa: BLE001 it is handed to the caller
+            call.trouble = error
+            connection.execute(SQL["undo"])
+        connection.execute(SQL["release"])
+
+
+def _tell(calls: Sequence[Call]) -> None:
+    for call in calls:
+        if call.future.done():
+            continue
+        if call.trouble is None:
+            call.future.set_result(call.outcome)
+        else:
+            call.future.set_exception(call.trouble)
