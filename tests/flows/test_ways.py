@@ -7,8 +7,9 @@ from tests.support.shops import World
 from tests.support.stores import ok
 from tests.support.telling import Telling, plain
 from tokentill.flows.ways import Ways
-from tokentill.ports import StoreDown
+from tokentill.ports import Rows, StoreDown
 from tokentill.rules import commands as c
+from tokentill.rules.catalog import DAY_MS
 from tokentill.rules.refusals import Refusal
 from tokentill.rules.rows import Switch
 
@@ -18,6 +19,22 @@ class Away:
 
     async def find(self, *_given: Any, **_more: Any) -> Sequence[Any]:
         raise StoreDown("The database is away.")
+
+
+class Counting:
+    """Passes a search on, and counts the rows that it brought."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+        self.read = 0
+
+    async def find(self, *given: Any, **more: Any) -> Sequence[Any]:
+        found = await self.rows.find(*given, **more)
+        self.read += len(found)
+        return found
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.rows, name)
 
 
 async def refused(world: World) -> Refusal:
@@ -50,6 +67,26 @@ async def test_who_is_not_offered_packs_yet_is_not_shown_them_either(shop_world:
         await world.restart().switches.turn("packs", on=True, reason="test", actor="ann"), Switch
     )
     assert await ways.refusal("acme", refusal) == refusal
+
+
+async def test_what_was_bought_long_ago_is_not_read(shop_world: World) -> None:  # R-PACK-9, R-PACK-4
+    """What an answer costs does not grow with the packs that an organization has had."""
+    world = shop_world
+    await world.begin("acme")
+    ago = world.clock.now() - 100 * DAY_MS
+    for number in range(50):
+        old = world.order("acme", created_at=ago + number, paid_at=ago + number, slot_until=ago + DAY_MS)
+        await world.rows.add(old)
+    for _ in range(2):
+        await world.place(world.order("acme"))
+    counting = Counting(world.rows)
+    shop = world.open(rows=counting)
+    found = await shop.ways.refusal("acme", await refused(world))
+    assert [way.kind for way in found.ways_out] == ["upgrade", "wait"], "both slots of the day are taken"
+    assert counting.read == 2
+    read = await shop.reader.shopper("acme")
+    assert not isinstance(read, Refusal)
+    assert (read[0].bought, read[0].packs_count, len(read[0].slots)) == (50, 0, 2)
 
 
 async def test_a_letter_offers_what_can_be_bought_when_it_is_sent(

@@ -270,6 +270,20 @@ async def test_rows_are_found_by_what_they_hold(store: Store) -> None:
     assert ids(await rows.find(Purchase, {"flagged": "' or true --"})) == []
 
 
+async def test_rows_are_found_from_a_number_on(store: Store) -> None:  # R-PACK-4, R-PACK-9
+    rows = await opened(store)
+    for number in range(5):
+        await rows.add(purchase(f"p{number}", slot_until=number, paid_at=None if number == 3 else number))
+    await rows.add(purchase("other", "beta", slot_until=9, paid_at=9))
+    own = {"organization": "acme", "kind": "pack"}
+    assert ids(await rows.find(Purchase, own, above=("slot_until", 2))) == ["p4", "p3"]
+    assert ids(await rows.find(Purchase, own, above=("slot_until", 2), before="p4")) == ["p3"]
+    assert ids(await rows.find(Purchase, own, above=("paid_at", 1))) == ["p4", "p2"]
+    assert ids(await rows.find(Purchase, own, above=("paid_at", -1), limit=2)) == ["p4", "p2"]
+    with pytest.raises(ValueError, match="not indexed by amount"):
+        await rows.find(Purchase, own, above=("amount", 1))
+
+
 async def test_pages_meet_without_a_gap(store: Store) -> None:
     rows = await opened(store)
     for number in range(25):

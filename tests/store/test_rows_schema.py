@@ -93,18 +93,20 @@ async def test_no_search_reads_a_whole_table(lasting: Store) -> None:
     statements: list[tuple[str, list[Any]]] = []
     mark: Any = "$" if lasting.engine == "postgres" else "?"
     for kind, equal in searches():
-        statements.append(table(kind, mark).find(equal, None, 10))
-        statements.append(table(kind, mark).find(equal, "x", 10))
+        statements.append(table(kind, mark).find(equal, None, None, 10))
+        statements.append(table(kind, mark).find(equal, None, "x", 10))
         statements.append((table(kind, mark).due, [1, 10]))
     slots = Room(2, (("organization", "acme"), ("kind", "pack")), ("slot_until", 1))
     promo = Room(2, (("promo", "MAY"),), ("promo_until", 1))
     card = Room(2, (("method", "x"), ("kind", "pack")), ("slot_until", 1))
     counts = [table(Purchase, mark).count(room) for room in (slots, promo, card)]
+    packs = {"organization": "acme", "kind": "pack"}
+    later = [table(Purchase, mark).find(packs, (name, 1), None, 10) for name in ("slot_until", "paid_at")]
     if lasting.engine == "postgres":
         connection = await connect(lasting)
         for name in ("seqscan", "hashjoin", "mergejoin"):  # as the till's own connections are set
             await connection.execute(f"set enable_{name} = off")
-        for statement, given in statements + counts:
+        for statement, given in statements + counts + later:
             lines = "\n".join(row[0] for row in await connection.fetch(f"explain {statement}", *given))
             assert "Seq Scan" not in lines, (statement, lines)
         await connection.close()
@@ -120,6 +122,8 @@ async def test_no_search_reads_a_whole_table(lasting: Store) -> None:
     assert "purchase_slot_until (organization=? AND kind=? AND slot_until>?)" in plan(*counts[0])
     assert "purchase_promo (promo=? AND promo_until>?)" in plan(*counts[1])
     assert "purchase_method (method=? AND slot_until>?)" in plan(*counts[2])
-    of_one = table(Purchase, "?").find({"organization": "acme", "state": "paid"}, None, 10)
+    for name, (statement, given) in zip(("slot_until", "paid_at"), later, strict=True):
+        assert f"purchase_{name} (organization=? AND kind=? AND {name}>?)" in plan(statement, given)
+    of_one = table(Purchase, "?").find({"organization": "acme", "state": "paid"}, None, None, 10)
     assert plan(*of_one) == "SEARCH purchase USING INDEX sqlite_autoindex_purchase_1 (organization=?)"
     database.close()

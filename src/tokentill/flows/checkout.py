@@ -282,8 +282,7 @@ class Checkout:
         if not promo:
             return 0
         now = self._means.clock.now()
-        packs = await self._reader.packs(organization)
-        return sum(row.promo == normal(promo) and row.promo_until > now for row in packs)
+        return await self._reader.promo_uses(organization, promo, now)
 
     async def _full(self, ordered: Purchase) -> Refusal:
         """No room was left when the order was to be stored: which limit it was."""

@@ -16,7 +16,7 @@ from tokentill.rules.account import Account
 from tokentill.rules.burn import by_day
 from tokentill.rules.catalog import DAY_MS
 from tokentill.rules.offers import PackOffers, pack_offers
-from tokentill.rules.promos import Uses, normal
+from tokentill.rules.promos import Uses
 from tokentill.rules.refusals import Refusal
 
 ENTRIES_MAX = 5_000
@@ -89,5 +89,4 @@ class Offers:
         """How often the organization has used the code, open checkouts counted."""
         if not code:
             return 0
-        packs = await self._reader.packs(organization)
-        return sum(row.promo == normal(code) and row.promo_until > now for row in packs)
+        return await self._reader.promo_uses(organization, code, now)

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tokentill.flows.means import Means
+from tokentill.ports import Room
 from tokentill.rules.account import Account
 from tokentill.rules.catalog import DAY_MS
+from tokentill.rules.promos import normal
 from tokentill.rules.purchases import Purchase
 from tokentill.rules.refusals import Code, Refusal
 from tokentill.rules.rollout import place
@@ -17,7 +19,7 @@ from tokentill.rules.rows import Payer, Subscription, Switch
 from tokentill.rules.selling import Shopper
 
 PACKS_MAX = 5_000
-"""So many of an organization's packs are looked at; the limit itself is checked where an order is stored."""
+"""So many of an organization's packs are counted; the limit itself is checked where an order is stored."""
 
 SWITCHES_MAX = 1000
 
@@ -29,25 +31,29 @@ class Reader:
         self._means = means
 
     async def shopper(self, organization: str) -> tuple[Shopper, Account] | Refusal:
-        """The organization as a shopper, and its account as of the last commit."""
+        """The organization as a shopper, and its account as of the last commit.
+
+        Of its packs are read those whose slot is taken and those of this period; the others are only counted.
+        """
         means = self._means
         account = await means.ledger.account(organization)
         if account is None:
             return Refusal(Code.UNKNOWN_ORGANIZATION, "There is no organization of this id.")
         state = account.state
         now = means.selling_time(account)
-        packs = await self.packs(organization)
-        paid = [row for row in packs if row.paid_at is not None]
         days = means.ledger.catalog.recommend.history_days
         since = state.period.start if state.period is not None else now - days * DAY_MS
-        recent = [row for row in paid if (row.paid_at or 0) >= since]
+        own = (("organization", organization), ("kind", "pack"))
+        find, equal = means.rows.find, dict(own)
+        taken = await find(Purchase, equal, above=("slot_until", now), limit=PACKS_MAX)
+        recent = await find(Purchase, equal, above=("paid_at", since - 1), limit=PACKS_MAX)
         shopper = Shopper(
             organization=organization,
             plan=state.plan,
             failed=state.failed_at is not None,
             place=place(means.secret[:64], organization),
-            slots=tuple(row.slot_until for row in packs if row.slot_until > now),
-            bought=len(paid),
+            slots=tuple(row.slot_until for row in taken),
+            bought=await means.rows.count(Purchase, Room(PACKS_MAX, own, ("paid_at", 0))),
             switched_off=frozenset(row.id for row in await self.switches() if not row.on),
             packs_count=len(recent),
             packs_amount=sum(row.amount for row in recent),
@@ -55,10 +61,10 @@ class Reader:
         )
         return shopper, account
 
-    async def packs(self, organization: str) -> Sequence[Purchase]:
-        """The organization's orders of packs, newest first."""
-        equal = {"organization": organization, "kind": "pack"}
-        return await self._means.rows.find(Purchase, equal, limit=PACKS_MAX)
+    async def promo_uses(self, organization: str, promo: str, now: int) -> int:
+        """How often the organization has used the promotion code for packs, open checkouts counted."""
+        used = (("organization", organization), ("kind", "pack"), ("promo", normal(promo)))
+        return await self._means.rows.count(Purchase, Room(PACKS_MAX, used, ("promo_until", now)))
 
     async def switches(self) -> Sequence[Switch]:
         """The kill switches that were ever touched."""

@@ -53,9 +53,15 @@ class Rows(Protocol):
         ...
 
     async def find(
-        self, kind: type[R], equal: Mapping[str, str | int], *, before: str | None = None, limit: int = 100
+        self,
+        kind: type[R],
+        equal: Mapping[str, str | int],
+        *,
+        above: tuple[str, int] | None = None,
+        before: str | None = None,
+        limit: int = 100,
     ) -> Sequence[R]:
-        """Rows whose columns have these values, newest id first, older than id `before`."""
+        """Rows of these values, newest id first, older than id `before`; `above`: where that column is larger."""
         ...
 
     async def count(self, kind: type[R], room: Room) -> int:

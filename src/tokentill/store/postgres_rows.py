@@ -98,11 +98,17 @@ class PostgresRows:
         return await (self._own.read if organization else self._own.look)(work)
 
     async def find(
-        self, kind: type[R], equal: Mapping[str, str | int], *, before: str | None = None, limit: int = 100
+        self,
+        kind: type[R],
+        equal: Mapping[str, str | int],
+        *,
+        above: tuple[str, int] | None = None,
+        before: str | None = None,
+        limit: int = 100,
     ) -> Sequence[R]:
         """Rows whose columns have these values, newest id first. Raises ValueError where there is no index for it."""
         its = table(kind, "$")
-        statement, given = its.find(equal, before, limit)
+        statement, given = its.find(equal, above, before, limit)
         organization = str(equal.get("organization", ""))
 
         async def work(connection: Connection) -> list[R]:

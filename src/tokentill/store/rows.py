@@ -42,6 +42,7 @@ KINDS: tuple[type[Row], ...] = (Purchase, *r.ROWS, Feedback, MarginMonth, Margin
 INDEXES: Mapping[type[Row], tuple[tuple[str, ...], ...]] = {
     Purchase: (
         ("organization", "kind", "slot_until"),
+        ("organization", "kind", "paid_at"),
         ("promo", "promo_until"),
         ("method", "slot_until"),
         ("state", "id"),
@@ -184,17 +185,20 @@ class Table(Generic[R]):
     # ---- statements that depend on what is asked -----------------------------------------------------
 
     def find(
-        self, equal: Mapping[str, str | int], before: str | None, limit: int
+        self, equal: Mapping[str, str | int], above: tuple[str, int] | None, before: str | None, limit: int
     ) -> tuple[str, list[str | int]]:
         """The statement of `Rows.find` and its parameters. Raises ValueError where there is no index for it."""
         given: list[str | int] = []
-        where = self._where(equal, given)
+        where = self._where(equal, given, above)
         if before is not None:
             given.append(before)
             where.append(f"id < {self.mark}{len(given)}")
         given.append(limit)
         condition = " and ".join(where) or "true"
-        return self._statement("find", condition=condition, limit=f"{self.mark}{len(given)}"), given
+        # What is above a number is little: sorted, rather than read in order among everything else.
+        newest = "+id" if self.mark == "?" and above is not None else "id"
+        limits = f"{self.mark}{len(given)}"
+        return self._statement("find", condition=condition, newest=newest, limit=limits), given
 
     def tally(self, column: str) -> str:
         """The statement of `Rows.tally`. Raises ValueError where no index begins with the column."""
@@ -207,23 +211,20 @@ class Table(Generic[R]):
         if not room.equal:
             raise ValueError("a room is for rows that have some value")
         given: list[str | int] = []
-        above = None if room.above is None else room.above[0]
-        where = self._where(dict(room.equal), given, above)
-        if room.above is not None:
-            given.append(room.above[1])
-            where.append(f'"{room.above[0]}" > {self.mark}{len(given)}')
+        where = self._where(dict(room.equal), given, room.above)
         given.append(room.most)
         condition = " and ".join(where)
         return self._statement("count", condition=condition, limit=f"{self.mark}{len(given)}"), given
 
     def _where(
-        self, equal: Mapping[str, str | int], given: list[str | int], above: str | None = None
+        self, equal: Mapping[str, str | int], given: list[str | int], above: tuple[str, int] | None
     ) -> list[str]:
-        named = set(equal) if above is None else {*equal, above}
+        later = None if above is None else above[0]
+        named = set(equal) if later is None else {*equal, later}
         unknown = named - self.findable
         if unknown:
             raise ValueError(f"{self.name} is not indexed by {', '.join(sorted(unknown))}")
-        chosen = self._index(frozenset(equal), above)
+        chosen = self._index(frozenset(equal), later)
         where = []
         for name, value in equal.items():
             if isinstance(value, str) != (self._by_name[name].sort == "text"):
@@ -232,6 +233,9 @@ class Table(Generic[R]):
             # SQLite, which knows no statistics, shall take the index that is meant.
             plus = "+" if self.mark == "?" and name not in chosen else ""
             where.append(f'{plus}"{name}" = {self.mark}{len(given)}')
+        if above is not None:
+            given.append(above[1])
+            where.append(f'"{above[0]}" > {self.mark}{len(given)}')
         return where
 
     def _index(self, equal: frozenset[str], above: str | None) -> tuple[str, ...]:

@@ -79,11 +79,17 @@ class SqliteRows:
         return await self._read(lambda connection: _get(connection, its, organization, row_id))
 
     async def find(
-        self, kind: type[R], equal: Mapping[str, str | int], *, before: str | None = None, limit: int = 100
+        self,
+        kind: type[R],
+        equal: Mapping[str, str | int],
+        *,
+        above: tuple[str, int] | None = None,
+        before: str | None = None,
+        limit: int = 100,
     ) -> Sequence[R]:
         """Rows whose columns have these values, newest id first. Raises ValueError where there is no index for it."""
         its = table(kind, "?")
-        statement, given = its.find(equal, before, limit)
+        statement, given = its.find(equal, above, before, limit)
         return await self._read(
             lambda connection: [its.row(values) for values in connection.execute(statement, given)]
         )

@@ -22,7 +22,7 @@ select 1 from {table} where id = @1 and organization <> @2 and created_at = @3 l
 delete from {table} where organization = @1 and id = @2 returning 1
 
 -- name: find
-select {columns} from {table} where {condition} order by id desc, organization desc limit {limit}
+select {columns} from {table} where {condition} order by {newest} desc, organization desc limit {limit}
 
 -- No further than the room is full.
 -- name: count

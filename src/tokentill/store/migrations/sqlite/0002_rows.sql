@@ -70,6 +70,7 @@ create table purchase (
 create index purchase_id on purchase (id);
 create index purchase_due on purchase (due_at) where due_at is not null;
 create index purchase_slot_until on purchase (organization, kind, slot_until);
+create index purchase_paid_at on purchase (organization, kind, paid_at);
 create index purchase_promo on purchase (promo, promo_until) where promo is not null;
 create index purchase_method on purchase (method, slot_until) where method is not null;
 create index purchase_state on purchase (state, id);
