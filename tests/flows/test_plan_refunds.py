@@ -80,7 +80,7 @@ async def test_the_first_period_goes_back_and_the_plan_ends_at_once(world: World
     assert [one.choice for one in shown.quote.options] == ["cash", "bonus", "credit"], (
         "no larger pack for a plan"
     )
-    text = choice(shown.quote.options[0], shown.quote, {})
+    text = choice(shown.quote.options[0], shown.quote, {}, world.ledger.catalog.refunds.texts)
     assert "Your 170 unspent tokens go. Your plan ends at once, and nothing more is charged for it." in text
     done = await accepted(world, shown)
     assert (done.state, done.money, done.ends_plan) == ("settled", shown.quote.amount, True)

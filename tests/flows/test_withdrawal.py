@@ -70,7 +70,7 @@ async def test_a_waiver_is_kept_with_its_moment_and_the_quote_counts_it(
     await ok(world.ledger, "acme", c.Charge(feature="generate_goal", quantity=50))  # 150 of 500
     world.clock.time += 2 * 86_400_000
     quote = (await asked(world, purchase)).quote
-    told = sentences(quote)
+    told = sentences(quote, world.ledger.catalog.refunds.texts)
     if waived:  # half of half: used below 50 %, for quality; on a first purchase that reason gives no more
         assert quote.amount == PRICE // 4
         assert "The right of withdrawal was given up at the purchase." in told

@@ -6,6 +6,7 @@ from tests.rules.test_catalog_file import HEAD, WHOLE, problems, read
 from tokentill.catalogs import PRESETS, preset_text
 from tokentill.rules.catalog_file import load
 from tokentill.rules.refund_policy import Band, RefundPolicy, Tier, Withdrawal
+from tokentill.rules.refund_sentences import RefundTexts
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -45,6 +46,7 @@ review_usage_percent = 50
 withdrawal.de.days = 14
 waiver_text = "At once, please."
 waiver_required = true
+texts.cash = "{money} zurück."
 """
     found = read(WHOLE + text).refunds
     assert found == RefundPolicy(
@@ -54,7 +56,7 @@ waiver_required = true
         late_percent=50, guarantee_percent=None, bonus_percent=10, credit_percent=None, upgrade=False, plans=True,
         unused_share=True, window_days=14, quote_ms=300_000, automatic_max=None, four_eyes_above=2_000,
         review_refunds=1, review_accounts=2, review_usage_percent=50, withdrawal={"de": Withdrawal(14)},
-        waiver_text="At once, please.", waiver_required=True,
+        waiver_text="At once, please.", waiver_required=True, texts=RefundTexts(cash="{money} zurück."),
     )  # fmt: skip
 
 
@@ -80,11 +82,26 @@ def test_amounts_that_are_not_written_fit_the_currency(
         ("early_hours = 200", "refunds.late_hours: late begins before early is over; write a longer time"),
         ('tiers = [{ above = "1.00", percent = 110 }, { above = "1.00", percent = 120 }]',
          "refunds.tiers[2].above: this amount is listed already; list each amount once"),
+        ('texts.early = "In {spam}: {percent} %."',
+         'refunds.texts.early: {spam} is not filled in here; did you mean "span"?'),
+        ('texts.total = "{rate} %, {price}, {amount}, {x}"',
+         "refunds.texts.total: {x} is not filled in here; allowed here: amount, price, rate"),
+        ('texts.cash = "{money} {money.real}"',
+         'refunds.texts.cash: {money.real} is not filled in here; did you mean "money"?'),
+        ('texts.bonus = "{left} {tokens} {tokens:q}"',
+         'refunds.texts.bonus: {tokens:q} is not filled in here; did you mean "tokens"?'),
+        ('texts.clamp = "{}"', "refunds.texts.clamp: {} is not filled in here; nothing is allowed here"),
+        ('texts.clamp = "100 }"', "refunds.texts.clamp: {{} is not filled in here; nothing is allowed here"),
+        ('texts.upgrade = "{title}: {tokens}"',
+         "refunds.texts.upgrade: {pay} is missing; write each figure that the customer is told"),
+        ('texts.plan_ends = ""',
+         'refunds.texts.plan_ends: "" does not fit here; write 1 to 500 characters on one line, no spaces around'),
+        ('texts.upgrad = "{pay}"', 'refunds.texts.upgrad: unknown key; did you mean "upgrade"?'),
         ("reasons = { bored = 10 }",
          "refunds.reasons.bored: unknown key; allowed here: first_time, quality, technical, unused"),
     ],
 )  # fmt: skip
-def test_a_policy_that_cannot_be(written: str, wrong: str) -> None:
+def test_a_policy_that_cannot_be(written: str, wrong: str) -> None:  # R-REF-1, R-REF-5
     [problem] = problems(WHOLE + "[refunds]\n" + written + "\n")
     assert problem.partition(": ")[2] == wrong
 

@@ -2,7 +2,7 @@
 
 from fractions import Fraction
 from itertools import product
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -10,8 +10,21 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from tokentill.rules.refund_policy import REASONS, Reason, RefundPolicy, Withdrawal
-from tokentill.rules.refund_texts import choice, sentences, waiver, why_not
-from tokentill.rules.refunds import Bought, Customer, Larger, Quote, Usage, quote
+from tokentill.rules.refund_sentences import RefundTexts
+from tokentill.rules.refund_texts import choice, sentence, sentences, span, waiver, why_not
+from tokentill.rules.refunds import (
+    Bought,
+    Choice,
+    Customer,
+    Larger,
+    Line,
+    Option,
+    Quote,
+    Refused,
+    Step,
+    Usage,
+    quote,
+)  # fmt: skip
 
 T0 = 1_770_000_000_000
 NO_GUARANTEE = RefundPolicy(guarantee_percent=None)
@@ -180,7 +193,7 @@ def test_a_right_of_withdrawal_is_a_floor_where_it_holds_and_was_not_waived() ->
     assert ask(300, "quality", 14 * 86_400 + 1, policy, region="eu").amount == 20_000
     waived = ask(300, "quality", 86_400, policy, bought(waived=True), region="eu")
     assert waived.amount == 25_000
-    assert "The right of withdrawal was given up at the purchase." in sentences(waived)
+    assert "The right of withdrawal was given up at the purchase." in sentences(waived, RefundTexts())
     unused = ask(0, "unused", 86_400, policy, bought(waived=True), region="eu")
     assert unused.amount == 100_000, "it took nothing away, so it is not named"
     assert [line.name for line in unused.lines] == ["usage", "unused"]
@@ -229,7 +242,7 @@ def test_the_amount_is_rounded_once_half_up_in_minor_units(currency: str, price:
     what = Bought(id="p", item="p", title="P", currency=currency, paid=price, paid_at=T0)  # R-REF-5
     found = quote(what, usage(499), Customer(), "technical", T0 + 86_400_000, NO_GUARANTEE)
     assert found.amount == amount
-    assert sentences(found)[-1].startswith("That is 50 % of ")
+    assert sentences(found, RefundTexts())[-1].startswith("That is 50 % of ")
 
 
 @pytest.mark.parametrize(
@@ -248,18 +261,80 @@ def test_money_is_rounded_up_to_what_the_provider_can_pay_and_no_further(  # R-R
     found = quote(what, usage(used), Customer(), "technical", T0 + 86_400_000, NO_GUARANTEE)
     assert (found.amount, found.options[0].money, found.options[0].credit) == (amount, money, credit)
     assert found.options[0].worth == amount
-    assert ("Rounded up to KWD 12.510, the next amount that can be paid." in sentences(found)) is told
+    assert (
+        "Rounded up to KWD 12.510, the next amount that can be paid." in sentences(found, RefundTexts())
+    ) is told
 
 
 def test_a_quote_explains_itself_step_by_step() -> None:  # R-REF-5
     found = ask(300, "quality", 700_000, RefundPolicy(), spent=20_000)
-    assert sentences(found) == [
+    assert sentences(found, RefundTexts()) == [
         "300 of 1000 tokens were used (30.0 %): 50 % is the base.",
         "The reason is the quality of the answers: times 50 %.",
         "More than $100.00 was spent here before: times 110 %.",
         "The payment was more than 7 days ago: times 80 %.",
         "That is 22 % of $1,000.00: $220.00.",
     ]
+
+
+GERMAN = RefundTexts(
+    usage="{used} von {bought} Token sind verbraucht ({share} %): {percent} % als Grundlage.",
+    quality="Der Grund ist die Qualität der Antworten: mal {percent} %.",
+    customer="Hier wurde vorher mehr als {amount} ausgegeben: mal {percent} %.",
+    late="Die Zahlung liegt mehr als {span} zurück: mal {percent} %.",
+    days="{count} Tage",
+    total="{amount} sind {rate} % von {price}.",
+    cash="Sie bekommen {money} zurück.",
+    bonus="Behalten Sie {left} Token, und {tokens} kommen dazu.",
+    credit="Nehmen Sie lieber {credit} als Guthaben!",
+    tokens_go="Ihre {left} übrigen Token verfallen.",
+)
+
+
+def test_a_quote_explains_itself_in_the_words_of_the_catalog() -> None:  # R-REF-5
+    found = ask(300, "quality", 700_000, RefundPolicy(), spent=20_000)
+    assert sentences(found, GERMAN) == [
+        "300 von 1000 Token sind verbraucht (30.0 %): 50 % als Grundlage.",
+        "Der Grund ist die Qualität der Antworten: mal 50 %.",
+        "Hier wurde vorher mehr als $100.00 ausgegeben: mal 110 %.",
+        "Die Zahlung liegt mehr als 7 Tage zurück: mal 80 %.",
+        "$220.00 sind 22 % von $1,000.00.",
+    ]
+    assert [choice(option, found, {}, GERMAN) for option in found.options] == [
+        "Sie bekommen $220.00 zurück. Ihre 700 übrigen Token verfallen.",  # R-REF-4: first, whatever texts say
+        "Behalten Sie 700 Token, und 300 kommen dazu.",
+        "Nehmen Sie lieber $600.00 als Guthaben! Ihre 700 übrigen Token verfallen.",
+    ]
+
+
+def test_every_sentence_can_be_filled() -> None:  # R-REF-5
+    """A step, a choice or a refusal without a text, or a place that nothing fills, would fail a customer's quote."""
+    texts, found = RefundTexts(), ask(300, "quality", 700_000, RefundPolicy())
+    for step in get_args(Step):
+        assert sentence(Line(step, 50, 300, 1000), found, texts)
+    for name in get_args(Refused):
+        assert why_not(replace(found, refused=name), RefundPolicy())
+    for name in get_args(Choice):
+        for money, credit in ((0, 0), (1, 0), (0, 1), (1, 1)):
+            option = Option(
+                choice=name, worth=money + credit, cost=0, money=money, credit=credit, ends_plan=True
+            )
+            assert texts.plan_ends in choice(option, found, {}, texts)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        (1, "1 second"),
+        (61, "61 seconds"),
+        (60, "1 minute"),
+        (3_600, "1 hour"),
+        (172_800, "2 days"),
+        (90_000, "25 hours"),
+    ],
+)
+def test_a_length_of_time_is_told_in_the_largest_unit_that_fits(seconds: int, told: str) -> None:  # R-REF-5
+    assert span(seconds, RefundTexts()) == told
 
 
 def test_money_stands_first_and_only_what_beats_it_is_recommended() -> None:  # R-REF-4
@@ -286,7 +361,7 @@ def test_money_stands_first_and_only_what_beats_it_is_recommended() -> None:  # 
         ("upgrade", 60_000, -76_000, 0, 0, 2400, 400, 100_000, True),  # 2400 left of 3000, worth $1600, for $1000
         ("credit", 60_000, 6_000, 0, 60_000, 0, 400, 0, True),  # 60 % of $1000, buys 600 tokens here
     ]  # fmt: skip
-    texts = [choice(option, found, {"big": "Big"}) for option in found.options]
+    texts = [choice(option, found, {"big": "Big"}, RefundTexts()) for option in found.options]
     assert texts[0] == "Get $125.00 back to where it came from. Your 400 unspent tokens go."
     assert all("400" in text or "2400" in text for text in texts)
 
@@ -306,7 +381,7 @@ def test_an_alternative_is_instead_of_the_money_and_not_on_top_of_it() -> None: 
     what = bought(refunded=25_000, refunded_money=25_000)
     found = quote(what, usage(900), Customer(), "technical", T0 + 86_400_000, NO_GUARANTEE, larger=larger)
     assert [(o.choice, o.money, o.credit, o.take_back) for o in found.options] == [("cash", 0, 0, 0)]
-    assert choice(found.options[0], found, {}) == "No money can be given back for this now."
+    assert choice(found.options[0], found, {}, RefundTexts()) == "No money can be given back for this now."
 
 
 def test_what_was_paid_with_credit_goes_back_as_credit() -> None:  # R-REF-4, readings
@@ -327,11 +402,11 @@ def test_what_is_offered_for_a_period_that_runs() -> None:  # R-REF-1, R-REF-4
     found = plan(runs=True)
     told = [(o.choice, o.worth, o.take_back, o.ends_plan) for o in found.options]
     assert told == [("cash", 75_000, 800, True), ("bonus", 110_000, 0, False), ("credit", 60_000, 800, True)]
-    assert choice(found.options[0], found, {}) == (
+    assert choice(found.options[0], found, {}, RefundTexts()) == (
         "Get $750.00 back to where it came from. Your 800 unspent tokens go. Your plan ends at once, and nothing "
         "more is charged for it. Tokens of packs stay yours."
     )
-    assert "Your plan ends at once" in choice(found.options[2], found, {})
+    assert "Your plan ends at once" in choice(found.options[2], found, {}, RefundTexts())
 
 
 def test_what_is_offered_for_a_period_that_is_over() -> None:  # R-REF-1, R-REF-4

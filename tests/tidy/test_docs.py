@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 import typer
+from msgspec import structs
 
 from tests.tidy import source
 from tokentill import cli
 from tokentill.rules import catalog_file
 from tokentill.rules.catalog_reader import Table
+from tokentill.rules.refund_sentences import RefundTexts
 from tokentill.rules.refusals import LAYERS, RETRYABLE, Code
 from tokentill.web.problems import STATUS
 
@@ -122,6 +124,12 @@ def test_every_key_of_a_catalog_is_described(monkeypatch: pytest.MonkeyPatch) ->
         cells = re.findall(r"^\| (`.*?) \|", section.partition("\n## ")[0], flags=re.MULTILINE)
         described[name] = {key for cell in cells for key in re.findall(r"`([^`]+)`", cell)}
     assert described == keys_read(monkeypatch)
+
+
+def test_every_text_of_refunds_is_described_as_it_is() -> None:
+    described = sections(page("reference/catalog.md"))["refunds.texts"]
+    found = dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", described, flags=re.MULTILINE))
+    assert found == structs.asdict(RefundTexts())
 
 
 def test_every_warning_about_a_catalog_is_described() -> None:

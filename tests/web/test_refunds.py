@@ -137,6 +137,55 @@ async def test_a_renewal_at_the_test_provider_is_given_back_and_the_plan_ends(
     ]  # fmt: skip
 
 
+@pytest.fixture
+async def german_till(tmp_path: Path) -> AsyncIterator[Till]:
+    """A till whose catalog says in German what refunds are, and praises the credit."""
+    catalog = tmp_path / "till.toml"
+    texts = """
+[refunds.texts]
+total = "{amount} sind {rate} % von {price}."
+cash = "Sie bekommen {money} zurück."
+credit = "Am besten nehmen Sie {credit} als Guthaben!"
+tokens_go = "Ihre {left} übrigen Token verfallen."
+not_first = "Das war nicht Ihr erster Kauf."
+hardly_used = "{used} von {bought} Token sind verbraucht."
+ask = "Was bekomme ich zurück?"
+take_cash = "Geld zurück"
+take_credit = "Guthaben nehmen"
+is_settled = "Erledigt."
+"""
+    catalog.write_text(preset_text("goals") + texts)
+    async with running_till(":memory:", str(catalog)) as till:
+        await till.done("POST", "/v1/organizations", {"id": "acme", "plan": "pro"})
+        yield till
+
+
+async def test_a_quote_speaks_the_language_of_the_catalog_and_the_money_stands_first(
+    german_till: Till,
+) -> None:  # R-REF-4, R-REF-5
+    till = german_till
+    purchase, second = await bought(till), await bought(till)
+    seen = await till.done("GET", f"{ORG}/purchases/{purchase['id']}/refund-reasons")
+    assert seen["suggestions"][0]["why"] == "0 von 500 Token sind verbraucht."
+    quote = await till.done("POST", f"{ORG}/purchases/{purchase['id']}/refunds", {"reason": "unused"})
+    assert quote["explained"][-1] == "$29.00 sind 100 % von $29.00."
+    assert [quote["options"][0][name] for name in ("choice", "text")] == [
+        "cash", "Sie bekommen $29.00 zurück. Ihre 500 übrigen Token verfallen.",
+    ]  # fmt: skip
+    later = await till.done("POST", f"{ORG}/purchases/{second['id']}/refunds", {"reason": "first_time"})
+    assert later["refused_text"] == "Das war nicht Ihr erster Kauf."
+    delivered = await till.done("POST", f"{ORG}/purchases/{purchase['id']}/hand-over")
+    async with till.client.get(delivered["refunds"]) as answer:
+        assert "Was bekomme ich zurück?" in await answer.text()
+    async with till.client.post(delivered["refunds"], data={"do": "quote", "reason": "unused"}) as answer:
+        page = await answer.text()
+    assert page.index("Geld zurück") < page.index("Guthaben nehmen")
+    number = page.partition('name="refund" value="')[2].partition('"')[0]
+    chosen = {"do": "accept", "refund": number, "choice": "cash"}
+    async with till.client.post(delivered["refunds"], data=chosen) as answer:
+        assert "Erledigt." in await answer.text()
+
+
 async def test_a_plan_is_not_given_back_by_default_and_it_says_what_to_do(till: Till) -> None:  # R-REF-1
     await till.done("POST", "/v1/organizations", {"id": "new", "plan": "starter"})
     ordered = await till.done("POST", "/v1/organizations/new/purchases", {"plan": "pro"})

@@ -167,16 +167,19 @@ class RefundFacts:
     async def suggestions(self, purchase: Purchase) -> list[Suggestion]:
         """Reasons that the till sees by itself: failed operations, tokens that were not used, a first purchase."""
         found: list[Suggestion] = []
+        policy = self._means.ledger.catalog.refunds
+        texts = policy.texts
         failed = await self._failed(purchase)
         if failed:
-            plural = "operation has" if failed == 1 else "operations have"
-            found.append(Suggestion("technical", f"{failed} {plural} failed since the purchase."))
+            why = texts.one_failed if failed == 1 else texts.some_failed.format(count=failed)
+            found.append(Suggestion("technical", why))
         usage = await self.usage(purchase)
-        lowest = self._means.ledger.catalog.refunds.bands[0]
-        if usage.granted and usage.spent * 100 < lowest.below * usage.granted:
-            found.append(Suggestion("unused", f"{usage.spent} of {usage.granted} tokens were used."))
+        if usage.granted and usage.spent * 100 < policy.bands[0].below * usage.granted:
+            found.append(
+                Suggestion("unused", texts.hardly_used.format(used=usage.spent, bought=usage.granted))
+            )
         if (await self.customer(purchase)).first_purchase:
-            found.append(Suggestion("first_time", "It was the first purchase."))
+            found.append(Suggestion("first_time", texts.was_first))
         return found
 
     async def _failed(self, purchase: Purchase) -> int:

@@ -4,7 +4,7 @@ What is not written is as the documents have it (`tokentill.rules.refund_policy`
 in dollars are so many whole units of the catalog's currency. The bands end by themselves: the last one written
 holds for all use above it. As elsewhere, mistakes are recorded by the table and never raised.
 
-Requirement ids: R-REF-1, R-REF-2, R-REF-3, R-REF-4, R-REF-6.
+Requirement ids: R-REF-1, R-REF-2, R-REF-3, R-REF-4, R-REF-5, R-REF-6.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from tokentill.rules.catalog_reader import Table
+from tokentill.rules.catalog_sections import fills, places
 from tokentill.rules.money import currency
 from tokentill.rules.refund_policy import REASONS, S0_REASONS, Band, RefundPolicy, Tier, Withdrawal
+from tokentill.rules.refund_sentences import RefundTexts
 
 PERCENT_MAX = 1_000
 DAYS_MAX = 3_660
@@ -55,6 +57,7 @@ def refunds(table: Table, code: str) -> RefundPolicy:
         withdrawal=_withdrawal(table.tables("withdrawal")),
         waiver_text=table.text("waiver_text", default.waiver_text),
         waiver_required=table.flag("waiver_required", default=default.waiver_required),
+        texts=_texts(table.table("texts")),
     )
     if found.late_s <= found.early_s:
         table.bad("late_hours", "late begins before early is over", "write a longer time")
@@ -113,6 +116,21 @@ def _tiers(table: Table, code: str, scale: int, default: tuple[Tier, ...]) -> tu
         row.end()
         found.append(tier)
     return tuple(sorted(found, key=lambda tier: -tier.above))
+
+
+def _texts(table: Table) -> RefundTexts:
+    """The sentences of quotes; each has the places of its default and none is empty, so no figure is left out."""
+    default, found = RefundTexts(), {}
+    for key in filter(table.has, RefundTexts.__struct_fields__):
+        allowed = frozenset(places(getattr(default, key)))
+        found[key] = table.text(key)
+        fills(table, key, found[key], allowed)
+        written = places(found[key])
+        if found[key] and written < allowed:
+            for place in sorted(allowed - written):
+                table.bad(key, f"{{{place}}} is missing", "write each figure that the customer is told")
+    table.end()
+    return RefundTexts(**found)
 
 
 def _withdrawal(tables: dict[str, Table]) -> dict[str, Withdrawal]:

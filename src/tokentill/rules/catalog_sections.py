@@ -191,13 +191,17 @@ def link(table: Table, key: str, written: str) -> None:
 
 def fills(table: Table, key: str, text: str, allowed: frozenset[str]) -> None:
     """Report every place in braces of a text that is not filled in."""
-    for place in sorted(_places(text) - allowed):
+    for place in sorted(places(text) - allowed):
         table.bad(key, f"{{{place}}} is not filled in here", nearest(place, allowed))
 
 
-def _places(text: str) -> set[str]:
-    """The places in braces of a text; a lone brace counts as one."""
+def places(text: str) -> set[str]:
+    """The places in braces of a text, a format written with one included; a lone brace counts as one."""
     try:
-        return {place for _, place, _, _ in string.Formatter().parse(text) if place is not None}
+        parts = [part for part in string.Formatter().parse(text) if part[1] is not None]
     except ValueError:
         return {"{"}
+    return {
+        f"{name}{f'!{change}' if change else ''}{f':{form}' if form else ''}"
+        for _, name, form, change in parts
+    }

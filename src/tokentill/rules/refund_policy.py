@@ -12,6 +12,8 @@ from typing import Literal
 
 from msgspec import Struct, field
 
+from tokentill.rules.refund_sentences import RefundTexts
+
 Reason = Literal["technical", "quality", "unused", "first_time"]
 REASONS: tuple[Reason, ...] = ("technical", "quality", "unused", "first_time")
 
@@ -89,3 +91,5 @@ class RefundPolicy(Struct, frozen=True, kw_only=True):
     """What a customer agrees to who gives that right up at a purchase."""
     waiver_required: bool = False
     """Whether a customer's order needs it; by default nobody has to give the right up."""
+    texts: RefundTexts = RefundTexts()
+    """The sentences of quotes, as customers read them."""

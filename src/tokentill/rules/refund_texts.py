@@ -1,5 +1,6 @@
 """What a refund quote says, in plain sentences: each step of the arithmetic, each choice, and why not.
 
+The words are the catalog's (`tokentill.rules.refund_sentences`); which sentences are said, and in which order, is not.
 Money first, nothing hidden, nothing urgent: what a choice takes away is said in the same breath as what it gives.
 
 Requirement ids: R-REF-4, R-REF-5.
@@ -11,85 +12,72 @@ from msgspec import Struct
 
 from tokentill.rules.money import format_amount, percent
 from tokentill.rules.refund_policy import RefundPolicy
+from tokentill.rules.refund_sentences import RefundTexts
 from tokentill.rules.refunds import Line, Option, Quote
 
-_REASONS = {
-    "technical": "The reason is a technical problem",
-    "quality": "The reason is the quality of the answers",
-    "unused": "The reason is tokens that are not needed",
-    "first_time": "It was a first purchase",
-}
 
-
-def sentences(quote: Quote) -> list[str]:
+def sentences(quote: Quote, texts: RefundTexts) -> list[str]:
     """The arithmetic of the quote, a sentence a step, ending with the amount."""
-    told = [sentence(line, quote) for line in quote.lines]
+    told = [sentence(line, quote, texts) for line in quote.lines]
     share = f"{quote.rate_millionths // 10_000}.{quote.rate_millionths % 10_000:04d}".rstrip("0").rstrip(".")
     price, amount = format_amount(quote.price, quote.currency), format_amount(quote.amount, quote.currency)
-    return [*told, f"That is {share} % of {price}: {amount}."]
+    return [*told, texts.total.format(rate=share, price=price, amount=amount)]
 
 
-def sentence(line: Line, quote: Quote) -> str:
-    """One step of the arithmetic."""
-    name = line.name
-    if name == "usage":
-        used = percent(line.value, line.of)
-        return f"{line.value} of {line.of} tokens were used ({used} %): {line.percent} % is the base."
-    if name in _REASONS:
-        return f"{_REASONS[name]}: times {line.percent} %."
-    if name == "customer":
-        return f"More than {format_amount(line.value, quote.currency)} was spent here before: times {line.percent} %."
-    if name == "early":
-        return f"The payment was within {span(line.value)}: times {line.percent} %."
-    if name == "late":
-        return f"The payment was more than {span(line.value)} ago: times {line.percent} %."
-    if name == "clamp":
-        return "Never more than the whole price: 100 %."
-    if name == "unused_share":
-        return f"Never more than the unused share: {line.value} of {line.of} tokens."
-    if name == "guarantee":
-        return f"The guarantee gives at least {line.percent} % within {span(line.value)}, once, no questions asked."
-    if name == "payable":
-        return f"Rounded up to {format_amount(line.value, quote.currency)}, the next amount that can be paid."
-    if name == "waived":
-        return "The right of withdrawal was given up at the purchase."
-    if name == "withdrawal":
-        return f"The right of withdrawal gives at least the unused share: {line.value} of {line.of} tokens."
-    return f"{format_amount(line.value, quote.currency)} was given back before and is taken off."
+def sentence(line: Line, quote: Quote, texts: RefundTexts) -> str:
+    """One step of the arithmetic; its text has the step's name."""
+    template: str = getattr(texts, line.name)
+    return template.format(
+        percent=line.percent,
+        used=line.value,
+        unused=line.value,
+        bought=line.of,
+        share=percent(line.value, line.of) if line.of else "",
+        amount=format_amount(line.value, quote.currency),
+        span=span(line.value, texts),
+    )
 
 
-def span(seconds: int) -> str:
+def span(seconds: int, texts: RefundTexts) -> str:
     """A length of time in the largest unit that fits."""
-    for unit, size in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
-        if seconds % size == 0 and seconds >= size:
-            count = seconds // size
-            return f"{count} {unit}{'' if count == 1 else 's'}"
-    return f"{seconds} seconds"
+    units = (
+        (86_400, texts.day, texts.days), (3_600, texts.hour, texts.hours), (60, texts.minute, texts.minutes),
+        (1, texts.second, texts.seconds),
+    )  # fmt: skip
+    size, one, many = next(
+        unit for unit in units if unit[0] == 1 or (seconds >= unit[0] and not seconds % unit[0])
+    )
+    return one if seconds == size else many.format(count=seconds // size)
 
 
-def choice(option: Option, quote: Quote, titles: dict[str, str]) -> str:
+def choice(option: Option, quote: Quote, titles: dict[str, str], texts: RefundTexts) -> str:
     """What a choice gives and what it takes. `titles`: the packages by id."""
-    left = quote.usage.left
-    gone = f" Your {left} unspent tokens go." if option.take_back else ""
-    if option.ends_plan:
-        gone += " Your plan ends at once, and nothing more is charged for it. Tokens of packs stay yours."
-    if option.choice == "cash" and not option.worth:
-        return "No money can be given back for this now."
-    if option.choice == "cash":
-        parts = []
-        if option.money:
-            parts.append(f"{format_amount(option.money, quote.currency)} back to where it came from")
-        if option.credit:
-            parts.append(f"{format_amount(option.credit, quote.currency)} back as credit")
-        return f"Get {' and '.join(parts)}.{gone}"
-    if option.choice == "bonus":
-        return f"Keep your {left} unspent tokens and get {option.tokens} more. The purchase is then settled."
-    if option.choice == "credit":
-        shown = format_amount(option.credit, quote.currency)
-        return f"Get {shown} as credit for any later purchase; it never expires.{gone}"
-    pay = format_amount(option.pay, quote.currency)
     title = titles.get(option.item or "", option.item or "")
-    return f"Turn it into {title} for {pay} more. What you have used counts: {option.tokens} tokens are left."
+    told = _gives(option, texts).format(
+        money=format_amount(option.money, quote.currency),
+        credit=format_amount(option.credit, quote.currency),
+        pay=format_amount(option.pay, quote.currency),
+        left=quote.usage.left,
+        tokens=option.tokens,
+        title=title,
+    )
+    parts = [told]
+    if option.choice in ("cash", "credit") and option.take_back:
+        parts.append(texts.tokens_go.format(left=quote.usage.left))
+    if option.ends_plan:
+        parts.append(texts.plan_ends)
+    return " ".join(parts)
+
+
+def _gives(option: Option, texts: RefundTexts) -> str:
+    """The text of what a choice gives; of the money, a part may be credit (readings)."""
+    if option.choice != "cash":
+        return {"bonus": texts.bonus, "credit": texts.credit, "upgrade": texts.upgrade}[option.choice]
+    if not option.worth:
+        return texts.no_cash
+    if not option.credit:
+        return texts.cash
+    return texts.cash_and_credit if option.money else texts.cash_as_credit
 
 
 class Waiver(Struct, frozen=True):
@@ -107,22 +95,13 @@ def waiver(policy: RefundPolicy) -> Waiver | None:
     """What is asked about the right of withdrawal at a purchase; None where no law gives one (readings)."""
     if not policy.withdrawal:
         return None
-    hint = "You need not tick this. Your tokens come at once either way, and unticked you keep the right of withdrawal."
-    if policy.waiver_required:
-        hint = "Without this nothing is bought here. Tick it only if you agree."
+    hint = policy.texts.waiver_needed if policy.waiver_required else policy.texts.waiver_free
     return Waiver(policy.waiver_text, hint, policy.waiver_required)
 
 
 def why_not(quote: Quote, policy: RefundPolicy) -> str | None:
-    """Why nothing can be given back, and what can be done; None where something can."""
-    texts = {
-        "settled": "This purchase has been settled already.",
-        "refunded": "This purchase has been given back in full already.",
-        "counted": "What was unused of this period was counted toward your upgrade. Ask for that one instead.",
-        "carried": "What was unused of this period was carried into the next one. Ask for that one instead.",
-        "too_late": f"Refunds can be asked for within {policy.window_days} days of the payment.",
-        "not_first": "This reason holds for a first purchase only. Choose the one that fits.",
-        "no_tokens": "This purchase brought no tokens that could be taken back. Write to us instead.",
-        "free": "Nothing was paid for this, so there is nothing to give back.",
-    }
-    return None if quote.refused is None else texts[quote.refused]
+    """Why nothing can be given back, and what can be done; None where something can. Its text has the refusal's name."""
+    if quote.refused is None:
+        return None
+    template: str = getattr(policy.texts, quote.refused)
+    return template.format(days=policy.window_days)

@@ -17,30 +17,12 @@ from tokentill.flows.shop import Shop
 from tokentill.rules.handovers import GOOD
 from tokentill.rules.purchases import Purchase
 from tokentill.rules.refund_policy import REASONS
-from tokentill.rules.refund_rows import Refund, RefundState
+from tokentill.rules.refund_rows import Refund
 from tokentill.rules.refusals import Refusal
 from tokentill.web import refund_views as views
 
-WORDS = {
-    "technical": "Something did not work",
-    "quality": "The answers are not good enough",
-    "unused": "I do not need the tokens",
-    "first_time": "It was my first purchase, and not what I expected",
-}
-LABELS = {
-    "cash": "Get the money back",
-    "credit": "Take the credit",
-    "bonus": "Keep the tokens and take the bonus",
-}
-"""What can be chosen here; the money stands first in every quote."""
-STANDS: dict[RefundState, str] = {
-    "settled": "It is done. What you chose is yours; money may take your bank a few days.",
-    "denied": "A person has looked at it and said no.",
-    "failed": "It could not be carried out, and nothing was taken. Try again.",
-    "withdrawn": "It was withdrawn.",
-    "changed": "Something has changed meanwhile. Ask again.",
-}
-GOING_ON = "It is being carried out."
+TAKEN = ("cash", "credit", "bonus")
+"""What can be chosen here, in the order of the quote, where the money stands first."""
 
 
 class Pressed(Struct):
@@ -58,7 +40,7 @@ async def press(shop: Shop, purchase: Purchase, form: Pressed) -> Refund | Refus
     if form.do == "quote":
         reason = next((one for one in REASONS if one == form.reason), None)
         return await shop.refunding.quote(organization, purchase.id, reason)
-    if form.do == "accept" and form.choice in LABELS:
+    if form.do == "accept" and form.choice in TAKEN:
         row = await shop.refund_desk.refund(organization, form.refund[:64])
         if row is not None and row.purchase == purchase.id:
             return await shop.refunding.accept(organization, row.id, form.choice)  # type: ignore[arg-type]  # one of three
@@ -68,19 +50,24 @@ async def press(shop: Shop, purchase: Purchase, form: Pressed) -> Refund | Refus
 def part(shop: Shop, purchase: Purchase, found: Refund | Refusal | None) -> dict[str, Any] | None:
     """What the page says of refunds; None where nothing of the purchase can be given back and none was asked for."""
     policy = shop.means.ledger.catalog.refunds
+    texts = policy.texts
     possible = not_refundable(shop.means.ledger.catalog, purchase) is None and purchase.state in GOOD
     if not possible and found is None:
         return None
     shown: dict[str, Any] = {
-        "title": policy.title, "text": policy.text, "reasons": [(name, WORDS[name]) for name in REASONS],
+        "title": policy.title, "text": policy.text, "texts": texts,
+        "reasons": [(name, getattr(texts, f"why_{name}")) for name in REASONS],
         "possible": possible, "quote": None, "says": "",
     }  # fmt: skip
     if isinstance(found, Refusal):
         shown["says"] = found.message
     elif found is not None and found.state == "quoted":
         quote = views.refund(found, shop.means.ledger.catalog)
-        options = [(one, LABELS[one.choice]) for one in quote.options if one.choice in LABELS]
+        options = [
+            (one, getattr(texts, f"take_{one.choice}")) for one in quote.options if one.choice in TAKEN
+        ]
         shown |= {"quote": quote, "options": options, "says": quote.refused_text or ""}
     elif found is not None:
-        shown["says"] = policy.waiting if found.state == "waiting" else STANDS.get(found.state, GOING_ON)
+        stands = getattr(texts, f"is_{found.state}", texts.going_on)
+        shown["says"] = policy.waiting if found.state == "waiting" else stands
     return shown

@@ -141,7 +141,7 @@ def refund(row: Refund, catalog: Catalog) -> RefundView:
     """The refund for its customer."""
     quote = row.quote
     titles = {pack.id: pack.title for pack in catalog.packs.values()}
-    policy = catalog.refunds
+    policy, texts = catalog.refunds, catalog.refunds.texts
     return RefundView(
         id=row.id,
         organization=row.organization,
@@ -159,14 +159,14 @@ def refund(row: Refund, catalog: Catalog) -> RefundView:
         bought=quote.usage.granted,
         left=quote.usage.left,
         lines=tuple(
-            LineView(name=one.name, percent=one.percent, value=one.value, of=one.of, text=sentence(one, quote))
+            LineView(name=one.name, percent=one.percent, value=one.value, of=one.of, text=sentence(one, quote, texts))
             for one in quote.lines
         ),
-        explained=() if quote.refused else tuple(sentences(quote)),
+        explained=() if quote.refused else tuple(sentences(quote, texts)),
         options=tuple(
             OptionView(
-                choice=one.choice, item=one.item, text=choice(one, quote, titles), worth=one.worth, money=one.money,
-                credit=one.credit, tokens=one.tokens, take_back=one.take_back, pay=one.pay,
+                choice=one.choice, item=one.item, text=choice(one, quote, titles, texts), worth=one.worth,
+                money=one.money, credit=one.credit, tokens=one.tokens, take_back=one.take_back, pay=one.pay,
                 recommended=one.recommended, ends_plan=one.ends_plan,
             )
             for one in quote.options
