@@ -44,16 +44,16 @@ def public(address: str) -> bool:
 
 
 class PublicOnly(AbstractResolver):
-    """A resolver that knows no private address."""
+    """A resolver that knows no private address. `names` looks names up, by default this machine's own resolver."""
 
-    def __init__(self) -> None:
-        self._inner = ThreadedResolver()
+    def __init__(self, names: AbstractResolver | None = None) -> None:
+        self._names = names or ThreadedResolver()
 
     async def resolve(  # type: ignore[explicit-override]  # typing has the decorator from 3.12 on only
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
         """The public addresses of a host; none is an error."""
-        found = [one for one in await self._inner.resolve(host, port, family) if public(one["host"])]
+        found = [one for one in await self._names.resolve(host, port, family) if public(one["host"])]
         if not found:
             raise OSError("the host has no public address")
         return found
@@ -63,10 +63,21 @@ class PublicOnly(AbstractResolver):
 
 
 class HttpOutbound:
-    """The `Outbound` port. `private`: private addresses and plain HTTP are allowed, to try things on one machine."""
+    """The `Outbound` port. `private`: private addresses and plain HTTP are allowed, to try things on one machine.
 
-    def __init__(self, *, private: bool = False) -> None:
+    `ports` may be called, `names` looks names up, by default this machine's own resolver.
+    """
+
+    def __init__(
+        self,
+        *,
+        private: bool = False,
+        ports: frozenset[int] = PORTS,
+        names: AbstractResolver | None = None,
+    ) -> None:
         self._private = private
+        self._ports = ports
+        self._names = names
         self._session: aiohttp.ClientSession | None = None
 
     def check(self, url: str) -> str | None:
@@ -90,8 +101,8 @@ class HttpOutbound:
             )
         if parts.scheme != "https":
             return "The address must begin with https://."
-        if port is not None and port not in PORTS:
-            return f"The port must be one of {', '.join(map(str, sorted(PORTS)))}."
+        if port is not None and port not in self._ports:
+            return f"The port must be one of {', '.join(map(str, sorted(self._ports)))}."
         literal = _ip(host)
         if literal is not None and not public(literal):
             return "The address lies in a private network, which webhooks do not reach."
@@ -122,7 +133,7 @@ class HttpOutbound:
 
     def _client(self) -> aiohttp.ClientSession:
         if self._session is None:
-            resolver = None if self._private else PublicOnly()
+            resolver = self._names if self._private else PublicOnly(self._names)
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
                     resolver=resolver, limit=50, limit_per_host=5, use_dns_cache=False
