@@ -2,12 +2,10 @@
 
 from typing import Any
 
-import pytest
-
 from tests.support.desk import DAY
 from tests.support.shops import World
 from tests.support.stores import ok
-from tokentill.flows import offer
+from tokentill.flows.offer import Offers
 from tokentill.rules import commands as c
 from tokentill.rules.offers import PackOffers
 from tokentill.rules.refusals import Code, Refusal
@@ -50,18 +48,17 @@ async def test_what_is_given_back_was_not_used(shop_world: World) -> None:  # R-
     assert (await offers(world)).reason.startswith("You used 3 tokens in 1 day, 3 a day.")
 
 
-async def test_a_long_history_is_read_as_far_as_is_allowed(
-    shop_world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(offer, "PAGE", 5)
-    monkeypatch.setattr(offer, "ENTRIES_MAX", 10)
+async def test_a_long_history_is_read_as_far_as_is_allowed(shop_world: World) -> None:
     world = shop_world
+    short = Offers(world.shop.means, world.shop.reader, entries_max=10, page=5)
     await world.begin("acme")
     for _ in range(5):
         await use(world, 3)
         world.clock.time += DAY
     # Ten entries reach back to the third day, of which only part is read: the two days after it count.
-    assert (await offers(world)).reason.startswith("You used 27 tokens in 3 days, 9 a day.")
+    found = await short.packs("acme")
+    assert isinstance(found, PackOffers), found
+    assert found.reason.startswith("You used 27 tokens in 3 days, 9 a day.")
 
 
 async def test_slots_and_purchases_are_seen(shop_world: World) -> None:  # R-PACK-4, R-PACK-5

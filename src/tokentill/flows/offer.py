@@ -26,11 +26,15 @@ PAGE = 500
 
 
 class Offers:
-    """Shows packs."""
+    """Shows packs, `entries_max` entries read for a burn rate, a `page` at a time."""
 
-    def __init__(self, means: Means, reader: Reader) -> None:
+    def __init__(
+        self, means: Means, reader: Reader, *, entries_max: int = ENTRIES_MAX, page: int = PAGE
+    ) -> None:
         self._means = means
         self._reader = reader
+        self._entries_max = entries_max
+        self._page = page
 
     async def packs(
         self, organization: str, *, missing: int = 0, code: str | None = None
@@ -64,7 +68,7 @@ class Offers:
         charges: list[tuple[int, int]] = []
         before, seen = None, 0
         while True:
-            page = await self._means.ledger.journal(organization, before, PAGE)
+            page = await self._means.ledger.journal(organization, before, self._page)
             if page is None or not page.rows:
                 break
             for row in page.rows:
@@ -80,7 +84,7 @@ class Offers:
             if before is None:
                 reached = max(since, oldest)  # the account's beginning
                 break
-            if seen >= ENTRIES_MAX:
+            if seen >= self._entries_max:
                 reached = oldest + 1  # of that very moment there may be more
                 break
         return tuple(max(0, tokens) for tokens in by_day(charges, reached, now, days))
