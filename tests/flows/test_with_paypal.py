@@ -13,7 +13,6 @@ from tests.support.stores import SECRET, Store, ok, sqlite_url
 from tokentill.flows.checkout import Ask
 from tokentill.flows.means import Means
 from tokentill.flows.shop import Shop, open_shop
-from tokentill.ports import VendorDown
 from tokentill.rules import commands as c
 from tokentill.rules.purchases import Purchase
 from tokentill.rules.refund_rows import Refund
@@ -107,16 +106,20 @@ async def test_a_plan_is_not_sold_there(world: World) -> None:
     assert refused.code == Code.CHECKOUT_FAILED
 
 
-async def test_a_provider_that_is_away_changes_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_provider_that_is_away_changes_nothing(world: World) -> None:
     bought = await world.buy()
-
-    async def away(purchase: Purchase) -> Any:
-        raise VendorDown("away")
-
-    monkeypatch.setattr(world.theirs.paypal, "look", away)
+    world.theirs.lab.book.approve(bought.checkout or "")
+    world.theirs.lab.faults += [("status", 503)] * 20
     later = await world.shop.checkout.look("acme", bought.id)
     assert isinstance(later, Refusal)
     assert (later.code, later.retry_after_ms) == (Code.CHECKOUT_FAILED, 5_000)
+    unchanged = await world.shop.checkout.purchase("acme", bought.id)
+    assert unchanged is not None
+    assert (unchanged.state, await world.balance()) == ("pending", 200)
+    world.theirs.lab.faults.clear()
+    back = await world.shop.checkout.look("acme", bought.id)
+    assert isinstance(back, Purchase)
+    assert (back.state, await world.balance()) == ("delivered", 700)
 
 
 @pytest.mark.parametrize("status", ["COMPLETED", "PENDING"])

@@ -4,7 +4,7 @@ The roles are looked at as the server knows them, so that a table or a grant add
 """
 
 import asyncio
-from typing import Any
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -12,6 +12,7 @@ import structlog.testing
 
 from tests.support.postgres import Cluster
 from tests.support.stores import Store, begin, charge, connect, envelope, new_key
+from tests.support.wire import Wire
 from tokentill.ports import StoreDown
 from tokentill.rules import commands as c
 from tokentill.rules.receipts import Receipt
@@ -244,18 +245,18 @@ async def test_the_owner_is_bound_too(postgres_cluster: Cluster) -> None:
     await store.close()
 
 
-async def test_a_pooler_that_drops_the_role_is_told(postgres: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_pooler_that_drops_the_role_is_told(postgres: Store, tmp_path: Path) -> None:
     """As PgBouncer does where it is told to ignore what a session asks for."""
-    real = asyncpg.connect
-
-    async def drops(url: str, *, server_settings: dict[str, str], **others: Any) -> Any:
-        server_settings.pop("role", None)
-        return await real(url, server_settings=server_settings, **others)
-
-    monkeypatch.setattr(asyncpg, "connect", drops)
-    for role in ROLES:
-        with pytest.raises(StoreDown, match="such as a pooler"):
-            await connect_as(postgres.url, role)
+    await filled(postgres)
+    async with Wire(postgres.url, tmp_path)() as pooler:
+        for role in ROLES:
+            pooler.forgets = set()
+            connection = await connect_as(pooler.url, role)
+            assert await connection.fetchval("select current_user") == role
+            await connection.close()
+            pooler.forgets = {b"role"}
+            with pytest.raises(StoreDown, match="such as a pooler"):
+                await connect_as(pooler.url, role)
 
 
 async def test_a_connection_used_again_has_forgotten_its_organization(postgres: Store) -> None:

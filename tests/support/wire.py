@@ -1,7 +1,8 @@
 """A wire to PostgreSQL that can be cut: a proxy that knows a COMMIT when it sees one.
 
-It passes bytes on as they are. `cut` says what to do with the next COMMITs: drop the connection before the
-server hears of it, or after the server has answered and before the client hears that.
+It passes bytes on as they are, but for the settings of a session that it was told to forget. `cut` says what to do
+with the next COMMITs: drop the connection before the server hears of it, or after the server has answered and before
+the client hears that.
 """
 
 import asyncio
@@ -33,6 +34,8 @@ class Wire:
         self.commits = 0
         self.refuse = False
         """Whether new connections are turned away."""
+        self.forgets: set[bytes] = set()
+        """Settings that a session asks for and the server never hears of, as a pooler may be told to do."""
         self._open: set[asyncio.StreamWriter] = set()
 
     @contextlib.asynccontextmanager
@@ -60,15 +63,31 @@ class Wire:
         self._open |= {writer, there[1]}
         dying = asyncio.Event()
         try:
+            there[1].write(await self._beginning(reader))
             await asyncio.gather(
                 self._to_server(reader, there[1], dying), self._to_client(there[0], writer, dying)
             )
-        except (ConnectionError, asyncio.CancelledError):
+        except (ConnectionError, EOFError, asyncio.CancelledError):
             pass
         finally:
             self._open -= {writer, there[1]}
             writer.transport.abort()
             there[1].transport.abort()
+
+    async def _beginning(self, reader: asyncio.StreamReader) -> bytes:
+        """A client's first message: its length, the protocol's version, then names and values, each ended by a 0."""
+        size = await reader.readexactly(4)
+        message = await reader.readexactly(int.from_bytes(size, "big") - 4)
+        if not self.forgets:
+            return size + message
+        words = message[4:].split(b"\0")
+        kept = [
+            name + b"\0" + value + b"\0"
+            for name, value in zip(words[::2], words[1::2], strict=False)
+            if name and name not in self.forgets
+        ]
+        told = message[:4] + b"".join(kept) + b"\0"
+        return (len(told) + 4).to_bytes(4, "big") + told
 
     async def _to_server(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, dying: asyncio.Event

@@ -63,11 +63,19 @@ class Moody:
         self.trouble: Exception | None = None
         self.healths: list[Health] = []
         """What is answered when it is asked how it is, instead of the truth; each once."""
+        self.used: list[tuple[str, int]] = []
+        """Which operator keys it was told are used, and when."""
 
     async def health(self) -> Health:
         if self.trouble is not None:
             raise self.trouble
         return self.healths.pop(0) if self.healths else await self.ledger.health()
+
+    def key_used(self, key_id: str, at: int) -> None:
+        if self.trouble is not None:
+            raise self.trouble
+        self.used.append((key_id, at))
+        self.ledger.key_used(key_id, at)
 
     def __getattr__(self, name: str) -> Any:
         if self.trouble is not None:

@@ -109,17 +109,9 @@ async def test_a_key_revoked_elsewhere_is_refused_within_a_second(each_till: Til
     assert (await each_till.ask("GET", "/v1/catalog", headers=mine)).status == 401
 
 
-async def test_when_a_key_was_used_is_recorded_once_a_minute(
-    each_till: Till, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_when_a_key_was_used_is_recorded_once_a_minute(each_till: Till) -> None:
     # R-SALE-8
-    noted: list[tuple[str, int]] = []
-
-    def key_used(key_id: str, at: int) -> None:
-        noted.append((key_id, at))
-        each_till.ledger.key_used(key_id, at)
-
-    monkeypatch.setattr(each_till.moods, "key_used", key_used, raising=False)
+    noted = each_till.moods.used
     made = await each_till.done("POST", "/v1/operator-keys", {"name": "ci"})
     mine = {"Authorization": f"Bearer {made['key']}"}
     noted.clear()
