@@ -25,6 +25,7 @@ import uuid_utils
 from tokentill import catalogs, keyfile
 from tokentill.flows.charge import AlreadyRan, Charge, Charging, Done, Hold, TimedOut
 from tokentill.flows.check import Checks, Features, LayerAnswer, battery, features
+from tokentill.flows.forget import forget_user
 from tokentill.flows.keys import create_operator_key
 from tokentill.flows.send import Books, Ending, LedgerBooks, Retry, insist
 from tokentill.flows.ways import Ways
@@ -61,8 +62,9 @@ __all__ = [
     "Explanation", "Features", "Hold", "JournalLine", "JournalView", "LayerAnswer", "LedgerBooks",
     "MarginReport", "MonthOfFeedback", "NewOperatorKey", "OperationView", "PackView", "Retry", "Shop",
     "SystemClock", "SystemIds", "TimedOut", "Topic", "Trader", "Ways", "battery", "build", "care_bodies",
-    "catalog_of", "catalog_view", "charging", "create_operator_key", "features", "handover_views", "insist",
-    "intents_in", "journal_view", "key_file", "key_views", "log_to_stderr", "make_gatefit", "make_ledger",
+    "catalog_of", "catalog_view", "charging", "create_operator_key", "features", "forget_user",
+    "handover_views", "insist", "intents_in", "journal_view", "key_file", "key_views", "log_to_stderr", "make_gatefit",
+    "make_ledger",
     "name_of_ledger", "name_of_url", "office_views", "open_ledger", "operation_view", "read_catalog", "refund_views",
     "secret_of", "shop_views", "sync_stripe",
 ]  # fmt: skip

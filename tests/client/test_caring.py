@@ -40,6 +40,26 @@ async def test_what_customers_say_is_counted(world: World) -> None:  # R-FIN-4
         await till.rate("acme", 6)
 
 
+async def test_what_customers_wrote_can_be_erased(world: World) -> None:  # R-FIN-4
+    """Words go, figures stay; the name of who ordered or asked for a refund goes with the user."""
+    till = world.till
+    await till.rate("acme", 5, "Ann was kind.")
+    await till.ticket("acme", "tokens", "I am Ann.")
+    order = await till.buy("acme", "token_pack_500", user="ann")
+    assert order.user == "ann"
+    assert await till.forget_words("acme")
+    assert not await till.forget_words("acme"), "there is nothing left"
+    said = [*(await till.feedback("rating")).feedback, *(await till.feedback("ticket")).feedback]
+    assert [one.text for one in said] == ["", ""]
+    [month] = await till.feedback_months()
+    assert (month.average, month.tickets) == ("5.00", {"tokens": 1})
+    assert await till.forget_user("acme", "ann")
+    assert not await till.forget_user("acme", "ann")
+    assert (await till.purchase("acme", order.id)).user is None
+    with pytest.raises(Refused):
+        await till.forget_words("nobody")
+
+
 async def test_the_margin_of_a_month(world: World) -> None:  # R-FIN-1
     found = await world.till.margin(organization="acme")
     assert (found.organizations, found.closed) == (1, False)

@@ -22,7 +22,7 @@ Purchase = Annotated[str | None, typer.Option(help="The purchase it is about.", 
 def add(app: typer.Typer) -> None:
     """The commands."""
     commands: dict[str, Run] = {
-        "faq": faq, "rate": rate, "ticket": ticket, "feedback": feedback, "margin": margin,
+        "faq": faq, "rate": rate, "ticket": ticket, "feedback": feedback, "forget": forget, "margin": margin,
     }  # fmt: skip
     for name, function in commands.items():
         command(app, name, panel=SALES)(function)
@@ -86,6 +86,22 @@ async def feedback(work: Work) -> None:
     work.print(
         found, lambda: show.table(["month", "#ratings", "#average", "tickets"], rows) if rows else nothing
     )
+
+
+async def forget(
+    work: Work,
+    organization: Organization,
+    user: Annotated[
+        str | None, typer.Option(help="Erase this user's name instead.", show_default=False)
+    ] = None,
+) -> None:
+    """Erase what a customer wrote with ratings, tickets and refunds, or the name of one user."""
+    async with work.till() as till:
+        if user is None:
+            found = await till.forget_words(organization)
+        else:
+            found = await till.forget_user(organization, user)
+    work.print({"erased": found}, lambda: "Erased." if found else "There was nothing to erase.")
 
 
 async def margin(

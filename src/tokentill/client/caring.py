@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from tokentill.client.keying import Keying
 from tokentill.wiring import Explanation, MarginReport, MonthOfFeedback, Topic
 from tokentill.wiring import care_bodies as b
+from tokentill.wiring import office_views as o
 
 
 class Caring(Keying):
@@ -56,6 +57,10 @@ class Caring(Keying):
     async def feedback_months(self) -> Sequence[MonthOfFeedback]:
         """How many ratings and tickets there were in each month, and the average rating, newest first (R-FIN-4)."""
         return (await self._ask(b.FeedbackMonths, "countFeedback")).months
+
+    async def forget_words(self, organization: str) -> bool:
+        """Erase what a customer wrote with ratings, tickets and refunds; False if there was nothing (R-FIN-4)."""
+        return (await self._do(o.Removed, "forgetWords", organization)).removed
 
     async def margin(self, month: str | None = None, *, organization: str | None = None) -> MarginReport:
         """What plans and packs have left in a month such as "2026-03", by default the present one (R-FIN-1)."""

@@ -187,7 +187,10 @@ class Desk(Refunds, Caring):
         return await self._transport.health()
 
     async def forget_user(self, organization: str, user: str) -> bool:
-        """Erase the name of a user; the journal keeps only the opaque id. False if there was none."""
+        """Erase the name of a user, and what it wrote with refunds; the journal keeps only the opaque id.
+
+        False if there was none.
+        """
         return _known(await self._transport.forget_user(organization, user))
 
     async def create_key(self, name: str, *, idempotency_key: str | None = None) -> NewOperatorKey:

@@ -153,7 +153,7 @@ class Local:
         """Erase the name of a user; False if there was none."""
         if await self._ledger.account(organization) is None:
             return None
-        return await self._ledger.forget_user(organization, user)
+        return await wiring.forget_user(self._ledger, self._clock, self._ids, organization, user)
 
     async def operator_keys(self) -> Sequence[OperatorKey]:
         """Every operator key, oldest first."""

@@ -244,6 +244,7 @@ class SyncTill:
     ticket = _blocking(Till.ticket)
     feedback = _blocking(Till.feedback)
     feedback_months = _blocking(Till.feedback_months)
+    forget_words = _blocking(Till.forget_words)
     margin = _blocking(Till.margin)
     refund_reasons = _blocking(Till.refund_reasons)
     quote_refund = _blocking(Till.quote_refund)

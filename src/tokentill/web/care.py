@@ -7,13 +7,14 @@ Requirement ids: R-PACK-7, R-FIN-1, R-FIN-4.
 
 from __future__ import annotations
 
+from tokentill.flows import forget
 from tokentill.flows.shop import Shop
 from tokentill.rules.explaining import Explanation, explain
 from tokentill.rules.margins import MarginReport
 from tokentill.rules.refusals import Code, Refusal
 from tokentill.web import care_bodies as bodies
 from tokentill.web.call import Call
-from tokentill.web.office_views import following
+from tokentill.web.office_views import Removed, following
 from tokentill.web.route import ORG
 from tokentill.web.shop import account_of
 from tokentill.web.shop_routes import trade
@@ -54,6 +55,14 @@ async def feedback_months(shop: Shop, _call: Call) -> bodies.FeedbackMonths | Re
     return bodies.FeedbackMonths(months=await shop.feedback.months())
 
 
+async def forget_words(shop: Shop, call: Call) -> Removed | Refusal:
+    """Erase what a customer wrote; scores and topics stay (R-FIN-4)."""
+    account = await account_of(shop, call.organization)
+    if isinstance(account, Refusal):
+        return account
+    return Removed(removed=await forget.forget_words(shop.means, call.organization))
+
+
 async def margin(shop: Shop, call: Call) -> MarginReport | Refusal:
     """What plans, packs and organizations have left in a month (R-FIN-1)."""
     return await shop.margins.report(call.query.month, call.query.organization)
@@ -68,6 +77,8 @@ CARE = (
           rate, bodies.FeedbackView, *_SAID, body=bodies.RatingBody, status=201),
     trade("POST", f"{ORG}/tickets", "recordTicket", "Keep that a customer asked for support",
           ticket, bodies.FeedbackView, *_SAID, body=bodies.TicketBody, status=201),
+    trade("DELETE", f"{ORG}/words", "forgetWords", "Erase what a customer wrote with ratings, tickets and refunds",
+          forget_words, Removed),
     trade("GET", "/v1/feedback", "listFeedback", "Ratings or tickets, newest first",
           feedback, bodies.FeedbackList, query=bodies.FeedbackQuery),
     trade("GET", "/v1/feedback/months", "countFeedback", "Ratings with their average, and tickets, month by month",

@@ -1,12 +1,13 @@
 """Operators: their keys, and what they may do to people: erase a name.
 
-Requirement ids: R-SALE-8.
+Requirement ids: R-SALE-8, R-FIN-4.
 """
 
 from __future__ import annotations
 
 import msgspec
 
+from tokentill.flows.forget import forget_user
 from tokentill.flows.keys import create_named_operator_key, create_operator_key
 from tokentill.rules.refusals import Code, Refusal
 from tokentill.web import problems, views
@@ -58,11 +59,11 @@ async def revoke_key(site: Site, call: Call) -> Answer:
 
 
 async def erase_user(site: Site, call: Call) -> Answer:
-    """Erase the name of a user. The journal keeps the opaque id alone, as it must."""
+    """Erase the name of a user, and what it wrote with refunds. The journal keeps the opaque id alone, as it must."""
     organization, user = call.params
     if await site.ledger.account(organization) is None:
         unknown = Refusal(Code.UNKNOWN_ORGANIZATION, "There is no organization of this id.")
         site.telemetry.refused(unknown.code)
         return problems.of_refusal(unknown)
-    erased = await site.ledger.forget_user(organization, user)
+    erased = await forget_user(site.ledger, site.clock, site.ids, organization, user)
     return Answer(200, _encode(views.Erasure(user=user, erased=erased)))
