@@ -15,6 +15,7 @@ from tokentill.ports import VendorDown, VendorRefused
 from tokentill.rules import commands as c
 from tokentill.rules import happenings as h
 from tokentill.rules.catalog import DAY_MS, HOUR_MS
+from tokentill.rules.claims import resized
 from tokentill.rules.credit import available
 from tokentill.rules.purchases import Purchase
 from tokentill.rules.refund_policy import Withdrawal
@@ -323,6 +324,23 @@ async def test_the_guarantee_is_used_once_by_customer_and_payment_method(
     assert (again.state, again.signals) == ("waiting", ("repeated_guarantee",))
 
 
+async def test_a_guarantee_that_came_to_hold_after_the_quote_is_used_too(world: World) -> None:  # R-REF-4
+    """The quote is half by its usage; used further before it is accepted, it is half by the guarantee alone."""
+    purchase = await bought(world)
+    await ok(world.ledger, "acme", c.Adjust(tokens=-200, reason="spent", actor="op"))
+    await ok(world.ledger, "acme", c.Charge(feature="generate_goal", quantity=66))
+    world.clock.time += 2 * HOUR_MS
+    row = await quoted(world, purchase)
+    assert (row.quote.guarantee, row.quote.amount) == (False, PRICE // 2)
+    await ok(world.ledger, "acme", c.Charge(feature="generate_goal", quantity=66))
+    done = await accepted(world, row)
+    assert (done.state, done.money, done.guarantee) == ("settled", PRICE // 2, True)
+    assert {use.refund for use in await world.rows.find(Guarantee, {})} == {row.id}
+    second = await bought(world)
+    assert not (await quoted(world, second, None)).quote.guarantee
+    await world.clean()
+
+
 async def test_of_many_at_once_with_one_card_one_uses_the_guarantee(world: World) -> None:  # R-REF-4, R-REF-6
     names = [f"org_{number}" for number in range(6)]
     rows = []
@@ -413,6 +431,23 @@ async def test_an_operator_denies_or_adjusts_with_a_reason(world: World) -> None
     shares = {(one.by, one.name): one for one in await desk.report()}
     assert shares["pack", "token_pack_500"].refunds == 1
     assert shares["approach", "none"].refunded == 5_000
+    await world.clean()
+
+
+async def test_an_adjustment_that_came_half_way_gives_no_more_than_it_says(
+    world: World,
+) -> None:  # R-REF-5, R-REF-6
+    """Its process ended between the purchase and the refund; another operator approves what still waits."""
+    purchase = await bought(world, amount=20_000, list_amount=20_000)
+    row = await accepted(world, await quoted(world, purchase), "credit")
+    assert (row.state, row.credit) == ("waiting", 12_000)
+    await world.shop.means.change(await world.purchase(purchase), lambda one: resized(one, row.id, 0, 5_000))
+    done = await world.shop.refund_desk.approve("acme", row.id, "bob", "fair")
+    assert isinstance(done, Refund)
+    assert (done.state, done.credit) == ("settled", 5_000)
+    account = await world.ledger.account("acme")
+    assert account is not None
+    assert available(account.state) == 5_000
     await world.clean()
 
 

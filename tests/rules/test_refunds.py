@@ -24,7 +24,7 @@ from tokentill.rules.refunds import (
     Step,
     Usage,
     quote,
-)  # fmt: skip
+)
 
 T0 = 1_770_000_000_000
 NO_GUARANTEE = RefundPolicy(guarantee_percent=None)
@@ -305,6 +305,23 @@ def test_a_quote_explains_itself_in_the_words_of_the_catalog() -> None:  # R-REF
         "Behalten Sie 700 Token, und 300 kommen dazu.",
         "Nehmen Sie lieber $600.00 als Guthaben! Ihre 700 übrigen Token verfallen.",
     ]
+
+
+def test_what_is_taken_off_and_rounded_stands_after_what_it_is_done_to() -> None:  # R-REF-5
+    what = Bought(
+        id="p", item="p", title="P", currency="KWD", paid=25_010, paid_at=T0, step=10, refunded=2_000,
+        refunded_money=2_000,
+    )  # fmt: skip
+    found = quote(what, usage(499), Customer(), "technical", T0 + 86_400_000, NO_GUARANTEE)
+    assert sentences(found, RefundTexts())[-3:] == [
+        "That is 50 % of KWD 25.010: KWD 12.505.",
+        "KWD 2.000 was given back before, which leaves KWD 10.505.",
+        "Rounded up to KWD 10.510, the next amount that can be paid.",
+    ]
+    assert found.amount == 10_510
+    late = replace(what, refunded=20_000, refunded_money=20_000)
+    found = quote(late, usage(499), Customer(), "technical", T0 + 86_400_000, NO_GUARANTEE)
+    assert sentences(found, RefundTexts())[-1] == "KWD 20.000 was given back before, which leaves KWD 0.000."
 
 
 def test_every_sentence_can_be_filled() -> None:  # R-REF-5

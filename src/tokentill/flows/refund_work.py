@@ -125,13 +125,15 @@ class RefundWork:
         lost = row.choice != "upgrade" and (
             found is None or (found.money, found.credit, found.tokens) != (row.money, row.credit, row.tokens)
         )
-        if lost or (row.guarantee and not await self._use_guarantee(row, purchase)):
+        # use may have made the guarantee what the same figures come from
+        guarantee = row.guarantee or (row.choice == "cash" and again.guarantee)
+        if lost or (guarantee and not await self._use_guarantee(row, purchase)):
             return await self.to(row, lambda one: steps.undo(one, "changed", "changed"))
         assert found is not None, "else it is lost"
         seen = review(
             again, found, await self._quotes.facts.history(row, purchase), means.ledger.catalog.refunds
         )
-        return await self.to(row, lambda one: steps.reviewed(one, seen))
+        return await self.to(row, lambda one: steps.reviewed(one, seen, guarantee=guarantee))
 
     async def _use_guarantee(self, row: Refund, purchase: Purchase) -> bool:
         """Use the guarantee up, for the customer and the payment method; False if it was used before."""
@@ -194,6 +196,10 @@ class RefundWork:
             await self.purchase(row), lambda one: self._delivery.ready(ended(one, row.id, "settled"))
         )
         purchase = await self._delivery.advance(purchase)
+        claim = claim_of(purchase, row.id)
+        if claim is not None and claim.credit < row.credit:  # as of money, where an adjustment came half way
+            credit = claim.credit
+            row = await means.change(row, lambda one: replace(one, credit=credit))
         if steps.claim_for(row).takes and row.id not in purchase.taken:
             return await self._again(row, purchase.problem or "the tokens could not be taken back yet")
         for part, command in steps.grants(row, await self._bonus_until(row, purchase)):

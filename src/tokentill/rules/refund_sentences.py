@@ -29,9 +29,10 @@ class RefundTexts(Struct, frozen=True, kw_only=True):
     guarantee: str = "The guarantee gives at least {percent} % within {span}, once, no questions asked."
     withdrawal: str = "The right of withdrawal gives at least the unused share: {unused} of {bought} tokens."
     waived: str = "The right of withdrawal was given up at the purchase."
-    refunded_before: str = "{amount} was given back before and is taken off."
+    refunded_before: str = "{amount} was given back before, which leaves {rest}."
     payable: str = "Rounded up to {amount}, the next amount that can be paid."
     total: str = "That is {rate} % of {price}: {amount}."
+    """Told after the steps of the rate, and before what is done with the amount."""
 
     # What can be chosen, and what goes with it.
     cash: str = "Get {money} back to where it came from."

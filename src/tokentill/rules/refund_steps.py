@@ -90,11 +90,11 @@ def claim_for(row: Refund) -> Claim:
     return Claim(row.id, money=row.money, credit=row.credit, closes=row.choice == "credit")
 
 
-def reviewed(row: Refund, review: Review) -> Refund:
-    """The refund once it is known who must agree."""
+def reviewed(row: Refund, review: Review, *, guarantee: bool) -> Refund:
+    """The refund once it is known who must agree, and whether it uses the guarantee."""
     if row.state != "accepted":
         return row
-    row = replace(row, needs=review.needs, signals=review.signals)
+    row = replace(row, needs=review.needs, signals=review.signals, guarantee=guarantee)
     return replace(row, state="waiting" if review.needs != "nobody" else _agreed(row))
 
 

@@ -17,11 +17,14 @@ from tokentill.rules.refunds import Line, Option, Quote
 
 
 def sentences(quote: Quote, texts: RefundTexts) -> list[str]:
-    """The arithmetic of the quote, a sentence a step, ending with the amount."""
+    """The arithmetic of the quote, a sentence a step: the rate, what it is of the price, what is done with that."""
+    after = [line for line in quote.lines if line.name in ("refunded_before", "payable")]
     told = [sentence(line, quote, texts) for line in quote.lines]
+    whole = after[0].of if after else quote.amount
     share = f"{quote.rate_millionths // 10_000}.{quote.rate_millionths % 10_000:04d}".rstrip("0").rstrip(".")
-    price, amount = format_amount(quote.price, quote.currency), format_amount(quote.amount, quote.currency)
-    return [*told, texts.total.format(rate=share, price=price, amount=amount)]
+    price, amount = format_amount(quote.price, quote.currency), format_amount(whole, quote.currency)
+    told.insert(len(told) - len(after), texts.total.format(rate=share, price=price, amount=amount))
+    return told
 
 
 def sentence(line: Line, quote: Quote, texts: RefundTexts) -> str:
@@ -34,6 +37,7 @@ def sentence(line: Line, quote: Quote, texts: RefundTexts) -> str:
         bought=line.of,
         share=percent(line.value, line.of) if line.of else "",
         amount=format_amount(line.value, quote.currency),
+        rest=format_amount(max(0, line.of - line.value), quote.currency),
         span=span(line.value, texts),
     )
 

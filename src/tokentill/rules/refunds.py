@@ -211,11 +211,11 @@ def quote(
     whole = half_up(bought.price * numerator, denominator)
     amount = max(0, whole - bought.refunded)
     if bought.refunded and refusal is None:
-        lines.append(Line("refunded_before", None, bought.refunded))
+        lines.append(Line("refunded_before", None, bought.refunded, whole))
     money = 0 if refusal else _money(bought, amount)
     if money > amount:
+        lines.append(Line("payable", None, money, amount))
         amount = money
-        lines.append(Line("payable", None, money))
     options = () if refusal else _options(bought, usage, (amount, money), policy, larger, cost_per_million)
     return Quote(
         purchase=bought.id,
