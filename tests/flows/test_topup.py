@@ -68,6 +68,26 @@ async def test_a_balance_below_the_threshold_is_topped_up_once(shop_world: World
     await world.clean()
 
 
+async def test_a_correction_and_a_refusal_are_followed_too(shop_world: World) -> None:  # R-PACK-11
+    """Whatever took the tokens, who asks for more than is left is topped up; who gave something back is not."""
+    world = shop_world
+    await ready(world)
+    await ok(world.ledger, "acme", c.Adjust(tokens=-150, reason="for the test", actor="ann"))
+    await world.follow()
+    assert await world.balance("acme") == 50 + 500
+    [bought] = await world.purchases("acme")
+    await ok(world.ledger, "acme", c.Revoke(origin="refund", reference=bought.id))
+    await world.follow()
+    assert (await world.balance("acme"), len(await world.purchases("acme"))) == (50, 1)
+    more = c.Charge(feature="generate_goal", quantity=20)
+    refused = await world.ledger.submit(c.Envelope("acme", more, "0" * 32))
+    assert isinstance(refused, Refusal)
+    assert refused.code is Code.EXHAUSTED
+    await world.follow()
+    assert await world.balance("acme") == 50 + 500
+    assert len(await world.purchases("acme")) == 2
+
+
 async def test_the_ceiling_of_a_month_stops_it_for_good(shop_world: World) -> None:  # R-PACK-11
     world = shop_world
     await ready(world, ceiling=PRICE)

@@ -95,9 +95,11 @@ class TopUps:
     # ---- what the clerk does -------------------------------------------------------------------------
 
     async def told(self, rows: Sequence[JournalRow]) -> None:
-        """The journal goes on with these entries: look at whoever was charged."""
-        charged = {row.organization for row in rows if isinstance(row.entry, e.Charged | e.Expired)}
-        for organization in sorted(charged):
+        """The journal goes on with these entries: look at whoever has fewer tokens, or too few for its use.
+
+        Not at a refund or a dispute alone: who gives something back has not asked for more. The next use is asked for.
+        """
+        for organization in sorted({row.organization for row in rows if _lacks(row.entry)}):
             known = await self.get(organization)
             if known is not None and known.enabled and known.purchase is None:
                 await self.attend(known)
@@ -187,3 +189,12 @@ class TopUps:
         return await self._means.change(
             row, lambda known: later(topups.stopped(known, reason, now), None) if known.enabled else known
         )
+
+
+def _lacks(entry: e.Entry) -> bool:
+    """Whether after the entry the balance may be below a threshold, and the customer would want it topped up."""
+    if isinstance(entry, e.Revoked):
+        return entry.origin == "adjustment"
+    return isinstance(entry, e.Charged | e.Expired) or (
+        isinstance(entry, e.Refused) and entry.code is Code.EXHAUSTED
+    )
