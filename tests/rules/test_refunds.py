@@ -383,6 +383,15 @@ def test_money_stands_first_and_only_what_beats_it_is_recommended() -> None:  # 
     assert all("400" in text or "2400" in text for text in texts)
 
 
+def test_an_upgrade_pays_the_difference_of_list_prices() -> None:  # R-REF-4, readings
+    """$1000.00 with half off: what is larger, and by how much, does not depend on the promotion."""
+    larger = (Larger("big", "Big", 3000, 200_000), Larger("less", "Less", 600, 80_000))
+    what = bought(50_000, list_price=100_000)
+    found = quote(what, usage(600), Customer(), "quality", T0 + 200_000_000, RefundPolicy(), larger=larger)
+    [upgrade] = [option for option in found.options if option.choice == "upgrade"]
+    assert (upgrade.item, upgrade.pay, upgrade.tokens) == ("big", 100_000, 2400)
+
+
 def test_an_alternative_that_the_money_beats_is_listed_and_not_recommended() -> None:  # R-REF-4
     found = ask(0, "technical", policy=RefundPolicy())
     assert [(o.choice, o.recommended) for o in found.options] == [

@@ -225,6 +225,7 @@ def bought(purchase: Purchase, refund: str = "") -> Bought:
         paid=purchase.amount,
         paid_at=purchase.paid_at or 0,
         credit=purchase.credit_used,
+        list_price=purchase.list_amount,
         refunded=given_back(purchase),
         refunded_money=min(money, purchase.amount),
         settled=closed(purchase),

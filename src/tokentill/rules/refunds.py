@@ -74,6 +74,8 @@ class Bought(Struct, frozen=True, kw_only=True):
     paid: int
     paid_at: int
     credit: int = 0
+    list_price: int = 0
+    """What it costs without a promotion; an upgrade pays the difference to that."""
     refunded: int = 0
     refunded_money: int = 0
     """Of what was given back, the part that was money."""
@@ -374,13 +376,17 @@ def _options(
             )
         )  # fmt: skip
     if policy.upgrade and not bought.plan and not bought.refunded:
-        others += [_upgrade(bought, usage, to, served) for to in larger if to.price > bought.price]
+        others += [_upgrade(bought, usage, to, served) for to in larger if to.price > _listed(bought)]
     ranked = sorted(others, key=lambda option: (-option.worth, option.cost, option.choice))
     return (cash, *(replace(option, recommended=option.worth > amount) for option in ranked))
 
 
+def _listed(bought: Bought) -> int:
+    return max(bought.list_price, bought.price)
+
+
 def _upgrade(bought: Bought, usage: Usage, to: Larger, served: Callable[[int], int]) -> Option:
-    pay = to.price - bought.price
+    pay = to.price - _listed(bought)
     keeps = max(0, to.tokens - usage.spent)
     return Option(
         choice="upgrade",
