@@ -193,7 +193,7 @@ async def test_an_upstream_that_does_not_read_keeps_no_connection() -> None:
 
     async with serving(deaf, hasty=True) as (_, upstream), client() as upstreams:
         with pytest.raises(UpstreamDown) as down:
-            await ask(upstreams, upstream, b"x" * 30_000_000, first_byte_ms=100)
+            await ask(upstreams, upstream, b"x" * 30_000_000, first_byte_ms=1_000)
         assert down.value.why == "too_slow"
         async with asyncio.timeout(5):
             while _connections_to(upstream):  # noqa: ASYNC110 the kernel has no event
