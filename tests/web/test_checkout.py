@@ -133,6 +133,26 @@ async def test_a_paid_checkout_is_paid_once_and_may_be_disputed(till: Till) -> N
     assert await remaining(till) == 700
 
 
+async def test_a_failed_invoice_is_paid_by_another_card(till: Till) -> None:  # R-LIC-1, R-LIC-3, R-PLAT-1
+    own = "/v1/organizations/sim"
+    opened = await till.done("POST", "/v1/organizations", {"id": "sim", "plan": "starter", "simulated": True})
+    begun = await till.done("PUT", f"{own}/subscription", {"plan": "pro"})
+    url = begun["purchase"]["url"]
+    assert "Change the card" not in (await look(till, url)).words
+    page = await press(till, url, do="pay", card="4242424242424242")
+    assert "The new card pays the invoices to come." in page.words
+    await press(till, url, do="spoil")
+    await till.done("POST", f"{own}/clock", {"to": opened["time"] + 32 * 86_400_000})
+    assert (await till.done("GET", f"{own}/balance"))["standing"] != "active"
+    page = await press(till, url, do="spoil")
+    assert "The last invoice could not be collected." in page.words
+    assert (await till.done("GET", f"{own}/balance"))["standing"] != "active"
+    page = await press(till, url, do="mend")
+    assert "The new card pays the invoices to come." in page.words
+    found = await till.done("GET", f"{own}/balance")
+    assert (found["standing"], found["remaining"]) == ("active", 200)
+
+
 async def test_the_page_lets_nothing_in_and_nobody_keep_it(till: Till) -> None:
     url = await ordered(till)
     async with till.client.get(url) as answer:

@@ -29,6 +29,9 @@ from tokentill.rules.rows import EmbeddedPayment
 Deliver = Callable[[str, Inbound], Awaitable[object]]
 """The way in of webhooks: the provider's name and what it sent."""
 
+TimeOf = Callable[[str], Awaitable[int]]
+"""The time of an organization, whose clock may be simulated."""
+
 HEADERS = {
     "content-security-policy": "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'; "
     "form-action 'self'",
@@ -42,6 +45,9 @@ NOTICES = {
     "not_a_test_card": "Only the test cards below are accepted. Nothing was paid.",
     "refused": "The payment was not confirmed. Nothing was paid. Try again, or cancel.",
 }
+NEW_CARDS = {"mend": "4242424242424242", "spoil": "4000000000000341"}
+"""Cards that a customer may give for the invoices to come: one that pays them, and one that does not."""
+
 RHYTHMS = {"month": "a month", "year": "a year"}
 
 
@@ -65,11 +71,14 @@ def templates() -> Environment:
 class Page:
     """The page over the provider; `deliver` takes the events on to the accounts, `desk` knows the orders."""
 
-    def __init__(self, provider: EmbeddedPayments, deliver: Deliver, clock: Clock, desk: Checkout) -> None:
+    def __init__(
+        self, provider: EmbeddedPayments, deliver: Deliver, clock: Clock, desk: Checkout, time_of: TimeOf
+    ) -> None:
         self._provider = provider
         self._deliver = deliver
         self._clock = clock
         self._desk = desk
+        self._time_of = time_of
 
     async def find(self, ident: str) -> EmbeddedPayment:
         """The payment of this id, or there is nothing at this address."""
@@ -93,6 +102,9 @@ class Page:
         if choice.do in ("dispute", "won", "lost"):
             state = "open" if choice.do == "dispute" else choice.do
             return await self._take(await provider.dispute(ident, state))  # type: ignore[arg-type]  # one of three
+        if choice.do in NEW_CARDS:
+            now = await self._time_of((await self.find(ident)).organization)
+            return await self._take(await provider.change_card(ident, NEW_CARDS[choice.do], now))
         return None
 
     async def _pay(self, ident: str, choice: Choice) -> str | None:

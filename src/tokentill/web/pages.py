@@ -88,7 +88,9 @@ def build_pages(site: Site, gate: KeyGate | None = None) -> Asgi:
         embedded = site.shop.means.payments.get("embedded")
         if isinstance(embedded, EmbeddedPayments):
             handlers += checkout.routes(
-                checkout.Page(embedded, site.shop.take_in, site.clock, site.shop.checkout)
+                checkout.Page(
+                    embedded, site.shop.take_in, site.clock, site.shop.checkout, site.shop.means.time_of
+                )
             )
     app = Litestar(
         handlers,

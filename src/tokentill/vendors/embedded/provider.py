@@ -255,7 +255,8 @@ class Embedded:
         found = await self._change(ident, lambda row: replace(row, card=number))
         if found is None:
             return Paying("unknown")
-        return Paying(found.state) if found.failed_at is None else await self._collect(found, now)
+        owed = found.failed_at is not None and not found.ended
+        return await self._collect(found, now) if owed else Paying(found.state)
 
     # ---- inside ------------------------------------------------------------------------------------------
 
