@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from msgspec.structs import replace
 
 from tests.support.desk import SECRET
-from tests.support.flaky import ManualClock
+from tests.support.flaky import FlakyLedger, ManualClock
 from tokentill.flows.api_keys import ApiKeys, Issued, Scope
 from tokentill.ports import Ledger, StoreDown
 from tokentill.rules import keys
@@ -178,12 +178,10 @@ async def test_a_limit_is_changed_for_every_key_that_shares_its_count(desk: Desk
         assert refused.detail == detail
 
 
-async def test_keys_that_work_are_limited_and_others_do_not_count(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_keys_that_work_are_limited_and_others_do_not_count(desk: Desk) -> None:
     assert LIVE_MAX == 1_000
-    monkeypatch.setattr("tokentill.flows.api_keys.LIVE_MAX", 2)
     first = await desk.issued()
+    await asyncio.gather(*(desk.issued() for _ in range(LIVE_MAX - 2)))
     await desk.issued(Scope(expires_at=START + DAY))
     full = await desk.keys.issue("acme", "server")
     assert isinstance(full, Refusal)
@@ -259,16 +257,13 @@ async def test_a_look_up_never_answers_with_what_was_before_it_was_asked(desk: D
     await asyncio.gather(*running)
 
 
-async def test_a_look_up_that_fails_is_told_to_all_who_wait_and_the_next_one_works(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_look_up_that_fails_is_told_to_all_who_wait_and_the_next_one_works(desk: Desk) -> None:
     key = (await desk.issued()).key
-
-    async def down(*_: Any) -> Any:
-        raise StoreDown("away")
-
-    with monkeypatch.context() as away:
-        away.setattr(desk.keys._rows, "among", down)
-        outcomes = await asyncio.gather(*(desk.keys.find(key.id) for _ in range(3)), return_exceptions=True)
-        assert [type(outcome) for outcome in outcomes] == [StoreDown] * 3
-    assert await desk.keys.find(key.id) == key
+    line = FlakyLedger(desk.ledger)
+    keys_there = ApiKeys(cast("Ledger", line), desk.clock, SystemIds())
+    line.down = True
+    outcomes = await asyncio.gather(*(keys_there.find(key.id) for _ in range(3)), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [StoreDown] * 3
+    line.down = False
+    assert await keys_there.find(key.id) == key
+    await keys_there.close()

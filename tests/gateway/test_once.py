@@ -123,17 +123,12 @@ class Crash(BaseException):
 
 @pytest.mark.parametrize(("charged", "status", "calls"), [(True, 409, 1), (False, 200, 2)])
 async def test_what_a_dead_process_left_is_told_by_the_account(
-    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, charged: bool, status: int, calls: int
+    gateway: Gateway, charged: bool, status: int, calls: int
 ) -> None:
-    once: Any = gateway.app.endpoint.gateway.once  # type: ignore[union-attr]  # this till has one
-
-    async def nothing(*_: Any) -> None:
-        """As if the process had died before it could say how the call ended."""
-
-    with monkeypatch.context() as dying:
-        dying.setattr(once, "keep", nothing)
-        dying.setattr(once, "free", nothing)
-        await gateway.chat("answer=4 do=" if charged else "answer=4 do=error:500", **KEY)
+    """The process dies before it can say how the call ended: it is charged or given back, its row says nothing."""
+    gateway.line.lose(StoredAnswer, "before")
+    await gateway.chat("answer=4 do=" if charged else "answer=4 do=error:500", **KEY)
+    assert not gateway.line.faults
     assert (await stored(gateway)).state == "running"
     text = "answer=4 do=" if charged else "answer=4 do=error:500"
     reply = await gateway.chat(text, **KEY)
