@@ -21,7 +21,7 @@ from msgspec.structs import replace
 
 from tests.support.rig_disk import Disk, Record, empty
 from tests.support.rig_plants import AnswersEarly
-from tests.support.rig_store import SECRET, Still, bench_with, plain
+from tests.support.rig_store import SECRET, Still, bench_with, often, plain
 from tokentill.ports import StoreDown
 from tokentill.rules import commands as c
 from tokentill.rules.receipts import Receipt
@@ -131,7 +131,9 @@ async def run_through(
     """One run with the `at`-th task failing."""
     seen: Counter[str] = Counter()
     path = folder / NAME
-    ledger = await kind.open(str(path), bench_with(ALLOWANCE), SECRET, Still(), sweep=False, vfs=disk.name)
+    ledger = often(
+        await kind.open(str(path), bench_with(ALLOWANCE), SECRET, Still(), sweep=False, vfs=disk.name)
+    )
     ledger._connection.wal_autocheckpoint(CHECKPOINT_PAGES)
     await ledger.submit(c.Envelope("acme", c.Open(), "0" * 32, keyed=True))
     await look(ledger, Counter())

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.rig_store import SECRET, Still, bench_with, journal
+from tests.support.rig_store import SECRET, Still, bench_with, journal, often
 from tokentill.flows.charge import Charging, Hold, TimedOut
 from tokentill.flows.send import Ending, LedgerBooks, Retry
 from tokentill.ports import StoreDown
@@ -38,7 +38,7 @@ class LosesReleases:
 @pytest.mark.parametrize("lost", [0, 2, 1_000])
 async def test_a_success_after_the_timeout_charges_nothing(lost: int, tmp_path: Path) -> None:
     """The release of the hold is lost: once, so that the late success finds it open, or for good."""
-    ledger = await SqliteLedger.open(":memory:", bench_with(100), SECRET, Still(), sweep=False)
+    ledger = often(await SqliteLedger.open(":memory:", bench_with(100), SECRET, Still(), sweep=False))
     await ledger.submit(c.Envelope("acme", c.Open(), "0" * 32))
     books = LosesReleases(LedgerBooks(ledger, SECRET), lost)
     retry = Retry(tries_max=2, delay_ms_min=1)

@@ -15,7 +15,7 @@ from typing import Any
 import apsw
 import pytest
 
-from tests.support.rig_store import SECRET, Still, audit, bench_with, journal
+from tests.support.rig_store import SECRET, Still, audit, bench_with, journal, often
 from tokentill.flows.send import LedgerBooks, Retry, send
 from tokentill.ports import StoreDown
 from tokentill.rules import commands as c
@@ -57,8 +57,10 @@ class Lossy:
 
 
 async def test_two_thousand_lost_answers_to_commits(tmp_path: Path, run_seed: int) -> None:
-    ledger = await SqliteLedger.open(
-        str(tmp_path / "till.db"), bench_with(ALLOWANCE), SECRET, Still(), sweep=False
+    ledger = often(
+        await SqliteLedger.open(
+            str(tmp_path / "till.db"), bench_with(ALLOWANCE), SECRET, Still(), sweep=False
+        )
     )
     ledger._connection.pragma("synchronous", "off")  # nobody cuts the power here
     await ledger.submit(c.Envelope("acme", c.Open(), "0" * 32))
@@ -99,7 +101,7 @@ async def test_a_refusal_is_counted_once_however_often_its_commit_fails(
 ) -> None:
     """R-ABU-7: what is on the record by its number is the number of refusals that were given."""
     path, clock = str(tmp_path / "till.db"), Still()
-    ledger = await SqliteLedger.open(path, bench_with(1), SECRET, clock, sweep=False)
+    ledger = often(await SqliteLedger.open(path, bench_with(1), SECRET, clock, sweep=False))
     await ledger.submit(c.Envelope("acme", c.Open(), "0" * 32))
     failed = 0
 
@@ -125,7 +127,7 @@ async def test_a_refusal_is_counted_once_however_often_its_commit_fails(
 async def test_counted_refusals_wait_for_a_store_that_is_down(tmp_path: Path) -> None:
     """R-ABU-7: what was counted is put on the record when the store is back."""
     path, clock = str(tmp_path / "till.db"), Still()
-    ledger = await SqliteLedger.open(path, bench_with(1), SECRET, clock, sweep=False)
+    ledger = often(await SqliteLedger.open(path, bench_with(1), SECRET, clock, sweep=False))
     await ledger.submit(c.Envelope("acme", c.Open(), "0" * 32))
     for number in range(1, 4):
         await ledger.submit(c.Envelope("acme", c.Charge(feature="op3"), f"{number:032x}"))

@@ -25,7 +25,7 @@ from msgspec.structs import replace
 from tests.support.rig_disk import Disk, Image, Record, empty, images
 from tests.support.rig_plants import AnswersEarly, SyncsSeldom
 from tests.support.rig_scripts import ALLOWANCE, Script
-from tests.support.rig_store import SECRET, Still, bench_with, plain
+from tests.support.rig_store import SECRET, Still, bench_with, often, plain
 from tokentill.ports import StoreDown
 from tokentill.rules import commands as c
 from tokentill.rules.receipts import Receipt
@@ -48,8 +48,10 @@ class Lost(AssertionError):
 async def record(kind: type[SqliteLedger], folder: Path, script: Script, disk: Disk) -> None:
     """Let clients run their scripts in two sessions, noting each answer when it is given."""
     for start in (0, ACTIONS // 2):
-        ledger = await kind.open(
-            str(folder / NAME), bench_with(ALLOWANCE), SECRET, Still(), sweep=False, vfs=disk.name
+        ledger = often(
+            await kind.open(
+                str(folder / NAME), bench_with(ALLOWANCE), SECRET, Still(), sweep=False, vfs=disk.name
+            )
         )
         ledger._connection.wal_autocheckpoint(CHECKPOINT_PAGES)
         await session(ledger, script, disk, start, start + ACTIONS // 2)
@@ -107,7 +109,9 @@ async def go_on(image: Image, told: list[Any], folder: Path) -> None:
     """A ledger on what was left gives every answer again, and goes on."""
     empty(folder)
     image.write(folder)
-    ledger = await SqliteLedger.open(str(folder / NAME), bench_with(ALLOWANCE), SECRET, Still(), sweep=False)
+    ledger = often(
+        await SqliteLedger.open(str(folder / NAME), bench_with(ALLOWANCE), SECRET, Still(), sweep=False)
+    )
     ledger._connection.pragma("synchronous", "off")
     for number, (envelope, _, reply) in enumerate(told):
         again = plain(await ledger.submit(replace(envelope, retry=True)))

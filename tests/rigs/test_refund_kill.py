@@ -14,6 +14,7 @@ import pytest
 
 from tests.support import rig_shop
 from tests.support.rig_processes import Processes
+from tests.support.rig_store import SNAPSHOT_BYTES
 from tests.support.shops import World, make_world
 from tests.support.stores import Engine, Store, sqlite_url
 from tokentill.rules.claims import open_claim
@@ -61,7 +62,7 @@ async def give_back_and_die(
     request: pytest.FixtureRequest, cycles: int | None,
 ) -> None:  # fmt: skip
     url = request.getfixturevalue("postgres_url") if engine == "postgres" else sqlite_url(tmp_path)
-    store = Store(engine, url)
+    store = Store(engine, url, snapshot_bytes_min=SNAPSHOT_BYTES)
     world = await make_world(store, tmp_path)
 
     def start(organization: str, refund: str, at: int) -> tuple[int, str, int]:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from tests.support.rig_store import SNAPSHOT_BYTES
 from tests.support.shops import World, make_world, selling
 from tests.support.stores import Engine, Store, sqlite_url
 from tokentill.flows.checkout import Ask
@@ -235,7 +236,7 @@ class Race:
 
 
 async def races(engine: Engine, url: str, folder: Path, seed: int, count: int) -> None:
-    store = Store(engine, url)
+    store = Store(engine, url, snapshot_bytes_min=SNAPSHOT_BYTES)
     catalog = selling()
     world = await make_world(
         store, folder, catalog=replace(catalog, refunds=replace(catalog.refunds, plans=True))

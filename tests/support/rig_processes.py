@@ -19,8 +19,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
-from tests.support.rig_store import snapshot_often
-
 _REPOSITORY = Path(__file__).parents[2]
 _IMPORTED = (
     "tests.support.rig_chaos",
@@ -213,5 +211,4 @@ class _Forker:
 if __name__ == "__main__":
     for _module in _IMPORTED:
         importlib.import_module(_module)
-    snapshot_often(setattr)
     _Forker(socket.socket(fileno=int(sys.argv[1]))).run()

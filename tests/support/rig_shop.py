@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.rig_processes import Channel
+from tests.support.rig_store import SNAPSHOT_BYTES
 from tests.support.shops import World, make_world
 from tests.support.stores import Engine, Store
 from tests.support.tripwire import Wire
@@ -45,7 +46,7 @@ def sell(
     wire = Wire(at, die)
 
     async def run() -> None:
-        world = await make_world(Store(engine, url), Path(folder))
+        world = await make_world(Store(engine, url, snapshot_bytes_min=SNAPSHOT_BYTES), Path(folder))
         faults.install(wire.cross)
         shop = world.open(
             rows=wire.across(world.rows, "rows"),
@@ -80,7 +81,7 @@ def give_back(
     wire = Wire(at, die)
 
     async def run() -> None:
-        world = await make_world(Store(engine, url), Path(folder))
+        world = await make_world(Store(engine, url, snapshot_bytes_min=SNAPSHOT_BYTES), Path(folder))
         faults.install(wire.cross)
         shop = world.open(
             rows=wire.across(world.rows, "rows"),

@@ -26,7 +26,7 @@ import apsw
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tests.support.rig_store import NOON, SECRET, plain
+from tests.support.rig_store import NOON, SECRET, SNAPSHOT_BYTES, plain
 from tokentill.flows.charge import AlreadyRan, Charging, Done, Hold, TimedOut
 from tokentill.flows.send import LedgerBooks
 from tokentill.lab import toys
@@ -158,6 +158,7 @@ class SimLedger(SqliteLedger):
         self.dead = False
         self._coming = False
         self.book.accounts_max = world.dice.choice((1, 100))
+        self.book.snapshot_bytes_min = SNAPSHOT_BYTES
         self._real = self._connection
         self._real.pragma("synchronous", "off")  # power cuts are another rig's
         self._connection: Any = Flaky(self._real, world)

@@ -1,7 +1,7 @@
 """What every rig needs of a ledger: a catalog, a clock, opening it on either engine, and auditing it whole."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -13,7 +13,6 @@ from tokentill.rules import entries as e
 from tokentill.rules.catalog import Catalog
 from tokentill.rules.receipts import Receipt
 from tokentill.rules.refusals import Refusal
-from tokentill.store import lane
 from tokentill.store.postgres import PostgresLedger
 from tokentill.store.sqlite import SqliteLedger
 
@@ -24,13 +23,14 @@ SECRET = b"the secret of the rigs, 32 bytes"
 NOON = 1_767_268_800_000
 """Noon UTC of 1 January 2026."""
 
-
 SNAPSHOT_BYTES = 1_500
+L = TypeVar("L", SqliteLedger, PostgresLedger)
 
 
-def snapshot_often(change: Callable[[Any, str, Any], None]) -> None:
-    """Have snapshots written after a few entries, so that the rigs see many; `change` is a kind of setattr."""
-    change(lane, "SNAPSHOT_BYTES_MIN", SNAPSHOT_BYTES)
+def often(ledger: L) -> L:
+    """The ledger, which writes snapshots after a few entries, so that the rigs see many."""
+    ledger.book.snapshot_bytes_min = SNAPSHOT_BYTES
+    return ledger
 
 
 class Still:
@@ -56,7 +56,7 @@ async def open_ledger(
 ) -> Ledger:
     """A ledger on `url`, a file's path or a PostgreSQL database; `kind` is a ledger with a planted fault."""
     kind = kind or {"sqlite": SqliteLedger, "postgres": PostgresLedger}[engine]
-    ledger: Ledger = await kind.open(url, catalog, SECRET, clock or Still(), sweep=sweep)
+    ledger: Ledger = often(await kind.open(url, catalog, SECRET, clock or Still(), sweep=sweep))
     return ledger
 
 

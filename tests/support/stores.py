@@ -14,6 +14,7 @@ from tokentill.rules import commands as c
 from tokentill.rules.catalog import Catalog
 from tokentill.rules.receipts import Receipt
 from tokentill.rules.refusals import Refusal
+from tokentill.store.lane import SNAPSHOT_BYTES_MIN
 from tokentill.store.postgres import PostgresLedger
 from tokentill.store.sqlite import SqliteLedger
 
@@ -40,11 +41,15 @@ def goals() -> Catalog:
 
 
 class Store:
-    """A place for a database, and the ledgers that a test opened on it."""
+    """A place for a database, and the ledgers that a test opened on it.
 
-    def __init__(self, engine: Engine, url: str) -> None:
+    `snapshot_bytes_min`: a snapshot is written when the entries since the last one are more than that.
+    """
+
+    def __init__(self, engine: Engine, url: str, *, snapshot_bytes_min: int = SNAPSHOT_BYTES_MIN) -> None:
         self.engine = engine
         self.url = url
+        self.snapshot_bytes_min = snapshot_bytes_min
         self.clock = Hand()
         self._opened: list[Ledger] = []
 
@@ -65,6 +70,7 @@ class Store:
         ledger = await (kind or kinds[self.engine]).open(
             self.url, catalog or goals(), secret, self.clock, sweep=sweep
         )
+        ledger.book.snapshot_bytes_min = self.snapshot_bytes_min
         self._opened.append(ledger)
         return ledger
 

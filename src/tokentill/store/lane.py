@@ -105,6 +105,7 @@ class Book:
     """The accounts a lane knows, and the one way to change them."""
 
     accounts_max = CACHE_ACCOUNTS_MAX
+    snapshot_bytes_min = SNAPSHOT_BYTES_MIN
 
     def __init__(self, catalog: Catalog, secret: bytes) -> None:
         self.catalog = catalog
@@ -321,7 +322,7 @@ class Book:
                 continue
             cached.due_at = due_at
             writes.accounts.append((seq, cached.head, cached.last_row, due_at, cached.number, before))
-            if cached.tail_bytes > max(SNAPSHOT_BYTES_MIN, cached.snapshot_bytes):
+            if cached.tail_bytes > max(self.snapshot_bytes_min, cached.snapshot_bytes):
                 state = account.dump()
                 writes.snapshots.append((cached.number, seq, cached.last_row, state))
                 cached.snapshot_bytes, cached.tail_bytes = len(state), 0
