@@ -387,6 +387,24 @@ async def test_more_than_the_limit_waits_for_an_operator_and_much_more_for_two(
     await world.clean()
 
 
+async def test_one_operator_cannot_pass_the_second_limit_in_parts(world: World) -> None:  # R-REF-6
+    desk = world.shop.refund_desk
+    purchase = await bought(world, amount=60_000, list_amount=60_000)
+    first = await accepted(world, await quoted(world, purchase))
+    done = await desk.adjust("acme", first.id, 30_000, "ann", "a half")
+    assert isinstance(done, Refund)
+    assert done.state == "settled"
+    second = await accepted(world, await quoted(world, await world.purchase(purchase)))
+    assert (second.state, second.needs) == ("waiting", "two_operators")
+    waits = await desk.adjust("acme", second.id, 25_000, "ann", "and most of the rest")
+    assert isinstance(waits, Refund)
+    assert (waits.state, waits.needs) == ("waiting", "two_operators")
+    done = await desk.approve("acme", second.id, "bob", "fair")
+    assert isinstance(done, Refund)
+    assert (done.state, done.money) == ("settled", 25_000)
+    await world.clean()
+
+
 async def test_a_purchase_is_given_back_in_parts_and_never_beyond_its_price(world: World) -> None:  # R-REF-5
     """Money moves in steps of ten here. An operator gives parts, the dashboard gives one, quotes the rest at once."""
     world.provider.steps = {"KWD": 10}

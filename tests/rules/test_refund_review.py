@@ -27,6 +27,12 @@ def test_the_limits_of_the_catalog_decide_who_must_agree(price: int, needs: str)
     assert review(found, found.options[0], History(), POLICY).needs == needs
 
 
+@pytest.mark.parametrize(("given", "needs"), [(0, "nobody"), (1, "operator"), (40_001, "two_operators")])
+def test_a_limit_counts_what_other_refunds_of_the_purchase_gave_back(given: int, needs: str) -> None:
+    found = asked(10_000)
+    assert review(found, found.options[0], History(given=given), POLICY).needs == needs
+
+
 @pytest.mark.parametrize(
     ("history", "spent", "signals"),
     [

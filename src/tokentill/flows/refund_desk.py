@@ -14,7 +14,7 @@ from tokentill.flows.means import Means
 from tokentill.flows.refund_work import RefundWork
 from tokentill.flows.refunding import unknown_refund
 from tokentill.rules import refund_steps as steps
-from tokentill.rules.claims import claim_of, resized, standing, told
+from tokentill.rules.claims import claim_of, given_back, resized, standing, told
 from tokentill.rules.purchases import BILLED, Purchase, State
 from tokentill.rules.refund_rows import Opinion, Refund, RefundState
 from tokentill.rules.refusals import Code, Refusal
@@ -98,8 +98,8 @@ class RefundDesk:
         if known is None or (known.money, known.credit) != (money, credit):
             return Refusal(Code.NOT_POSSIBLE, "More than was paid cannot be given back.", detail="amount")
         opinion = Opinion(means.clock.now(), actor, "adjust", reason, amount)
-        policy = means.ledger.catalog.refunds
-        row = await self._work.to(row, lambda one: steps.adjusted(one, opinion, money, credit, policy))
+        policy, given = means.ledger.catalog.refunds, given_back(purchase, beside=claim)
+        row = await self._work.to(row, lambda one: steps.adjusted(one, opinion, money, credit, policy, given))
         return await self._work.advance(row)
 
     async def _judge(

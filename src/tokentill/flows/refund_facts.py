@@ -162,6 +162,7 @@ class RefundFacts:
             accounts=max(1, len({payer.organization for payer in payers})),
             guarantees=sum(use.refund != row.id for use in await self.guarantees(purchase)),
             since_ms=row.since_ms,
+            given=given_back(purchase, beside=row.id),
         )
 
     async def suggestions(self, purchase: Purchase) -> list[Suggestion]:

@@ -107,9 +107,9 @@ def standing(purchase: Claimable) -> tuple[Claim, ...]:
     return tuple(claim for claim in purchase.claims if claim.state != "failed")
 
 
-def given_back(purchase: Claimable) -> int:
-    """What was given back of the price, money and credit; what is on its way counts."""
-    own = standing(purchase)
+def given_back(purchase: Claimable, beside: str | None = None) -> int:
+    """What was given back of the price, money and credit; what is on its way counts, but the refund `beside`."""
+    own = [one for one in standing(purchase) if beside is None or one.refund != beside]
     return max(told(purchase), sum(one.money for one in own)) + sum(one.credit for one in own)
 
 

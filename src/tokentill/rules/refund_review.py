@@ -28,13 +28,14 @@ class History(Struct, frozen=True, kw_only=True):
 
     `refunds`: refunds of the organization within the policy's window. `accounts`: organizations that the method
     has paid for. `guarantees`: times the guarantee was used by this customer or with this method. `since_ms`: how long
-    after the payment it is asked.
+    after the payment it is asked. `given`: what other refunds of this purchase gave back, money and credit.
     """
 
     refunds: int = 0
     accounts: int = 1
     guarantees: int = 0
     since_ms: int = 0
+    given: int = 0
 
 
 class Review(Struct, frozen=True):
@@ -45,9 +46,10 @@ class Review(Struct, frozen=True):
 
 
 def review(quote: Quote, option: Option, history: History, policy: RefundPolicy) -> Review:
-    """Who must agree to the customer's choice."""
+    """Who must agree to the customer's choice. A limit counts all refunds of the purchase: none is passed in parts."""
     found = signals(quote, history, policy)
     leaves = option.money + option.credit
+    leaves += history.given if leaves else 0
     if policy.four_eyes_above is not None and leaves > policy.four_eyes_above:
         return Review("two_operators", found)
     above = policy.automatic_max is not None and leaves > policy.automatic_max

@@ -124,11 +124,16 @@ def judged(row: Refund, opinion: Opinion) -> Refund:
     return replace(row, state=_agreed(row)) if agreed(row.needs, approvers(row)) else row
 
 
-def adjusted(row: Refund, opinion: Opinion, money: int, credit: int, policy: RefundPolicy) -> Refund:
-    """The refund with the figures of an operator, which count as agreed to by that one."""
+def adjusted(
+    row: Refund, opinion: Opinion, money: int, credit: int, policy: RefundPolicy, given: int = 0
+) -> Refund:
+    """The refund with the figures of an operator, which count as agreed to by that one.
+
+    `given`: what other refunds of the purchase gave back, money and credit.
+    """
     if row.state != "waiting":
         return row
-    high = policy.four_eyes_above is not None and money + credit > policy.four_eyes_above
+    high = policy.four_eyes_above is not None and money + credit + given > policy.four_eyes_above
     row = replace(
         row, money=money, credit=credit, needs="two_operators" if high else "operator",
         opinions=(*row.opinions, opinion),
