@@ -1,5 +1,7 @@
 """What the rigs found wrong once, each in the fewest steps that show it."""
 
+from datetime import UTC, datetime
+
 from tests.support.desk import Desk, change_plan
 from tokentill.lab import toys
 from tokentill.rules import commands as c
@@ -175,3 +177,34 @@ def test_lots_that_end_in_the_same_millisecond_end_together() -> None:
     [expired] = [entry for entry in till.journal if isinstance(entry, e.Expired)]
     assert expired.tokens == 20
     assert [entry.tokens for entry in till.journal if isinstance(entry, e.Warned)] == [0, 0, 0]
+
+
+def test_a_cancellation_that_a_paid_invoice_brings_leaves_nothing_overdue() -> None:
+    """R-LIC-2, R-LIC-3: the invoice ends its own failure; what an operator froze two days ago is in grace at once."""
+    till = desk("hard")
+    till.ok(c.Freeze(by_hand=False))
+    till.wait(minutes=1)
+    till.ok(c.Freeze())
+    till.ok(c.ChangePlan(plan=None, when="period_end"))
+    till.wait(minutes=2 * 24 * 60)
+    till.ok(c.Reset(billed=True))
+    assert till.account.state.plan is None
+    assert till.account.state.standing == "grace"
+    due = till.account.next_due()
+    assert due is None or due[0] > till.now
+
+
+def test_a_period_that_was_longer_keeps_the_day_of_the_month() -> None:
+    """R-PLAN-4, I12: two months from 31 December end on 29 February, and the next one on 31 March."""
+    till = desk("hard")
+    december, february, march = (
+        int(datetime(*day, tzinfo=UTC).timestamp() * 1000)
+        for day in ((2027, 12, 31), (2028, 2, 29), (2028, 3, 31))
+    )
+    till.now = december
+    till.ok(c.Reset(end=february))
+    till.now = february
+    till.ok(c.Tick())
+    period = till.account.state.period
+    assert period is not None
+    assert (period.start, period.end) == (february, march)

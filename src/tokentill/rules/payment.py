@@ -179,7 +179,9 @@ def _begin(turn: Turn, command: c.Reset, plan: Plan | None, *, moves: bool) -> R
             _frozen(turn, turn.stamp(), state.hand_at, None, "invoice paid")
     carried = close_period(turn, plan)
     if plan is None:
-        return receipt(end_plan(turn, turn.now, turn.signed()))
+        ended = end_plan(turn, turn.now, turn.signed())
+        apply_due(turn)
+        return receipt(ended)
     paid = paid_by(command, billed=billed)
     if moves:
         change(turn, plan, anchor, carried=carried, paid=paid)

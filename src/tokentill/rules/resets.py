@@ -249,7 +249,8 @@ def _go_on(turn: Turn, plan: Plan | None, carried: int) -> None:
     state = turn.state
     before = state.period
     assert before is not None
-    number, until = before.number + 1, state.paid_until
+    until = state.paid_until
+    anchor, number = (state.anchor, before.number + 1) if plan is None else following(turn, plan, before.end)
     within = state.paid_first < number < state.paid_first + state.paid_periods
     terms = (state.paid_price, state.paid_periods, state.paid_first)
     paid = Paid(since=state.paid_from, reference=state.paid_reference)
@@ -257,7 +258,6 @@ def _go_on(turn: Turn, plan: Plan | None, carried: int) -> None:
         period = Period(number, before.end, before.end + (before.end - before.start))
         _start(turn, None, period, carried, (None, 1, number), until, paid=paid)
         return
-    anchor, number = following(turn, plan, before.end)
     start, end = period_at(anchor, plan.cycle, number)
     if until is not None:
         end = _cut(end, until, last=number + 1 >= state.paid_first + state.paid_periods)
@@ -273,9 +273,12 @@ def following(turn: Turn, plan: Plan, at: int) -> tuple[int, int]:
     """
     state, old = turn.state, turn.current_plan()
     assert state.period is not None
+    if old is None or old.cycle != plan.cycle:
+        return at, 0
     number = state.period.number + 1
-    like = old is not None and old.cycle == plan.cycle
-    return (state.anchor, number) if like and start_at(state.anchor, plan.cycle, number) == at else (at, 0)
+    while start_at(state.anchor, plan.cycle, number) < at:  # an invoice may have paid for longer than a cycle
+        number += 1
+    return (state.anchor, number) if start_at(state.anchor, plan.cycle, number) == at else (at, 0)
 
 
 def close_period(turn: Turn, new: Plan | None) -> int:
