@@ -13,8 +13,10 @@ from tests.support.tripwire import Crash, Wire
 from tokentill.ports import VendorRefused
 from tokentill.rules import commands as c
 from tokentill.rules.letters import letter
+from tokentill.rules.notices import Notice
 from tokentill.rules.refund_notices import TOLD, notice_of
-from tokentill.rules.refund_rows import Refund
+from tokentill.rules.refund_rows import Opinion, Refund
+from tokentill.rules.refund_sentences import RefundTexts
 from tokentill.rules.rows import Message
 
 OURS = tuple(TOLD.values())
@@ -178,3 +180,36 @@ async def test_who_gives_a_plan_back_is_told_that_it_has_ended(telling: Telling)
     ended = letter(notice_of(replace(row, ends_plan=True), 1, 0), catalog, "")
     more = set(ended.sentences) - set(plain_one.sentences)
     assert more == {"Your plan has ended with it, and nothing more is charged for it."}
+
+
+async def test_letters_about_refunds_speak_the_catalogs_language(telling: Telling) -> None:
+    # R-REF-6: every text of theirs is the catalog's, and every figure is in it
+    world = telling.world
+    names = [name for name in RefundTexts.__struct_fields__ if name.startswith(("mail_", "figure_"))]
+    defaults = RefundTexts()
+    strange = RefundTexts(**{name: f"«{getattr(defaults, name)}»" for name in names})
+    catalog = world.ledger.catalog
+    catalog = replace(catalog, refunds=replace(catalog.refunds, texts=strange, waiting="«w»"))
+    purchase = await bought(world)
+    quoted_row = await quoted(world, purchase)
+    agreed = {"opinions": (Opinion(1, "ann", "adjust", "Used.", 500),)}
+    outcomes: list[tuple[str, dict[str, Any]]] = [
+        ("waiting", {"choice": "cash"}),
+        ("settled", {"choice": "cash", "money": 500, "credit": 20, "ends_plan": True, **agreed}),
+        ("settled", {"choice": "bonus", "tokens": 150}),
+        ("settled", {"choice": "upgrade", "larger": "token_pack_2000"}),
+        ("denied", {"choice": "cash", **agreed}),
+        ("failed", {"choice": "cash"}),
+    ]
+    for state, more in outcomes:
+        note = notice_of(replace(quoted_row, **{"state": state, **more}), 1, 0)
+        found = letter(note, catalog, "", purchase=purchase)
+        for text in (found.subject, *found.sentences, *(name for name, _ in found.rows)):
+            assert text.startswith("«"), text
+            assert text.endswith("»"), text
+    for origin in ("refund", "dispute"):
+        data = {"origin": origin, "tokens": 7}
+        about = Notice(id="n", type="tokens.taken_back", organization="acme", at=1, balance=0, data=data)
+        taken = letter(about, catalog, "")
+        assert (taken.subject[0], taken.sentences[0][0]) == ("«", "«")
+        assert "7 tokens" in taken.sentences[0]

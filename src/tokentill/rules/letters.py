@@ -172,64 +172,58 @@ def _overage(about: About) -> Letter:
 
 
 def _taken(about: About) -> Letter:
-    why = "was refunded" if about.notice.data["origin"] == "refund" else "was charged back by your bank"
+    texts = about.catalog.refunds.texts
+    refund = about.notice.data["origin"] == "refund"
+    text = texts.mail_taken_refund if refund else texts.mail_taken_dispute
     count = _tokens(int(about.notice.data["tokens"]), about.catalog)
-    text = f"A purchase {why}, so {count} of it that were unspent are gone."
-    return Letter("Unspent tokens of a purchase were taken back", (text,))
+    return Letter(texts.mail_taken, (text.format(tokens=count),))
 
 
 def _waiting(about: About) -> Letter:
-    return Letter(
-        "Your refund is being looked at", (about.catalog.refunds.waiting,), _of_what(about.purchase)
-    )
+    refunds = about.catalog.refunds
+    return Letter(refunds.texts.mail_waiting, (refunds.waiting,), _of_what(about))
 
 
-def _of_what(purchase: Purchase | None) -> tuple[tuple[str, str], ...]:
+def _of_what(about: About) -> tuple[tuple[str, str], ...]:
     """Which purchase a refund is about."""
-    return () if purchase is None else (("Purchase", f"{purchase.title} ({purchase.id})"),)
+    purchase, name = about.purchase, about.catalog.refunds.texts.figure_purchase
+    return () if purchase is None else ((name, f"{purchase.title} ({purchase.id})"),)
 
 
 def _refunded(about: About) -> Letter:
-    data, catalog, rows = about.notice.data, about.catalog, list(_of_what(about.purchase))
+    data, catalog, rows = about.notice.data, about.catalog, list(_of_what(about))
+    texts = catalog.refunds.texts
     if data["choice"] == "bonus":
-        text = f"{_tokens(int(data['tokens']), catalog)} more are in your account. The purchase is settled with that."
-        return Letter("Your bonus tokens are here", (text,), tuple(rows))
+        came = texts.mail_bonus_came.format(tokens=_tokens(int(data["tokens"]), catalog))
+        return Letter(texts.mail_bonus, (came,), tuple(rows))
     if data["choice"] == "upgrade":
         pack = catalog.packs.get(str(data["item"]))
-        title = "the larger pack" if pack is None else pack.title
-        text = f"Your purchase is now {title}. What you had used counts, and the rest is in your account."
-        return Letter("Your larger pack is here", (text,), tuple(rows))
+        came = texts.mail_upgrade_came.format(title=str(data["item"]) if pack is None else pack.title)
+        return Letter(texts.mail_upgrade, (came,), tuple(rows))
     sentences = []
     if data["money"]:
-        rows.append(("Paid back", format_amount(int(data["money"]), str(data["currency"]))))
-        sentences.append(
-            "The money goes back to where it came from. Your bank may take some days to show it."
-        )
+        rows.append((texts.figure_money, format_amount(int(data["money"]), str(data["currency"]))))
+        sentences.append(texts.mail_money)
     if data["credit"]:
-        rows.append(("Credit", format_amount(int(data["credit"]), str(data["currency"]))))
-        sentences.append("The credit is in your account. It never expires and pays for later purchases.")
-    sentences.append("Tokens of the purchase that were unspent are gone.")
+        rows.append((texts.figure_credit, format_amount(int(data["credit"]), str(data["currency"]))))
+        sentences.append(texts.mail_credit)
+    sentences.append(texts.mail_tokens_went)
     if data["ends_plan"]:
-        sentences.append("Your plan has ended with it, and nothing more is charged for it.")
+        sentences.append(texts.mail_plan_ended)
     if data["reason"]:
-        sentences.append(f"Why this amount: {data['reason']}")
-    return Letter("Your refund is on its way", tuple(sentences), tuple(rows))
+        sentences.append(texts.mail_why.format(reason=data["reason"]))
+    return Letter(texts.mail_settled, tuple(sentences), tuple(rows))
 
 
 def _denied(about: About) -> Letter:
-    sentences = (
-        f"Your refund was not granted. The reason: {about.notice.data['reason']}",
-        "Nothing was taken: your tokens can be used again.",
-    )
-    return Letter("Your refund was not granted", sentences, _of_what(about.purchase))
+    texts = about.catalog.refunds.texts
+    why = texts.mail_denied_why.format(reason=about.notice.data["reason"])
+    return Letter(texts.mail_denied, (why, texts.mail_kept), _of_what(about))
 
 
 def _unrefunded(about: About) -> Letter:
-    sentences = (
-        "Your refund could not be carried out, and nothing was taken: your tokens can be used again.",
-        "Ask for it again, or write to us.",
-    )
-    return Letter("Your refund could not be carried out", sentences, _of_what(about.purchase))
+    texts = about.catalog.refunds.texts
+    return Letter(texts.mail_failed, (texts.mail_failed_kept, texts.mail_again), _of_what(about))
 
 
 def _other(about: About) -> Letter:

@@ -79,6 +79,37 @@ class RefundTexts(Struct, frozen=True, kw_only=True):
     is_withdrawn: str = "It was withdrawn."
     is_changed: str = "Something has changed meanwhile. Ask again."
 
+    # Letters: their subjects, what they say, and the names of their figures.
+    mail_waiting: str = "Your refund is being looked at"
+    mail_settled: str = "Your refund is on its way"
+    mail_money: str = "The money goes back to where it came from. Your bank may take some days to show it."
+    mail_credit: str = "The credit is in your account. It never expires and pays for later purchases."
+    mail_tokens_went: str = "Tokens of the purchase that were unspent are gone."
+    mail_plan_ended: str = "Your plan has ended with it, and nothing more is charged for it."
+    mail_why: str = "Why this amount: {reason}"
+    mail_bonus: str = "Your bonus tokens are here"
+    mail_bonus_came: str = "{tokens} more are in your account. The purchase is settled with that."
+    mail_upgrade: str = "Your larger pack is here"
+    mail_upgrade_came: str = (
+        "Your purchase is now {title}. What you had used counts, and the rest is in your account."
+    )
+    mail_denied: str = "Your refund was not granted"
+    mail_denied_why: str = "Your refund was not granted. The reason: {reason}"
+    mail_kept: str = "Nothing was taken: your tokens can be used again."
+    mail_failed: str = "Your refund could not be carried out"
+    mail_failed_kept: str = (
+        "Your refund could not be carried out, and nothing was taken: your tokens can be used again."
+    )
+    mail_again: str = "Ask for it again, or write to us."
+    mail_taken: str = "Unspent tokens of a purchase were taken back"
+    mail_taken_refund: str = "A purchase was refunded, so {tokens} of it that were unspent are gone."
+    mail_taken_dispute: str = (
+        "A purchase was charged back by your bank, so {tokens} of it that were unspent are gone."
+    )
+    figure_purchase: str = "Purchase"
+    figure_money: str = "Paid back"
+    figure_credit: str = "Credit"
+
     # Beside the waiver of the right of withdrawal.
     waiver_free: str = (
         "You need not tick this. Your tokens come at once either way, "
