@@ -148,7 +148,7 @@ async def test_a_receipt_counts_what_came_on_top(telling: Telling) -> None:  # R
     await telling.write_to()
     ordered = await world.place(world.order("acme", bonus=50, title="500 tokens\r\nBcc: eve@evil.test"))
     await world.tell(*world.provider.pay(ordered.checkout or ""))
-    await world.settle()
+    await world.follow()
     [letter] = telling.office.letters
     assert (letter["Subject"], letter["Bcc"]) == ("Receipt: 500 tokens Bcc: eve@evil.test", None)
     assert await world.balance("acme") == 750

@@ -29,7 +29,7 @@ async def begin(telling: Telling) -> str:
     assert isinstance(ordered, Purchase), ordered
     for fact in world.provider.pay(ordered.checkout or ""):
         await world.tell(fact)
-    await world.settle()
+    await world.follow()
     return list(world.provider.all("subscription"))[-1]
 
 
@@ -64,7 +64,7 @@ async def test_a_plan_and_its_renewal(telling: Telling) -> None:  # R-PACK-7
     invoice = world.provider.bill(subscription, "cycle")
     for _ in range(3):  # told again it is no second receipt
         await world.tell(world.provider.fact_of_invoice(invoice))
-        await world.settle()
+        await world.follow()
     assert telling.office.subjects == ["Receipt: Pro"] * 2
     assert "Balance: 200 tokens" in rows_of(telling)
     assert told(telling)["kind"] == "renewal"
@@ -76,7 +76,7 @@ async def test_an_upgrade_names_what_the_unused_share_was_worth(telling: Telling
     await begin(telling)
     await world.later(MONTH // 2)
     await world.shop.subscribing.start(Ask(organization="bert", key="up"), "enterprise")
-    await world.settle()
+    await world.follow()
     assert telling.office.subjects == ["Receipt: Pro", "Receipt: Enterprise"]
     shown = rows_of(telling)
     assert "Unused share of your plan before: -$74.50" in shown
@@ -98,7 +98,7 @@ async def test_a_bill_of_overage_that_was_paid(telling: Telling) -> None:  # R-P
     )  # fmt: skip
     ordered = await world.place(bill)
     await world.tell(*world.provider.pay(ordered.checkout or ""))
-    await world.settle()
+    await world.follow()
     assert telling.office.subjects == ["Receipt: 10 tokens beyond the plan"]
     text = plain(telling.office.letters[0])
     assert "What you used beyond your plan is paid." in text
@@ -116,7 +116,7 @@ async def test_what_is_set_aside_is_no_balance(telling: Telling) -> None:  # R-P
     ordered = await world.place(bill)
     await ok(world.ledger, "acme", c.Freeze())
     await world.tell(*world.provider.pay(ordered.checkout or ""))
-    await world.settle()
+    await world.follow()
     receipt = next(one for one in telling.office.letters if str(one["Subject"]).startswith("Receipt"))
     assert "Balance: 0 tokens" in plain(receipt)
 

@@ -13,7 +13,7 @@ from tokentill.flows.reconcile import reconcile
 from tokentill.flows.shop import Shop
 from tokentill.rules.catalog import DAY_MS
 from tokentill.rules.reconciling import WAYS, Reconciliation
-from tokentill.rules.refusals import Refusal
+from tokentill.rules.refusals import Code, Refusal
 from tokentill.web.bodies import Name, Query, Time
 from tokentill.web.call import Call
 from tokentill.web.shop_routes import trade
@@ -47,5 +47,5 @@ async def report(shop: Shop, call: Call) -> Reconciliation | Refusal:
 
 RECONCILING = (
     trade("GET", "/v1/reconciliation", "reconcile", "What model calls were charged, against what upstreams reported",
-          report, Reconciliation, query=ReconciliationQuery),
+          report, Reconciliation, Code.UNKNOWN_ORGANIZATION, query=ReconciliationQuery),
 )  # fmt: skip
