@@ -43,7 +43,7 @@ class Figure(Struct, omit_defaults=True):
             return None
         if self.bound == "least":
             return self.value / self.target
-        return self.target / self.value if self.value else 1.0
+        return self.target / self.value if self.value > 0 else 1.0
 
     @property
     def verdict(self) -> str:
