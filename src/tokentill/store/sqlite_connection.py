@@ -52,7 +52,7 @@ def connect(path: str, vfs: str | None = None) -> apsw.Connection:
         needed = ".".join(map(str, SQLITE_MIN))
         raise StoreDown(f"SQLite {apsw.sqlite_lib_version()} is too old; {needed} or newer is needed.")
     if vfs is None and path != ":memory:":
-        _keep_private(path)
+        keep_private(path)
     try:
         connection = apsw.Connection(path, vfs=vfs, statementcachesize=1024)
         connection.set_busy_timeout(10_000)
@@ -73,7 +73,7 @@ def _only_append(operation: int, table: str | None, *_rest: str | None) -> int:
     return apsw.SQLITE_DENY if changes else apsw.SQLITE_OK
 
 
-def _keep_private(path: str) -> None:
+def keep_private(path: str) -> None:
     """Make a new database file readable by its owner alone; SQLite gives its other files the same rights."""
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))

@@ -31,7 +31,7 @@ from tokentill.rules.refusals import Refusal
 from tokentill.store import faults
 from tokentill.store import sqlite_reads as reads
 from tokentill.store.lane import Book, Cached, Job, Writes, deliver
-from tokentill.store.sqlite_connection import DOWN, connect, migrate
+from tokentill.store.sqlite_connection import DOWN, connect, keep_private, migrate
 from tokentill.store.sqlite_reads import ROWS_A_STATEMENT
 from tokentill.store.statements import for_rows, statements
 from tokentill.store.turnstile import NoTurnstile, Turnstile
@@ -68,11 +68,14 @@ class SqliteLane:
         self.batches = 0
         self.commands = 0
         self._clock = clock
-        self._connection = connect(path, vfs)
         self._in_memory = path == ":memory:"
+        if vfs is None and not self._in_memory:
+            keep_private(path)
         self._turnstile = NoTurnstile() if self._in_memory else Turnstile(path + ".lock")
         try:
             with self._turnstile:
+                # One at a time: of several that turn a new file into a WAL database SQLite refuses all but one.
+                self._connection = connect(path, vfs)
                 migrate(self._connection, secret)
         except BaseException:
             self._turnstile.close()
