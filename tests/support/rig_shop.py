@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,26 +40,10 @@ def sell(
 ) -> None:
     """Tell the story; at the `at`-th crossing of anything, inside the store or at its ports, be killed."""
 
-    def die() -> None:
-        channel.write({"place": wire.places[-1]})
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    wire = Wire(at, die)
-
-    async def run() -> None:
-        world = await make_world(Store(engine, url, snapshot_bytes_min=SNAPSHOT_BYTES), Path(folder))
-        faults.install(wire.cross)
-        shop = world.open(
-            rows=wire.across(world.rows, "rows"),
-            ledger=wire.across(world.ledger, "ledger"),
-            provider=wire.across(world.provider, "provider"),
-        )
+    async def work(world: World, shop: Shop) -> None:
         await story(world, shop, organization, payer)
-        faults.install(None)
-        await world.store.close()
 
-    asyncio.run(run())
-    channel.write({"crossed": wire.crossed})
+    _die_at(channel, at, Store(engine, url, snapshot_bytes_min=SNAPSHOT_BYTES), folder, work)
 
 
 def give_back(
@@ -74,6 +59,15 @@ def give_back(
 ) -> None:
     """Accept a refund; at the `at`-th crossing of anything, inside the store or at its ports, be killed."""
 
+    async def work(_world: World, shop: Shop) -> None:
+        await shop.refunding.accept(organization, refund, choice)
+
+    _die_at(channel, at, Store(engine, url, snapshot_bytes_min=SNAPSHOT_BYTES), folder, work)
+
+
+def _die_at(
+    channel: Channel, at: int, store: Store, folder: str, work: Callable[[World, Shop], Awaitable[None]]
+) -> None:
     def die() -> None:
         channel.write({"place": wire.places[-1]})
         os.kill(os.getpid(), signal.SIGKILL)
@@ -81,14 +75,14 @@ def give_back(
     wire = Wire(at, die)
 
     async def run() -> None:
-        world = await make_world(Store(engine, url, snapshot_bytes_min=SNAPSHOT_BYTES), Path(folder))
+        world = await make_world(store, Path(folder))
         faults.install(wire.cross)
         shop = world.open(
             rows=wire.across(world.rows, "rows"),
             ledger=wire.across(world.ledger, "ledger"),
             provider=wire.across(world.provider, "provider"),
         )
-        await shop.refunding.accept(organization, refund, choice)
+        await work(world, shop)
         faults.install(None)
         await world.store.close()
 
