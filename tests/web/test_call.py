@@ -5,12 +5,14 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokentill.web.bodies import HoldBody, ListQuery
+from tokentill.web.bodies import Body, HoldBody, ListQuery
 from tokentill.web.call import decode, query
 from tokentill.web.problems import Halt
+from tokentill.web.refund_bodies import RefundAcceptBody, RefundQuoteBody
 
 T = TypeVar("T")
 
@@ -65,3 +67,19 @@ def test_a_body_is_taken_as_it_stands_or_not_at_all(
 def test_no_query_is_a_bug(text: bytes) -> None:
     found = answered(lambda: query(ListQuery, text))
     assert found is None or 1 <= found.limit <= 1000
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "says"),
+    [
+        (RefundQuoteBody, {"reason": "nonsense"}, "it can be first_time, quality, technical, unused"),
+        (RefundAcceptBody, {"choice": "money"}, "it can be bonus, cash, credit, upgrade"),
+    ],
+)
+def test_a_word_that_is_none_of_those_possible_is_refused_with_those_that_are(
+    kind: type[Body], body: dict[str, str], says: str
+) -> None:
+    # R-LED-10
+    with pytest.raises(Halt) as halt:
+        decode(msgspec.json.Decoder(kind), json.dumps(body).encode())
+    assert says in msgspec.json.decode(halt.value.answer.body)["detail"]

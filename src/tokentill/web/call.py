@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, inspect
 
 from tokentill.ports import OperatorKey
 from tokentill.rules import names, wellformed
@@ -134,7 +134,7 @@ def decode(decoder: msgspec.json.Decoder[Body], body: bytes) -> Body:
     try:
         value = decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise _invalid_field(str(error)) from None
+        raise _invalid_field(str(error), decoder.type) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         detail = "The body is not JSON in UTF-8. Nothing was changed. Correct it and send it again."
         raise Halt(problems.plain(400, "malformed_json", detail)) from None
@@ -150,16 +150,28 @@ _UNKNOWN = re.compile(r"Object contains unknown field `(?P<place>.*)`", re.DOTAL
 _MISSING = re.compile(r"Object missing required field `(?P<place>\w+)`")
 
 
-def _invalid_field(message: str) -> Halt:
-    """A msgspec message in the words of the API."""
+def _invalid_field(message: str, kind: Any) -> Halt:
+    """A msgspec message about a body or query of this type, in the words of the API."""
     for pattern, text in ((_UNKNOWN, "has no field"), (_MISSING, "lacks the field")):
         match = pattern.match(message)
         if match is not None:
             field = match["place"][:80]
             return problems.invalid(f"The body {text} `{field}`.", field)
     what, field = wellformed.explained(message)
+    if what.startswith("invalid enum value"):
+        what += _choices(kind, field)
     where = f"The field `{field}`" if field else "The body"
     return problems.invalid(f"{where} is not valid: {what}.", field or None)
+
+
+def _choices(kind: Any, field: str) -> str:
+    """Which words a field of this type may hold, to go on a message with; nothing for what is further inside."""
+    found = next((one for one in inspect.type_info(kind).fields if one.encode_name == field), None)  # type: ignore[attr-defined]  # a struct's
+    if found is None:
+        return ""
+    types = getattr(found.type, "types", (found.type,))
+    words = [str(word) for one in types if isinstance(one, inspect.LiteralType) for word in one.values]
+    return f"; it can be {', '.join(words)}" if words else ""
 
 
 def query(kind: type[Query], text: bytes) -> Query:
@@ -185,7 +197,7 @@ def query(kind: type[Query], text: bytes) -> Query:
     try:
         return msgspec.convert(found, kind)
     except msgspec.ValidationError as error:
-        raise _invalid_field(str(error)) from None
+        raise _invalid_field(str(error), kind) from None
 
 
 def idempotency_key(value: bytes) -> str:
