@@ -4,7 +4,8 @@ A notice is read off one entry, so reading the journal twice tells nothing twice
 what brings no lot of its own (a plan, a renewal, an upgrade, a bill of overage) is read off its purchase, whose id it
 has. The type is part of the public interface; a webhook carries exactly `Notice` as JSON.
 
-    balance.low          the balance fell to 20 % of the allowance, or to 10 tokens: once for each crossing
+    balance.low          the balance fell to 20 % of the allowance, or to 10 tokens, and not to nothing: once for
+                         each crossing
     balance.exhausted    nothing is left
     tokens.expiring      bought tokens will expire soon
     purchase.delivered   a purchase is paid and what it brings is there: the receipt, with the balance after it
@@ -135,10 +136,12 @@ def _read(entry: e.Entry) -> tuple[Type, dict[str, Any]] | None:
     return _plan(entry) or _aside(entry)
 
 
-def _warning(entry: e.Warned) -> tuple[Type, dict[str, Any]]:
+def _warning(entry: e.Warned) -> tuple[Type, dict[str, Any]] | None:
     if entry.code == "exhausted":
         return "balance.exhausted", {}
     if entry.code in ("percent", "tokens"):
+        if entry.tokens <= 0:
+            return None  # one fall, one notice: that nothing is left says it
         return "balance.low", {"code": entry.code, "threshold": entry.threshold}
     return "tokens.expiring", {
         "tokens": entry.tokens, "lot": getattr(entry, "lot", None), "expires_at": getattr(entry, "expires_at", None),
