@@ -91,7 +91,20 @@ def test_giving_taking_and_looking(acme: Shell) -> None:
 
 @pytest.mark.parametrize(
     ("amount", "code"),
-    [("0", 3), ("-5", 3), (str(2**63), 3), (str(10**30), 3), ("1.5", 2), ("1e5", 2), ("٣", 2), ("", 2)],
+    [
+        ("0", 3),
+        ("-5", 3),
+        (str(2**63), 3),
+        (str(10**30), 3),
+        ("1.5", 2),
+        ("1e5", 2),
+        ("٣", 2),
+        ("", 2),
+        ("1.0", 2),
+        ("+7", 2),
+        ("10_000", 2),
+        (" 7", 2),
+    ],
 )
 def test_amounts_that_are_none(acme: Shell, amount: str, code: int) -> None:
     """R-LED-10: what is no amount is said to be none, and nothing is changed."""

@@ -15,11 +15,14 @@ code:
 from __future__ import annotations
 
 import asyncio
+import copy
 import functools
 import getpass
 import inspect
 import os
+import re
 import sys
+import typing
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -39,6 +42,7 @@ INTERRUPTED = 130
 
 HERE = ("database", "catalog", "secret_file", "spool")
 THERE = ("url", "key")
+WHOLE = re.compile(r"-?[0-9]{1,40}")
 WHERE_PANEL = "Where the till is"
 
 Run = (
@@ -107,6 +111,32 @@ def _common(ways: tuple[str, ...], *, as_json: bool) -> list[inspect.Parameter]:
     return options
 
 
+def whole(least: float | None, most: float | None) -> Callable[[str | int], int]:
+    """A reader of whole numbers in plain digits: not `1.0`, `+7`, `10_000` or ` 7`, which a slip of the pen writes."""
+
+    def read(given: str | int) -> int:
+        if isinstance(given, str) and WHOLE.fullmatch(given) is None:
+            raise typer.BadParameter(f"{given!r} is not a whole number in plain digits, like 2500.")
+        number = int(given)
+        if least is not None and number < least:
+            raise typer.BadParameter(f"{number} is too small: {least} at least.")
+        if most is not None and number > most:
+            raise typer.BadParameter(f"{number} is too large: {most} at most.")
+        return number
+
+    return read
+
+
+def _strict(parameter: inspect.Parameter) -> inspect.Parameter:
+    """The parameter, and if it is a number, read by `whole`."""
+    kind, *more = typing.get_args(parameter.annotation) or (parameter.annotation,)
+    if int not in (kind, *typing.get_args(kind)) or not more:
+        return parameter
+    told = copy.copy(more[0])
+    told.parser = whole(told.min, told.max)
+    return parameter.replace(annotation=Annotated[kind, told])
+
+
 def _parameter(name: str, kind: object, default: object) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
 
@@ -131,7 +161,7 @@ def command(
             parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
             for parameter in list(signature.parameters.values())[1:]
         ]
-        common = _common(ways, as_json=as_json)
+        parameters = [_strict(one) for one in [*own, *_common(ways, as_json=as_json)]]
 
         @functools.wraps(function)
         def run(**values: Any) -> None:
@@ -139,8 +169,8 @@ def command(
             given = {name: values.pop(name) for name in ways}
             sys.exit(guarded(lambda: _run(function, given, values, json), json))
 
-        run.__signature__ = inspect.Signature([*own, *common])  # type: ignore[attr-defined]  # typer reads it
-        run.__annotations__ = {one.name: one.annotation for one in [*own, *common]}
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer reads it
+        run.__annotations__ = {one.name: one.annotation for one in parameters}
         context = {"ignore_unknown_options": True} if negative_numbers else None
         app.command(name, rich_help_panel=panel, context_settings=context)(run)
         return function
