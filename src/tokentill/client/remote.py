@@ -26,6 +26,7 @@ from tokentill.client.errors import Fault, NotAllowed, NotHere, Refused
 from tokentill.client.transport import Trade
 from tokentill.ports import Heads, Health, OperatorKey, StoreDown, Verdict
 from tokentill.rules import commands as c
+from tokentill.rules import wellformed
 from tokentill.rules.balance import Balance
 from tokentill.rules.receipts import Receipt
 from tokentill.rules.refusals import Code, Refusal, Status, WayOut
@@ -137,6 +138,16 @@ class Remote:
 
     async def submit(self, envelope: c.Envelope) -> Receipt | Refusal:
         """Send one command once. Raises `StoreDown` if it is not known whether it was stored."""
+        try:
+            return await self._submit(envelope)
+        except UnicodeEncodeError:
+            # Half a character cannot be sent at all; it is refused in the words that the till has for it.
+            wrong = wellformed.refused(envelope)
+            if wrong is None:
+                raise
+            return wrong
+
+    async def _submit(self, envelope: c.Envelope) -> Receipt | Refusal:
         command = envelope.command
         fields: dict[str, Any] = msgspec.to_builtins(command)
         route = _ROUTES.get(type(command))
