@@ -82,11 +82,14 @@ def test_a_year_of_a_subscription_in_a_moment(acme: Shell) -> None:
     acme.done("org", "open", "sim", "--plan", "starter", "--simulated")
     order = acme.json("subscribe", "sim", "pro")["purchase"]
     pay(order["url"])
-    assert "embedded" in acme.done("subscription", "sim")
+    assert "active" in acme.done("subscription", "sim")
     assert "12 invoices on the way" in acme.done("clock", "sim", "--by", "370")
     assert acme.json("subscribe", "sim", "enterprise")["subscription"]["plan"] == "enterprise"
     assert acme.json("subscription", "sim", "--cancel")["ends_at"] is not None
     assert "then" in acme.done("subscription", "sim")
+    acme.done("clock", "sim", "--by", "370")
+    over = acme.done("subscription", "sim")
+    assert ("cancelled" in over, "nobody" in over, "next invoice" in over) == (True, True, False)
     assert acme("clock", "acme", "--to", "2030-01-01").code == 3
 
 

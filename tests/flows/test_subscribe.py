@@ -13,6 +13,7 @@ from tests.support.scripted import DOWN, HOUR, MONTH
 from tests.support.shops import World, make_world, selling
 from tests.support.stores import Store, ok, sqlite_url
 from tokentill.flows.checkout import Ask
+from tokentill.flows.standing import status_of
 from tokentill.ports import VendorRefused
 from tokentill.rules import commands as c
 from tokentill.rules import entries as e
@@ -172,6 +173,78 @@ async def test_a_failed_invoice_sets_everything_aside_until_it_is_paid(shop_worl
     await world.settle()
     account = await world.account("acme")
     assert (account.state.failed_at, account.free) == (None, 700)
+    await world.clean()
+
+
+async def status(world: World, organization: str = "acme") -> str | None:
+    last = await world.shop.reader.last_subscription(organization)
+    if last is None:
+        return None
+    account = await world.account(organization)
+    return status_of(last, account.state, account.moment(world.clock.now()))
+
+
+@pytest.mark.parametrize("said", [None, "past_due", "unpaid"])
+async def test_the_status_is_what_holds_whatever_the_provider_tells_of_it(
+    shop_world: World, said: str | None
+) -> None:  # R-LIC-1, R-LIC-3
+    """A provider may say that a subscription is past due, before the failed invoice or after, or not at all."""
+    world = shop_world
+    await world.begin("acme", plan="starter")
+    assert await status(world) is None
+    _, subscription = await subscribe(world, "acme")
+    assert await status(world) == "active"
+    for paid in (True, False):
+        await world.later(MONTH)
+        invoice = world.provider.bill(subscription, "cycle")
+        await world.tell(world.provider.failed(invoice))
+        await world.settle()
+        assert await status(world) == "past_due"
+        if said is not None:
+            await world.tell(world.provider.standing(subscription, status=said))
+            await world.settle()
+            assert await status(world) == said
+        if paid:
+            await world.tell(replace(world.provider.fact_of_invoice(invoice), at=world.clock.time))
+        else:
+            await world.tell(h.InvoiceVoided(at=world.clock.time, subscription=subscription, invoice=invoice))
+            await world.tell(world.provider.standing(subscription))
+        await world.settle()
+        assert await status(world) == "active"
+    ended = world.provider.standing(subscription, ended=True, status="canceled")
+    await world.tell(ended)
+    await world.settle()
+    assert await status(world) == "cancelled"
+    _, second = await subscribe(world, "acme")
+    assert second != subscription
+    assert await status(world) == "active"
+    await world.clean()
+
+
+async def test_a_subscription_whose_invoice_never_came_is_past_due(shop_world: World) -> None:
+    """R-LIC-1, R-PLAN-4: whether it failed or was never told, the next period is not paid."""
+    world = shop_world
+    subscription = await started(world)
+    await world.later(MONTH + 4 * 24 * HOUR)
+    await ok(world.ledger, "acme", c.Grant(tokens=1, origin="pack"))
+    assert await status(world) == "past_due"
+    await world.tell(world.provider.fact_of_invoice(world.provider.bill(subscription, "cycle")))
+    await world.settle()
+    assert await status(world) == "active"
+    await world.clean()
+
+
+async def test_a_freeze_by_hand_is_no_matter_of_the_subscription(shop_world: World) -> None:  # R-LIC-1
+    world = shop_world
+    subscription = await started(world)
+    await ok(world.ledger, "acme", c.Freeze(failed_at=world.clock.time, reason="by hand", by_hand=True))
+    assert await status(world) == "active"
+    trial_end = world.clock.time + HOUR
+    await world.tell(world.provider.standing(subscription, trial_end=trial_end))
+    await world.settle()
+    assert await status(world) == "trialing"
+    await world.later(HOUR)
+    assert await status(world) == "active"
     await world.clean()
 
 

@@ -166,6 +166,30 @@ async def test_a_subscription_from_its_first_payment_to_its_end(till: Till) -> N
     assert left["receipt"]["kind"] == "plan_scheduled"
 
 
+async def test_a_subscription_says_what_holds_while_an_invoice_is_owed(each_till: Till) -> None:
+    """R-LIC-1: owed, paid by another card, and cancelled."""
+    till, own, day = each_till, "/v1/organizations/sim", 86_400_000
+    opened = await till.done("POST", "/v1/organizations", {"id": "sim", "plan": "starter", "simulated": True})
+
+    async def status() -> tuple[str | None, str | None]:
+        found = await till.done("GET", f"{own}/subscription")
+        return found["provider"], found["status"]
+
+    assert await status() == (None, None)
+    url = (await till.done("PUT", f"{own}/subscription", {"plan": "pro"}))["purchase"]["url"]
+    await till.press(url, do="pay", card=CARD)
+    assert await status() == ("embedded", "active")
+    await till.press(url, do="spoil")
+    await till.done("POST", f"{own}/clock", {"to": opened["time"] + 32 * day})
+    assert await status() == ("embedded", "past_due")
+    await till.press(url, do="mend")
+    assert await status() == ("embedded", "active")
+    left = await till.done("DELETE", f"{own}/subscription")
+    assert left["subscription"]["status"] == "active"
+    await till.done("POST", f"{own}/clock", {"to": opened["time"] + 70 * day})
+    assert await status() == (None, "cancelled")
+
+
 async def test_a_top_up_needs_a_method_and_is_switched_on_and_off(till: Till) -> None:
     # R-PACK-11
     figures = {"threshold": 100, "pack": "token_pack_500", "ceiling": 5000}

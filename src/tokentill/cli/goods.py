@@ -82,8 +82,10 @@ def purchases(found: v.PurchaseList) -> Group:
 def subscription(organization: str, one: v.SubscriptionView) -> Table:
     """The plan and who bills it."""
     rows: list[tuple[str, object]] = [("plan", one.plan or "none"), ("billed by", one.provider or "nobody")]
+    if one.status is not None:
+        rows.append(("status", one.status))
     if one.provider is not None:
-        rows += [("status", one.status), ("next invoice", money(one.amount, one.currency))]
+        rows.append(("next invoice", money(one.amount, one.currency)))
     if one.period_end is not None:
         rows.append(("period ends", f"{moment(one.period_end)} UTC"))
     if one.trial_end is not None:

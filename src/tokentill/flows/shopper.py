@@ -82,6 +82,10 @@ class Reader:
 
     async def subscription(self, organization: str) -> Subscription | None:
         """The organization's subscription that is not over, if there is one."""
+        found = await self.last_subscription(organization)
+        return None if found is None or found.status == "ended" else found
+
+    async def last_subscription(self, organization: str) -> Subscription | None:
+        """The subscription that runs, else the one that began last; None where there never was one."""
         found = await self._means.rows.find(Subscription, {"organization": organization})
-        running = [row for row in found if row.status != "ended"]
-        return max(running, key=lambda row: row.created_at) if running else None
+        return max(found, key=lambda row: (row.status != "ended", row.created_at), default=None)

@@ -17,8 +17,12 @@ from tokentill.flows.deliver import Delivery
 from tokentill.flows.means import Means, deed_key
 from tokentill.rules import commands as c
 from tokentill.rules import happenings as h
+from tokentill.rules.account import State
 from tokentill.rules.purchases import Purchase, merge
 from tokentill.rules.rows import Subscription
+
+OWING = ("past_due", "unpaid")
+"""Words of providers for a subscription whose last invoice was not paid."""
 
 BILLED_MAX = 1000
 """So many payments of one subscription are looked at, which is those of 80 years by the month."""
@@ -70,7 +74,11 @@ class Subscriptions:
             def begun(row: Subscription, newest: Purchase = newest) -> Subscription:
                 # An upgrade begins a period of its own, be it shorter, and withdraws what was to come.
                 moves = newest.kind == "upgrade" and row.plan != newest.item
-                changed = replace(row, period_end=newest.plan_end, ends_at=None if moves else row.ends_at)
+                mended = row.status in OWING and fact.at >= row.read_at
+                changed = replace(
+                    row, period_end=newest.plan_end, ends_at=None if moves else row.ends_at,
+                    status="active" if mended else row.status,
+                )  # fmt: skip
                 if newest.kind == "plan":
                     return changed
                 to_come = None if moves or row.next_plan == newest.item else row.next_plan
@@ -197,6 +205,21 @@ class Subscriptions:
                 return self._delivery.ready(merge(purchase, void))
 
             await self._delivery.advance(await self._means.change(owed, forgiven))
+
+
+def status_of(row: Subscription, state: State, now: int) -> str:
+    """How a subscription stands at `now`, in the field's words, alike for every provider (R-LIC-1).
+
+    What the provider said last, but for what the account knows sooner: an invoice that is owed or missing makes it
+    `past_due`, a trial that has begun `trialing`, and what is over is `cancelled`.
+    """
+    if row.status == "ended":
+        return "cancelled"
+    if row.status not in ("active", "trialing"):
+        return row.status
+    if state.owed_at is not None:
+        return "past_due"
+    return "trialing" if (row.trial_end or 0) > now else "active"
 
 
 def _agreed(purchase: Purchase) -> tuple[str, int, str]:

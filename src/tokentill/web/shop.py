@@ -291,8 +291,9 @@ async def subscription(shop: Shop, call: Call) -> shop_views.SubscriptionView | 
     account = await account_of(shop, call.organization)
     if isinstance(account, Refusal):
         return account
-    running = await shop.subscribing.current(call.organization)
-    return shop_views.subscription(account.state, running, shop.means.ledger.catalog.currency)
+    last = await shop.reader.last_subscription(call.organization)
+    now = account.moment(shop.means.clock.now())
+    return shop_views.subscription(account.state, last, now, shop.means.ledger.catalog.currency)
 
 
 async def change_subscription(shop: Shop, call: Call) -> shop_views.SubscriptionChange | Refusal:

@@ -13,6 +13,7 @@ from typing import Literal, TypeVar
 from msgspec import Struct
 
 from tokentill.flows.means import deed_key
+from tokentill.flows.standing import status_of
 from tokentill.rules import offers as o
 from tokentill.rules.account import State as Account
 from tokentill.rules.purchases import Kind, Mode, Purchase, Source, State
@@ -160,6 +161,8 @@ class PortalView(Struct, frozen=True, kw_only=True):
 class SubscriptionView(Struct, frozen=True, kw_only=True):
     """The organization's plan and who bills it. `provider` null: nobody does.
 
+    `status`: active, trialing, past_due (an invoice is owed), cancelled (the last one is over and none runs), or another
+    word of the provider's; null where there never was a subscription.
     `amount`: what the next invoice shall be. `next_plan`: the plan from `period_end` on, where it will be another.
     `ends_at`: when the plan ends, where it was cancelled.
     """
@@ -239,14 +242,16 @@ def method(row: Payer) -> PaymentMethod:
     return same(PaymentMethod, row, id=method_id(row))
 
 
-def subscription(state: Account, row: Subscription | None, currency: str) -> SubscriptionView:
-    """The plan of the account and the subscription that pays it."""
+def subscription(state: Account, last: Subscription | None, now: int, currency: str) -> SubscriptionView:
+    """The plan of the account and the subscription that pays it; of one that is over only that it is."""
+    status = None if last is None else status_of(last, state, now)
+    row = None if status == "cancelled" else last
     return SubscriptionView(
         plan=state.plan,
         scheduled=state.scheduled,
         scheduled_plan=state.scheduled_plan,
         provider=None if row is None else row.provider,
-        status=None if row is None else row.status,
+        status=status,
         amount=None if row is None else row.amount,
         currency=currency if row is None else row.currency or currency,
         period_end=row.period_end if row is not None else state.period.end if state.period else None,
