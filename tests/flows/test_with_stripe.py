@@ -306,6 +306,18 @@ async def test_a_plan_paid_with_credit_in_part_and_given_back(
     await world.clean()
 
 
+@pytest.mark.parametrize(("has", "pays"), [(2_899, 50), (2_850, 50), (2_849, 51)])
+async def test_credit_leaves_no_less_than_stripe_takes(world: World, has: int, pays: int) -> None:  # R-REF-4
+    await world.begin()
+    await ok(world.ledger, "acme", c.Grant(tokens=has, origin="credit", unit="money"))
+    placed = await world.buy(use_credit=True)
+    assert (placed.state, placed.amount, placed.credit_used) == ("pending", pays, 2_900 - pays)
+    world.lab.pay(placed.checkout or "", VISA)
+    await world.hear()
+    assert (await world.of(placed)).state == "delivered"
+    await world.clean()
+
+
 async def test_a_plan_that_credit_pays_whole_and_a_renewal_given_back(
     world: World,
 ) -> None:  # R-REF-1, R-REF-4

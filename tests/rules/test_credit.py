@@ -5,7 +5,7 @@ import pytest
 from tests.support.desk import DAY, Desk, preset, without_limits
 from tokentill.rules import commands as c
 from tokentill.rules import entries as e
-from tokentill.rules.credit import available
+from tokentill.rules.credit import available, usable
 from tokentill.rules.refusals import Code
 
 
@@ -63,3 +63,26 @@ def test_a_share_of_what_is_unheld_is_taken_back(desk: Desk) -> None:  # R-REF-6
     for share in ((0, 1), (2, 1), (-1, -1), (1, 0)):
         assert desk.no(c.Revoke(reference="p9", share=share)).code == Code.INVALID
     assert desk.no(c.Revoke(reference="p9", tokens=1, share=(1, 2))).code == Code.INVALID
+
+
+@pytest.mark.parametrize(
+    ("price", "has", "step", "least", "pays"),
+    [
+        (2900, 0, 1, 1, 0), (2900, 1000, 1, 1, 1000), (2900, 2899, 1, 1, 2899), (2900, 2900, 1, 1, 2900),
+        (2900, 9999, 1, 1, 2900), (0, 500, 1, 50, 0),
+        # a rest below the least is raised to it, and only where all is covered is there none
+        (2900, 2849, 1, 50, 2849), (2900, 2850, 1, 50, 2850), (2900, 2851, 1, 50, 2850), (2900, 2899, 1, 50, 2850),
+        (2900, 2900, 1, 50, 2900),
+        # of what is too little to be paid anyhow, credit pays all or nothing
+        (40, 30, 1, 50, 0), (40, 40, 1, 50, 40), (50, 30, 1, 50, 0), (51, 30, 1, 50, 1),
+        # the rest is a multiple of the step
+        (25_010, 9, 10, 1, 0), (25_010, 13, 10, 1, 10), (25_010, 25_005, 10, 25, 24_980),
+        (25_010, 25_010, 10, 25, 25_010),
+    ],
+)  # fmt: skip
+def test_what_credit_pays_of_a_price(price: int, has: int, step: int, least: int, pays: int) -> None:
+    # R-REF-4
+    assert usable(price, has, step, least) == pays
+    rest = price - pays
+    assert pays <= has
+    assert rest == 0 or (rest % step == 0 and rest >= min(least, price))

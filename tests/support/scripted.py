@@ -46,6 +46,8 @@ class Scripted:
         self.log: list[str] = []
         self.steps: dict[str, int] = {}
         """In how many minor units it moves money of a currency, where that is not every one."""
+        self.leasts: dict[str, int] = {}
+        """The least that it takes of a currency, where that is more than one."""
         self.refunds = "done"
         """What becomes of refunds: done, pending or failed."""
         self.fail: dict[str, list[Exception]] = {}
@@ -102,6 +104,9 @@ class Scripted:
 
     def step(self, currency: str) -> int:
         return self.steps.get(currency, 1)
+
+    def least(self, currency: str) -> int:
+        return self.leasts.get(currency, 1)
 
     async def checkout(self, order: Order, key: str) -> Started:
         self._asked("checkout")

@@ -16,12 +16,12 @@ from collections.abc import Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tokentill.flows.deliver import NO_CREDIT, Delivery
+from tokentill.flows.deliver import Delivery
 from tokentill.flows.means import Means, deed_key, later
 from tokentill.flows.pay import Paying, Terms, no_provider, provider_refused, unknown_purchase
 from tokentill.flows.shopper import Reader
 from tokentill.ports import Room, VendorDown, VendorRefused
-from tokentill.rules.credit import available
+from tokentill.rules.credit import NO_CREDIT, available
 from tokentill.rules.ordering import Order, limits, order_pack
 from tokentill.rules.promos import Uses, normal
 from tokentill.rules.purchases import Purchase, Source, begin, derive, purchase_id
@@ -150,6 +150,7 @@ class Checkout:
             return_url=ask.terms.success_url,
             withdrawal_waived=ask.withdrawal_waived,
             step=means.step(provider, means.ledger.catalog.currency),
+            least=means.least(provider, means.ledger.catalog.currency),
             offered_at=ask.offered_at,
         )
 

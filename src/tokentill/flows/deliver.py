@@ -18,14 +18,13 @@ from tokentill.flows.handing import prepare
 from tokentill.flows.means import Means, later, log
 from tokentill.rules import commands as c
 from tokentill.rules.catalog import HOUR_MS
+from tokentill.rules.credit import NO_CREDIT
 from tokentill.rules.deliveries import answered, came_late, step_commands
 from tokentill.rules.purchases import BILLED, Purchase, Step, begin, derive, finish, next_step, step_key
 from tokentill.rules.refusals import Refusal
 from tokentill.rules.waiting import look_at
 
 OWED_MAX = 1000
-NO_CREDIT = "no_credit"
-"""The problem of an order whose credit was gone when it was to be paid with it."""
 
 RECEIPTED = BILLED | {"overage"}
 """Kinds whose receipt is written here; that of the others is read off the lot in the journal (R-PACK-7)."""

@@ -82,6 +82,11 @@ class Means:
         payments = self.payments.get(provider)
         return 1 if payments is None else payments.step(currency)
 
+    def least(self, provider: str, currency: str) -> int:
+        """The least that can be paid at the provider, in minor units; 1 where it is not set up here."""
+        payments = self.payments.get(provider)
+        return 1 if payments is None else payments.least(currency)
+
     async def change(self, row: R, edit: Callable[[R], R]) -> R:
         """The row after `edit`, whatever others made of it meanwhile; unchanged rows are not written."""
         kind = type(row)

@@ -31,8 +31,7 @@ from tokentill.rules import happenings as h
 from tokentill.rules import refund_steps as steps
 from tokentill.rules.catalog import DAY_MS
 from tokentill.rules.claims import claim_of, claimed, ended, told
-from tokentill.rules.credit import available
-from tokentill.rules.money import payable
+from tokentill.rules.credit import available, usable
 from tokentill.rules.purchases import BILLED, Purchase, derive, purchase_id
 from tokentill.rules.receipts import Receipt
 from tokentill.rules.refund_notices import IN_PROGRESS, untold
@@ -242,8 +241,8 @@ class RefundWork:
             if row.use_credit and purchase is None:
                 account = await means.ledger.account(row.organization)
                 has = 0 if account is None else available(account.state)
-                step = means.step(old.provider, old.currency)
-                credit = max(0, shown.pay - payable(max(0, shown.pay - has), step))
+                step, least = means.step(old.provider, old.currency), means.least(old.provider, old.currency)
+                credit = usable(shown.pay, has, step, least)
             ordered = steps.larger(row, old, pack, shown.pay, credit, means.clock.now())
             open_ms = means.ledger.catalog.checkout.open_ms
             if ordered.mode == "checkout":

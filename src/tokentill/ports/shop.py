@@ -8,6 +8,7 @@ from typing import Generic, Literal, Protocol, TypeVar, runtime_checkable
 from msgspec import Struct
 
 from tokentill.rules.happenings import AnyHappening, DisputeState
+from tokentill.rules.links import Link
 from tokentill.rules.purchases import Purchase
 from tokentill.rules.rows import EmbeddedPayment, Payer, ProviderEvent, Row, Subscription
 
@@ -158,6 +159,10 @@ class Payments(Protocol):
         """In how many minor units of the currency money moves here: amounts are multiples of it."""
         ...
 
+    def least(self, currency: str) -> int:
+        """The least that can be paid here, in minor units of the currency."""
+        ...
+
     async def checkout(self, order: Order, key: str) -> Started:
         """Begin a hosted checkout for one payment or a subscription."""
         ...
@@ -264,4 +269,20 @@ class EmbeddedPayments(Payments, Protocol):
 
     async def change_card(self, ident: str, number: str, now: int) -> Paying:
         """The customer gives another card for a subscription; an open invoice is tried with it at once."""
+        ...
+
+    def visitor(self, link: str) -> Link | None:
+        """Whose portal a link opens now, and where it leads back to; None if we did not make it or it has ended."""
+        ...
+
+    async def subscriptions(self, organization: str) -> Sequence[EmbeddedPayment]:
+        """The organization's subscriptions that run, newest first."""
+        ...
+
+    async def collect(self, ident: str, now: int) -> Paying:
+        """The customer pays the invoice that is owed of a subscription, with the card that it has; else idle."""
+        ...
+
+    async def leave(self, ident: str, now: int, *, leaving: bool) -> Paying:
+        """The customer cancels a subscription at the end of its period, or withdraws that."""
         ...

@@ -13,9 +13,13 @@ from __future__ import annotations
 from tokentill.rules import commands as c
 from tokentill.rules import entries as e
 from tokentill.rules.account import NEVER, Lot, State
+from tokentill.rules.money import payable
 from tokentill.rules.receipts import Receipt, receipt
 from tokentill.rules.refusals import Code, Refusal
 from tokentill.rules.turn import Turn, bad_amount
+
+NO_CREDIT = "no_credit"
+"""The problem of an order whose credit was gone when it was to be paid with it."""
 
 
 def lots(state: State) -> list[Lot]:
@@ -29,6 +33,16 @@ def lots(state: State) -> list[Lot]:
 def available(state: State) -> int:
     """How much credit there is, in minor units."""
     return sum(lot.available for lot in lots(state))
+
+
+def usable(price: int, has: int, step: int = 1, least: int = 1) -> int:
+    """How much of the price credit pays where there is so much of it, so that the rest can be paid.
+
+    `step` and `least`: in how many minor units the provider moves money, and the least that it takes. What would leave
+    too little to be paid stays credit.
+    """
+    rest = payable(max(0, price - has), step)
+    return max(0, price - (max(rest, payable(least, step)) if rest else 0))
 
 
 def spend(turn: Turn, command: c.SpendCredit) -> Receipt | Refusal:

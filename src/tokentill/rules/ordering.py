@@ -27,7 +27,7 @@ from typing import Literal
 from msgspec import Struct
 
 from tokentill.rules.catalog import Catalog, Plan
-from tokentill.rules.money import payable
+from tokentill.rules.credit import usable
 from tokentill.rules.promos import Uses, terms
 from tokentill.rules.purchases import Mode, Purchase, Source, derive
 from tokentill.rules.refusals import Code, Refusal
@@ -58,6 +58,8 @@ class Order(Struct, frozen=True, kw_only=True):
     """Money credit that may pay for it."""
     step: int = 1
     """Minor units that the provider moves money in; credit leaves a multiple of it to be paid."""
+    least: int = 1
+    """The least that the provider takes; credit leaves nothing to be paid, or no less."""
     withdrawal_waived: bool = False
     """The customer gives up the right of withdrawal with this order (readings, statutory rights)."""
 
@@ -86,7 +88,7 @@ def order_pack(
     if isinstance(deal, Refusal):
         return _unknown_provider(order) or deal
     price = max(0, deal.price)
-    credit = _credit(order, price)
+    credit = usable(price, order.credit, order.step, order.least)
     refused = _unknown_provider(order) if price > credit else None
     refused = (
         refused or pack_refused(catalog, shopper, pack, order.now) or waiver_missing(catalog, order, price)
@@ -142,7 +144,7 @@ def order_plan(
     credit = max(0, credit) if subscribed else 0
     due = 0 if tried else max(0, price - credit)
     due -= due % order.step if credit else 0  # a rest that cannot be paid is not asked for
-    money = _credit(order, due)
+    money = usable(due, order.credit, order.step, order.least)
     return _purchase(
         catalog,
         shopper,
@@ -243,11 +245,6 @@ def _unknown_provider(order: Order) -> Refusal | None:
         f"No payment provider of this name is set up. {there_is}",
         detail=order.provider[:128],
     )
-
-
-def _credit(order: Order, price: int) -> int:
-    """How much of the price money credit pays, so that the rest can be paid at the provider."""
-    return max(0, price - payable(max(0, price - order.credit), order.step))
 
 
 def waiver_missing(catalog: Catalog, order: Order, price: int) -> Refusal | None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tokentill.ports.shop import VendorRefused
 from tokentill.rules.money import CURRENCIES
-from tokentill.vendors.stripe.amounts import NOT_TAKEN, from_wire, to_wire
+from tokentill.vendors.stripe.amounts import LEAST, NOT_TAKEN, from_wire, least, to_wire
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,13 @@ def test_a_fraction_of_a_whole_currency_never_looks_like_a_smaller_order() -> No
 def test_there_and_back(amount: int, code: str) -> None:
     amount -= amount % 10
     assert from_wire(to_wire(amount, code), code) == amount
+
+
+# Stripe's documentation of currencies, "Minimum and maximum charge amounts". R-REF-4
+@pytest.mark.parametrize(
+    ("code", "amount"),
+    [("USD", 50), ("EUR", 50), ("GBP", 30), ("JPY", 80), ("HUF", 17_500), ("KWD", 10), ("ISK", 1)],
+)
+def test_the_least_that_stripe_charges(code: str, amount: int) -> None:
+    assert least(code) == amount
+    assert set(LEAST) <= set(CURRENCIES)

@@ -10,49 +10,30 @@ Requirement ids: R-PLAT-1, R-PACK-2, R-PACK-3, R-PLAN-4, R-LIC-1, R-LIC-3, R-REF
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Callable, Sequence
-from hashlib import blake2b, sha256
+from hashlib import blake2b
+from urllib.parse import urlencode
 
-import msgspec
-from msgspec import Struct
 from msgspec.structs import replace
 
-from tokentill.ports import (
-    BadSignature,
-    Clock,
-    Inbound,
-    Order,
-    Paying,
-    Rows,
-    Started,
-    TestCard,
-    VendorRefused,
-)
+from tokentill.ports import Clock, Inbound, Order, Paying, Rows, Started, TestCard, VendorRefused
 from tokentill.rules import happenings as h
-from tokentill.rules.catalog import DAY_MS
+from tokentill.rules import links
+from tokentill.rules.catalog import DAY_MS, HOUR_MS
+from tokentill.rules.links import Link
 from tokentill.rules.purchases import Purchase
 from tokentill.rules.rows import EmbeddedPayment, Payer, ProviderEvent, Subscription
 from tokentill.vendors.embedded import billing
 from tokentill.vendors.embedded.cards import BY_NUMBER, CARDS, Card
 from tokentill.vendors.embedded.facts import Facts, declined
+from tokentill.vendors.embedded.signing import NAME, Signing, told
 
-NAME = "embedded"
-SIGNATURE = "tokentill-signature"
-TOLERANCE_MS = 300_000
 OPEN_MS = 1_800_000
+PORTAL_MS = HOUR_MS
+"""How long a link to the portal opens it."""
 
-
-class Told(Struct, frozen=True):
-    """An event of this provider, as its body."""
-
-    id: str
-    type: str
-    happenings: tuple[h.AnyHappening, ...]
-
-
-_encode = msgspec.json.Encoder().encode
-_told = msgspec.json.Decoder(Told).decode
+PLANS_MAX = 100
+"""So many payments of an organization are looked through for its subscriptions."""
 
 
 class Embedded:
@@ -65,6 +46,7 @@ class Embedded:
         self._rows = rows
         self._key = blake2b(secret, digest_size=32, person=b"embedded pay").digest()
         self._facts = Facts(self._key)
+        self._signing = Signing(self._key, clock)
         self._clock = clock
         self._address = address
 
@@ -72,6 +54,11 @@ class Embedded:
 
     def step(self, currency: str) -> int:
         """Every amount is as good as another where no money moves."""
+        del currency
+        return 1
+
+    def least(self, currency: str) -> int:
+        """The same holds for the smallest."""
         del currency
         return 1
 
@@ -94,7 +81,7 @@ class Embedded:
         if card.does == "confirms" and found.state == "open":
             return Started(found.id, f"{self._address()}/checkout/{found.id}", found.expires_at)
         paid = await self._pay(found.id, card, again=True)
-        return [fact for event in paid.events for fact in _told(event.body).happenings]
+        return [fact for event in paid.events for fact in told(event.body).happenings]
 
     async def look(self, purchase: Purchase) -> Sequence[h.AnyHappening]:
         """What is known of the purchase now."""
@@ -126,9 +113,11 @@ class Embedded:
         return (self._facts.refunded(found, self._now(found)),)
 
     async def portal(self, customer: str, return_url: str) -> str | None:
-        """There is no such page; the shop's own shows what there is."""
-        del customer, return_url
-        return None
+        """The test portal of the organization `customer`, for an hour, to whoever has the address."""
+        if not await self._rows.find(EmbeddedPayment, {"organization": customer}, limit=1):
+            raise VendorRefused("no_customer", "Nobody of this name has paid at the test provider.")
+        link = Link(customer, self._clock.now() + PORTAL_MS, back=return_url)
+        return f"{self._address()}/test-portal?{urlencode({'link': links.write(self._key, link)})}"
 
     async def change_subscription(
         self, subscription: Subscription, order: Order, credit: int, key: str
@@ -152,7 +141,7 @@ class Embedded:
         def end(row: EmbeddedPayment) -> EmbeddedPayment:
             if now:
                 return replace(row, ended=True, next_at=None)
-            return replace(row, ends_at=row.next_at)
+            return replace(row, ends_at=billing.period_end(row))
 
         await self._change(subscription.ref, end)
 
@@ -174,24 +163,11 @@ class Embedded:
 
     async def event(self, inbound: Inbound, now: int) -> ProviderEvent:
         """The event, if it is ours, unaltered, and not old."""
-        stamp, _, given = inbound.headers.get(SIGNATURE, "").partition(",")
-        at = stamp.removeprefix("t=")
-        if not at.isdigit() or len(at) > 15 or not given.startswith("v1="):
-            raise BadSignature("The event is not signed.")
-        if not hmac.compare_digest(given[3:].encode(), self._sign(at, inbound.body).encode()):
-            raise BadSignature("The signature does not fit the event.")
-        if abs(now - int(at)) > TOLERANCE_MS:
-            raise BadSignature("The event is too old, or from the future.")
-        told = _told(inbound.body)
-        organization = next((fact.organization for fact in told.happenings if fact.organization), "")
-        return ProviderEvent(
-            id=f"{NAME}:{told.id}", organization=organization or "", created_at=now, provider=NAME,
-            type=told.type, body=inbound.body.decode(),
-        )  # fmt: skip
+        return self._signing.event(inbound, now)
 
     async def happenings(self, event: ProviderEvent) -> Sequence[h.AnyHappening]:
         """What the event says."""
-        return _told(event.body).happenings
+        return told(event.body).happenings
 
     async def close(self) -> None:
         """Nothing to let go."""
@@ -257,6 +233,36 @@ class Embedded:
             return Paying("unknown")
         owed = found.failed_at is not None and not found.ended
         return await self._collect(found, now) if owed else Paying(found.state)
+
+    def visitor(self, link: str) -> Link | None:
+        """Whose portal a link opens now, and where it leads back to; None if we did not make it or it has ended."""
+        return links.read(self._key, link, self._clock.now())
+
+    async def subscriptions(self, organization: str) -> Sequence[EmbeddedPayment]:
+        """The organization's subscriptions that run, newest first."""
+        found = await self._rows.find(EmbeddedPayment, {"organization": organization}, limit=PLANS_MAX)
+        running = [row for row in found if row.plan is not None and row.paid_at is not None and not row.ended]
+        return sorted(running, key=lambda row: row.created_at, reverse=True)
+
+    async def collect(self, ident: str, now: int) -> Paying:
+        """The customer pays the invoice that is owed of a subscription, with the card that it has."""
+        found = await self.payment(ident)
+        owed = found is not None and found.failed_at is not None and not found.ended
+        return await self._collect(found, now) if found is not None and owed else Paying("idle")
+
+    async def leave(self, ident: str, now: int, *, leaving: bool) -> Paying:
+        """The customer cancels a subscription at the end of its period, or withdraws that."""
+
+        def said(row: EmbeddedPayment) -> EmbeddedPayment:
+            if row.ended or row.next_at is None or (row.ends_at is not None) is leaving:
+                return row
+            return replace(row, ends_at=billing.period_end(row) if leaving else None)
+
+        found = await self._change(ident, said)
+        if found is None or found.next_at is None:
+            return Paying("unknown")
+        fact = self._facts.standing(found, self._now(found, now))
+        return Paying(found.state, self._events(found, f"standing.{found.version}", (fact,)))
 
     # ---- inside ------------------------------------------------------------------------------------------
 
@@ -350,13 +356,20 @@ class Embedded:
         )
 
     async def _collect(self, payment: EmbeddedPayment, at: int) -> Paying:
-        """Try to take the money of the next invoice at `at`."""
+        """Try to take the money of the next invoice at `at`; somebody else who tries too takes it once with us."""
+        before = (payment.billed, payment.failures, payment.ended)
+
+        def once(
+            step: Callable[[EmbeddedPayment], EmbeddedPayment],
+        ) -> Callable[[EmbeddedPayment], EmbeddedPayment]:
+            return lambda row: step(row) if (row.billed, row.failures, row.ended) == before else row
+
         if self._collects(payment):
-            found = await self._change(payment.id, billing.billed)
+            found = await self._change(payment.id, once(billing.billed))
             assert found is not None, "a payment is never deleted"
             fact = self._facts.invoice_paid(found, "cycle", at, found.recurring, None)
             return Paying("paid", self._events(found, f"invoice.paid.{found.billed}", (fact,)))
-        found = await self._change(payment.id, lambda row: billing.failed(row, at))
+        found = await self._change(payment.id, once(lambda row: billing.failed(row, at)))
         assert found is not None, "a payment is never deleted"
         facts: list[h.AnyHappening] = [
             h.InvoiceFailed(
@@ -377,15 +390,8 @@ class Embedded:
         """The time of an event: never before what it follows, whose account may be on a clock of its own."""
         return max(self._clock.now(), payment.created_at, payment.paid_at or 0, least)
 
-    def _sign(self, at: str, body: bytes) -> str:
-        return hmac.new(self._key, at.encode() + b"." + body, sha256).hexdigest()
-
     def _events(
         self, payment: EmbeddedPayment, name: str, facts: Sequence[h.AnyHappening]
     ) -> tuple[Inbound, ...]:
         """The facts as one signed event, ready to be handed to the webhook's way in."""
-        if not facts:
-            return ()
-        body = _encode(Told(f"{payment.id}.{name}", name, tuple(facts)))
-        at = str(self._clock.now())
-        return (Inbound(body, {SIGNATURE: f"t={at},v1={self._sign(at, body)}"}),)
+        return self._signing.events(payment.id, name, facts)

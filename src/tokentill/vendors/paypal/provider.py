@@ -79,6 +79,10 @@ class PayPal:
         """PayPal takes some currencies in whole units only."""
         return money.step(currency)
 
+    def least(self, currency: str) -> int:
+        """PayPal takes anything above zero."""
+        return money.step(currency)
+
     async def checkout(self, order: Order, key: str) -> Started:
         """Create an order for one payment and say where the customer approves it."""
         if order.interval is not None:

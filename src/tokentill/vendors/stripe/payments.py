@@ -21,7 +21,7 @@ from tokentill.rules import happenings as h
 from tokentill.rules.purchases import Purchase
 from tokentill.rules.rows import Payer, ProviderEvent, Subscription
 from tokentill.vendors.stripe import orders, reading, signature
-from tokentill.vendors.stripe.amounts import step, to_wire
+from tokentill.vendors.stripe.amounts import least, step, to_wire
 from tokentill.vendors.stripe.gateway import (
     RETRIES_MAX,
     TIMEOUT_SECONDS,
@@ -76,6 +76,10 @@ class StripePayments:
     def step(self, currency: str) -> int:
         """Stripe takes amounts in currencies of three digits in steps of ten."""
         return step(currency)
+
+    def least(self, currency: str) -> int:
+        """Stripe charges no less than about half a dollar."""
+        return least(currency)
 
     async def checkout(self, order: Order, key: str) -> Started:
         """Begin a hosted checkout for one payment or a subscription (R-PACK-2)."""
