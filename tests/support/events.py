@@ -22,7 +22,8 @@ from tokentill.flows.checkout import Ask
 from tokentill.lab.stripe import StripeLab, serving, sign
 from tokentill.ports import Inbound
 from tokentill.rules.purchases import Purchase
-from tokentill.vendors.embedded.provider import SIGNATURE, Embedded
+from tokentill.vendors.embedded.provider import Embedded
+from tokentill.vendors.embedded.signing import SIGNATURE
 from tokentill.vendors.stripe import StripePayments
 
 HOUR = 3_600_000

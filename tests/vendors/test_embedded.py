@@ -13,7 +13,8 @@ from tokentill.ports import BadSignature, Inbound, Order, Paying, Started, Vendo
 from tokentill.rules.happenings import Refunded
 from tokentill.rules.purchases import Purchase
 from tokentill.rules.rows import Payer
-from tokentill.vendors.embedded.provider import SIGNATURE, Embedded
+from tokentill.vendors.embedded.provider import Embedded
+from tokentill.vendors.embedded.signing import SIGNATURE
 
 ALLOWANCE = 200
 GOOD, DECLINED, CONFIRMS = "4242 4242 4242 4242", "4000000000000002", "4000002500003155"

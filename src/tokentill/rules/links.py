@@ -2,8 +2,9 @@
 
 A link says whose it is, for which purchase or key, and until when, under a keyed digest of the till; nobody can make
 or change one without the till's secret. It opens pages to read, and hands out what was not handed out yet, never more.
+A link under another key opens other pages: those of the test portal, where its holder changes what is billed.
 
-Requirement ids: R-SALE-4, R-SALE-6.
+Requirement ids: R-SALE-4, R-SALE-6, R-PLAT-1.
 """
 
 from __future__ import annotations
@@ -14,19 +15,23 @@ from hashlib import blake2b
 import msgspec
 from msgspec import Struct
 
-TEXT_CHARS_MAX = 2_000
+TEXT_CHARS_MAX = 6_000
 MAC_BYTES = 20
 
 _encode = msgspec.json.Encoder().encode
 
 
 class Link(Struct, frozen=True, array_like=True):
-    """It opens pages of an organization, about a `purchase` or as a `key` sees them, before `until` (epoch ms)."""
+    """It opens pages of an organization, about a `purchase` or as a `key` sees them, before `until` (epoch ms).
+
+    `back`: where its pages lead back to; empty where they lead nowhere.
+    """
 
     organization: str
     until: int
     purchase: str = ""
     key: str = ""
+    back: str = ""
 
 
 _decode = msgspec.json.Decoder(Link).decode

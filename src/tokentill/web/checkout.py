@@ -130,8 +130,6 @@ class Page:
         """The page as it stands now."""
         purchase = await self._desk.purchase(payment.organization, payment.purchase)
         waived = purchase is not None and purchase.withdrawal_waived_at is not None
-        days = payment.interval_days
-        rhythm = RHYTHMS.get(payment.interval or "", f"every {days} days") if payment.interval else ""
         closed = payment.state in ("cancelled", "expired")
         return (
             templates()
@@ -140,7 +138,7 @@ class Page:
                 payment=payment,
                 amount=format_amount(payment.amount, payment.currency),
                 refunded=format_amount(payment.refunded, payment.currency),
-                rhythm=rhythm,
+                rhythm=rhythm_of(payment),
                 trial=payment.trial_days if payment.state == "open" else 0,
                 notice=NOTICES.get(notice or ""),
                 over=closed or self._clock.now() >= payment.expires_at,
@@ -149,6 +147,12 @@ class Page:
                 waived=waived,
             )
         )
+
+
+def rhythm_of(payment: EmbeddedPayment) -> str:
+    """How often a plan is paid, in words; empty for what is paid once."""
+    every = f"every {payment.interval_days} days"
+    return RHYTHMS.get(payment.interval, every) if payment.interval else ""
 
 
 def routes(page: Page) -> list[HTTPRouteHandler]:

@@ -14,7 +14,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from tokentill import __version__
 from tokentill.ports import EmbeddedPayments, StoreDown
-from tokentill.web import checkout, landing, problems, usage
+from tokentill.web import checkout, landing, portal, problems, usage
 from tokentill.web.asgi import Answer, Asgi
 from tokentill.web.gateway.gate import KeyGate
 from tokentill.web.site import Site
@@ -92,6 +92,7 @@ def build_pages(site: Site, gate: KeyGate | None = None) -> Asgi:
                     embedded, site.shop.take_in, site.clock, site.shop.checkout, site.shop.means.time_of
                 )
             )
+            handlers += portal.routes(portal.Portal(embedded, site.shop))
     app = Litestar(
         handlers,
         openapi_config=None,

@@ -30,14 +30,23 @@ def period(payment: EmbeddedPayment, number: int) -> tuple[int, int]:
     return start, end
 
 
-def billed(row: EmbeddedPayment) -> EmbeddedPayment:
-    """The next invoice was paid: a further period, and whatever had failed is mended."""
+def period_end(row: EmbeddedPayment) -> int | None:
+    """When the period ends that was invoiced last, be that invoice still owed; None where no other will follow."""
+    return row.next_at if row.next_at is None or row.failed_at is None else period(row, row.billed)[1]
+
+
+def billed(row: EmbeddedPayment, seen: EmbeddedPayment) -> EmbeddedPayment:
+    """The next invoice was paid: a further period, and whatever had failed is mended. Once, as it was `seen`."""
+    if row.billed != seen.billed or row.ended:
+        return row
     row = replace(row, billed=row.billed + 1, failed_at=None, failures=0)
     return replace(row, next_at=period(row, row.billed - 1)[1])
 
 
-def failed(row: EmbeddedPayment, at: int) -> EmbeddedPayment:
-    """The next invoice could not be collected at `at`; it is tried again, or the subscription is over."""
+def failed(row: EmbeddedPayment, seen: EmbeddedPayment, at: int) -> EmbeddedPayment:
+    """The next invoice, as it was `seen`, could not be collected at `at`; it is tried again, or all is over."""
+    if (row.billed, row.failures) != (seen.billed, seen.failures) or row.ended:
+        return row
     first = row.failed_at or at
     row = replace(row, failed_at=first, failures=row.failures + 1)
     if row.failures > len(RETRY_DAYS):

@@ -7,7 +7,7 @@ from hashlib import blake2b
 from tokentill.rules import happenings as h
 from tokentill.rules.purchases import Purchase
 from tokentill.rules.rows import EmbeddedPayment
-from tokentill.vendors.embedded.billing import period
+from tokentill.vendors.embedded.billing import period, period_end
 from tokentill.vendors.embedded.cards import Card
 
 
@@ -102,7 +102,7 @@ class Facts:
         """Where the subscription stands at `at`."""
         return h.Subscribed(
             at=at, purchase=payment.purchase, organization=payment.organization, subscription=payment.id,
-            plan=payment.plan, status="ended" if payment.ended else "active", period_end=payment.next_at,
+            plan=payment.plan, status="ended" if payment.ended else "active", period_end=period_end(payment),
             ends_at=payment.ends_at, ended=payment.ended,
             trial_end=payment.anchor if payment.trial_days else None, customer=payment.organization,
             saved=payment.card,

@@ -229,10 +229,7 @@ class Embedded:
         if number not in BY_NUMBER:
             return Paying("open", code="not_a_test_card")
         found = await self._change(ident, lambda row: replace(row, card=number))
-        if found is None:
-            return Paying("unknown")
-        owed = found.failed_at is not None and not found.ended
-        return await self._collect(found, now) if owed else Paying(found.state)
+        return Paying("unknown") if found is None else await self.collect(ident, now)
 
     def visitor(self, link: str) -> Link | None:
         """Whose portal a link opens now, and where it leads back to; None if we did not make it or it has ended."""
@@ -247,8 +244,11 @@ class Embedded:
     async def collect(self, ident: str, now: int) -> Paying:
         """The customer pays the invoice that is owed of a subscription, with the card that it has."""
         found = await self.payment(ident)
-        owed = found is not None and found.failed_at is not None and not found.ended
-        return await self._collect(found, now) if found is not None and owed else Paying("idle")
+        if found is None or found.failed_at is None or found.ended:
+            return Paying("idle")
+        if not self._collects(found):  # a try by hand brings the end of the provider's own tries no nearer
+            return Paying("declined", code="card_declined")
+        return await self._collect(found, now)
 
     async def leave(self, ident: str, now: int, *, leaving: bool) -> Paying:
         """The customer cancels a subscription at the end of its period, or withdraws that."""
@@ -356,21 +356,16 @@ class Embedded:
         )
 
     async def _collect(self, payment: EmbeddedPayment, at: int) -> Paying:
-        """Try to take the money of the next invoice at `at`; somebody else who tries too takes it once with us."""
-        before = (payment.billed, payment.failures, payment.ended)
-
-        def once(
-            step: Callable[[EmbeddedPayment], EmbeddedPayment],
-        ) -> Callable[[EmbeddedPayment], EmbeddedPayment]:
-            return lambda row: step(row) if (row.billed, row.failures, row.ended) == before else row
-
+        """Try to take the money of the next invoice at `at`; idle where somebody else was first."""
         if self._collects(payment):
-            found = await self._change(payment.id, once(billing.billed))
-            assert found is not None, "a payment is never deleted"
+            found = await self._change(payment.id, lambda row: billing.billed(row, payment))
+            if found is None or found.billed == payment.billed:
+                return Paying("idle")
             fact = self._facts.invoice_paid(found, "cycle", at, found.recurring, None)
             return Paying("paid", self._events(found, f"invoice.paid.{found.billed}", (fact,)))
-        found = await self._change(payment.id, once(lambda row: billing.failed(row, at)))
-        assert found is not None, "a payment is never deleted"
+        found = await self._change(payment.id, lambda row: billing.failed(row, payment, at))
+        if found is None or found.failures == payment.failures:
+            return Paying("idle")
         facts: list[h.AnyHappening] = [
             h.InvoiceFailed(
                 at=at, organization=found.organization, subscription=found.id,
