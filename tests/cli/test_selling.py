@@ -71,7 +71,11 @@ def test_from_packs_to_tokens(acme: Shell) -> None:
     refused = acme("buy", "acme", "token_pack_500")
     assert (refused.code, "pack_limit" in refused.err) == (3, True)
     acme.done("topup", "acme", "--pack", "token_pack_500", "--threshold", "50", "--ceiling", "5000")
-    assert "$50.00 a month" in acme.done("topup", "acme")
+    shown = acme.done("topup", "acme")
+    assert "$50.00 a month" in shown
+    assert "pays first" in shown
+    figures = ("--pack", "token_pack_500", "--threshold", "50", "--ceiling", "5000")
+    assert "is kept for other purchases" in acme.done("topup", "acme", *figures, "--keep-credit")
     assert "off" in acme.done("topup", "acme", "--off")
     acme.done("payment-methods", "acme", "--forget", method["id"])
     assert "No payment method" in acme.done("payment-methods", "acme")
@@ -113,6 +117,7 @@ def test_an_open_checkout_is_left(shell: Shell) -> None:
         ("purchase", "acme", "x", "--look", "--cancel"),
         ("topup", "acme", "--pack", "token_pack_500"),
         ("topup", "acme", "--pack", "token_pack_500", "--off"),
+        ("topup", "acme", "--keep-credit"),
         ("clock", "acme"),
         ("clock", "acme", "--to", "2030-01-01", "--by", "3"),
         ("switch", "packs"),

@@ -57,7 +57,9 @@ async def test_from_the_offer_to_the_tokens(world: World) -> None:
     assert late.refusal.retry_after_ms is not None
 
     on = await till.set_topup("acme", threshold=50, pack="token_pack_500", ceiling=5_000)
-    assert (on.enabled, (await till.topup("acme")).threshold) == (True, 50)
+    assert (on.enabled, on.use_credit, (await till.topup("acme")).threshold) == (True, True, 50)
+    kept = await till.set_topup("acme", threshold=50, pack="token_pack_500", ceiling=5_000, use_credit=False)
+    assert kept.use_credit is False
     assert (await till.stop_topup("acme")).enabled is False
     assert list(await till.forget_payment_method("acme", method.id)) == []
     assert (await refused(till.portal("acme", "https://shop.example"))).code is Code.NOT_POSSIBLE

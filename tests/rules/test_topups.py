@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from tests.support.desk import Desk, ms, preset, without_limits
 from tokentill.rules import commands as c
 from tokentill.rules.catalog_shop import Rollout
+from tokentill.rules.credit import NO_CREDIT
 from tokentill.rules.purchases import Purchase, derive
 from tokentill.rules.refusals import Code, Refusal
 from tokentill.rules.rows import TopUp
@@ -25,6 +26,7 @@ from tokentill.rules.topups import (
     setting,
     settled,
     spent_in,
+    stop,
     stopped,
     switched_off,
 )
@@ -111,6 +113,34 @@ def test_the_ceiling_is_of_a_calendar_month() -> None:
     assert isinstance(decided(full, now=ms("2025-01-31T23:59:59.999")), Stop)
     assert decided(full, now=ms("2025-02-01")) == Buy("token_pack_25", 2500)
     assert decided(replace(full, spent=2500)) == Buy("token_pack_25", 2500)  # exactly up to the ceiling
+
+
+# R-PACK-11, R-REF-4: credit pays first, the ceiling is what the method is charged, and a rest can be charged
+@pytest.mark.parametrize(
+    ("has", "ceiling", "use", "sizes", "charged"),
+    [
+        (0, 2500, True, (1, 1), 2500), (1000, 2500, True, (1, 1), 1500), (2500, 2500, True, (1, 1), 0),
+        (9000, 2500, True, (1, 1), 0), (1000, 1500, True, (1, 1), 1500), (1000, 1499, True, (1, 1), None),
+        (2500, 1, True, (1, 1), 0), (2480, 2500, True, (1, 50), 50), (2480, 49, True, (1, 50), None),
+        (2499, 2500, True, (10, 1), 10), (9000, 2500, False, (1, 1), 2500), (9000, 2499, False, (1, 1), None),
+    ],
+)  # fmt: skip
+def test_credit_pays_first(
+    has: int, ceiling: int, use: bool, sizes: tuple[int, int], charged: int | None
+) -> None:
+    found = desk()
+    if has:
+        found.ok(c.Grant(tokens=has, origin="credit", unit="money"))
+    row = replace(ON, ceiling=ceiling, use_credit=use)
+    said = decide(ANALYSIS, row, found.account, ACME, NOW, *sizes)
+    assert said == (stop("ceiling") if charged is None else Buy("token_pack_25", charged))
+
+
+def test_an_order_whose_credit_had_gone_stops_nothing() -> None:
+    # R-PACK-11, R-REF-4
+    gone = replace(purchase(), state="abandoned", problem=NO_CREDIT)
+    after = settled(begun(ON, purchase(), NOW), gone, NOW)
+    assert (after.purchase, after.enabled, after.stopped, after.spent) == (None, True, None, 0)
 
 
 def purchase(state: str = "open", at: int = NOW) -> Purchase:

@@ -198,6 +198,9 @@ async def test_a_top_up_needs_a_method_and_is_switched_on_and_off(till: Till) ->
     await bought(till, save_method=True)
     on = await till.done("PUT", f"{ORG}/topup", figures)
     assert (on["enabled"], on["threshold"], on["ceiling"], on["currency"]) == (True, 100, 5000, "USD")
+    assert on["use_credit"] is True
+    kept = await till.done("PUT", f"{ORG}/topup", {**figures, "use_credit": False})
+    assert (kept["use_credit"], (await till.done("GET", f"{ORG}/topup"))["use_credit"]) == (False, False)
     low = await till.ask("PUT", f"{ORG}/topup", {**figures, "ceiling": 100})
     assert (low.status, low.json["field"]) == (422, "ceiling")
     assert (await till.done("DELETE", f"{ORG}/topup"))["enabled"] is False

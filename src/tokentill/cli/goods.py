@@ -109,9 +109,10 @@ def topup(organization: str, one: v.TopUpView) -> Group:
         rows += [
             ("below", f"{number(one.threshold)} tokens"),
             ("buys", one.pack),
+            ("credit", "pays first" if one.use_credit else "is kept for other purchases"),
             ("at most", f"{ceiling} a month"),
         ]
-        rows.append(("spent", f"{money(one.spent, one.currency)} {one.month}".strip()))
+        rows.append(("charged", f"{money(one.spent, one.currency)} {one.month}".strip()))
     return Group(table(["", organization], rows), Text(one.stopped_text or ""))
 
 

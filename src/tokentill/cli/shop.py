@@ -195,19 +195,27 @@ async def topup(
         int | None, typer.Option(help="Buy when fewer tokens are left.", min=1, show_default=False)
     ] = None,
     ceiling: Annotated[
-        int | None, typer.Option(help="Most minor units a calendar month.", min=1, show_default=False)
+        int | None,
+        typer.Option(
+            help="Most minor units that are charged in a calendar month.", min=1, show_default=False
+        ),
     ] = None,
+    keep_credit: Annotated[  # noqa: FBT002 a flag
+        bool, typer.Option("--keep-credit", help="Charge the whole price; else money credit pays first.")
+    ] = False,
     off: Annotated[bool, typer.Option("--off", help="Switch it off.")] = False,  # noqa: FBT002 a flag
 ) -> None:
     """Show an organization's automatic top-up, switch it on or off."""
     given = [pack is not None, threshold is not None, ceiling is not None]
-    if any(given) and (off or not all(given)):
+    if (any(given) or keep_credit) and (off or not all(given)):
         raise ValueError("Give --pack, --threshold and --ceiling together, or --off, or nothing to look.")
     async with work.till() as till:
         if off:
             now = await till.stop_topup(organization)
         elif pack is not None and threshold is not None and ceiling is not None:
-            now = await till.set_topup(organization, threshold=threshold, pack=pack, ceiling=ceiling)
+            now = await till.set_topup(
+                organization, threshold=threshold, pack=pack, ceiling=ceiling, use_credit=not keep_credit
+            )
         else:
             now = await till.topup(organization)
     work.print(now, lambda: goods.topup(organization, now))

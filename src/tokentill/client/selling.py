@@ -121,9 +121,15 @@ class Selling:
         """How the automatic top-up is set (R-PACK-11)."""
         return await self._ask(v.TopUpView, "getTopUp", organization)
 
-    async def set_topup(self, organization: str, *, threshold: int, pack: str, ceiling: int) -> v.TopUpView:
-        """Buy `pack` when fewer than `threshold` tokens are left, for at most `ceiling` minor units a month."""
-        body = {"threshold": threshold, "pack": pack, "ceiling": ceiling}
+    async def set_topup(
+        self, organization: str, *, threshold: int, pack: str, ceiling: int, use_credit: bool = True
+    ) -> v.TopUpView:
+        """Buy `pack` when fewer than `threshold` tokens are left, for at most `ceiling` minor units a month.
+
+        The ceiling is what the saved method is charged at most; money credit pays first, unless `use_credit` is false,
+        and does not count.
+        """
+        body = {"threshold": threshold, "pack": pack, "ceiling": ceiling, "use_credit": use_credit}
         return await self._do(v.TopUpView, "setTopUp", organization, body=body)
 
     async def stop_topup(self, organization: str) -> v.TopUpView:

@@ -36,6 +36,9 @@ PAGE = 500
 MOST = "most"
 """The detail of the refusal of what costs more than it may."""
 
+CREDIT_GONE = "credit"
+"""The detail of the refusal of an order whose credit was spent on something else in the same moment."""
+
 
 class Ask(Struct, frozen=True, kw_only=True):
     """Who orders, and how it is to be paid.
@@ -178,7 +181,7 @@ class Checkout:
         if purchase.doing is not None:
             purchase = await self._delivery.advance(purchase)
             if purchase.problem == NO_CREDIT and purchase.state == "abandoned":
-                return Refusal(Code.NOT_POSSIBLE, "There is not enough credit any more.", detail="credit")
+                return Refusal(Code.NOT_POSSIBLE, "There is not enough credit any more.", detail=CREDIT_GONE)
         if purchase.state != "created" or purchase.url is not None:
             return purchase
         if purchase.mode == "saved":

@@ -2,10 +2,11 @@
 
 Whether it is bought, and when it stops itself, are rules (`tokentill.rules.topups`). Here: a consumer of the
 journal that notices charges, and the row's own small machine. What is to be bought is written into the row before it
-is ordered, so that a crash leaves an order to go on with and never two; it costs what is left of the ceiling at most.
-It stops with a reason and never starts itself again.
+is ordered, so that a crash leaves an order to go on with and never two; at most what is left of the ceiling is charged
+for it. Money credit pays first, as of any order; where it pays all, nothing is asked of a provider and no saved method
+is needed. It stops with a reason and never starts itself again.
 
-Requirement ids: R-PACK-11, R-PACK-4, R-SALE-3.
+Requirement ids: R-PACK-11, R-PACK-4, R-SALE-3, R-REF-4.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
-from tokentill.flows.checkout import MOST, Ask, Checkout
+from tokentill.flows.checkout import CREDIT_GONE, MOST, Ask, Checkout
 from tokentill.flows.means import Means, later, log
 from tokentill.flows.shopper import Reader
 from tokentill.ports import JournalRow
@@ -55,8 +56,13 @@ class TopUps:
         """How the organization has set it; None if it never did."""
         return await self._means.rows.get(TopUp, organization, organization)
 
-    async def set(self, organization: str, *, threshold: int, pack: str, ceiling: int) -> TopUp | Refusal:
-        """Switch it on with these figures; a balance below the threshold is topped up at once."""
+    async def set(
+        self, organization: str, *, threshold: int, pack: str, ceiling: int, use_credit: bool = True
+    ) -> TopUp | Refusal:
+        """Switch it on with these figures; a balance below the threshold is topped up at once.
+
+        `use_credit`: money credit pays as far as it reaches, and the saved method the rest.
+        """
         means = self._means
         read = await self._reader.shopper(organization)
         if isinstance(read, Refusal):
@@ -66,8 +72,16 @@ class TopUps:
             return Refusal(Code.NOT_POSSIBLE, message, detail="payer")
         known = await self.get(organization)
         now = means.clock.now()
-        figures = {"threshold": threshold, "ceiling": ceiling}
-        row = topups.setting(means.ledger.catalog, read[0], known, now, pack=pack, **figures)
+
+        def with_figures(row: TopUp | None) -> TopUp | Refusal:
+            catalog, shopper, figures = (
+                means.ledger.catalog,
+                read[0],
+                {"threshold": threshold, "ceiling": ceiling},
+            )
+            return topups.setting(catalog, shopper, row, now, pack=pack, use_credit=use_credit, **figures)
+
+        row = with_figures(known)
         if isinstance(row, Refusal):
             return row
         if known is None:
@@ -79,7 +93,7 @@ class TopUps:
             known = added.row
 
         def enabled(stored: TopUp) -> TopUp:
-            fresh = topups.setting(means.ledger.catalog, read[0], stored, now, pack=pack, **figures)
+            fresh = with_figures(stored)
             assert isinstance(fresh, TopUp), "these figures were good a moment ago"
             return later(fresh, now)
 
@@ -113,12 +127,16 @@ class TopUps:
         if isinstance(read, Refusal):
             return await means.change(row, lambda known: later(known, None))
         shopper, account = read
-        todo = topups.decide(means.ledger.catalog, row, account, shopper, means.selling_time(account))
+        now, catalog = means.selling_time(account), means.ledger.catalog
+        payer = await self._reader.saved_payer(row.organization)
+        provider = "" if payer is None else payer.provider
+        sizes = (means.step(provider, catalog.currency), means.least(provider, catalog.currency))
+        todo = topups.decide(catalog, row, account, shopper, now, *sizes)
         if todo is None:
             return await means.change(row, lambda known: later(known, None))
         if isinstance(todo, topups.Stop):
             return await self._stop(row, todo.reason)
-        return await self._order(row, todo, means.selling_time(account))
+        return await self._order(row, todo, now)
 
     # ---- inside --------------------------------------------------------------------------------------
 
@@ -164,23 +182,33 @@ class TopUps:
 
     async def _place(self, row: TopUp, number: str) -> Purchase | Refusal:
         payer = await self._reader.saved_payer(row.organization)
-        if payer is None:
+        ask = Ask(
+            organization=row.organization,
+            number=number,
+            payer=None if payer is None else payer.id,
+            source="topup",
+            most=0 if payer is None else topups.room(row),
+            use_credit=row.use_credit,
+        )
+        placed = await self._checkout.buy_pack(ask, row.pack)
+        if payer is None and isinstance(placed, Refusal) and placed.detail == MOST:
             return Refusal(Code.PAYMENT_DECLINED, "There is no saved payment method.")
-        most = topups.room(row)
-        ask = Ask(organization=row.organization, number=number, payer=payer.id, source="topup", most=most)
-        return await self._checkout.buy_pack(ask, row.pack)
+        return placed
 
     async def _refused(self, row: TopUp, refusal: Refusal) -> TopUp:
-        """The order was refused: nothing was spent, and it stops."""
+        """The order was refused: nothing was spent, and it stops; where only the credit had gone, it tries again."""
         now = self._means.clock.now()
+        again = refusal.detail == CREDIT_GONE
         reason = "ceiling" if refusal.detail == MOST else _STOPS.get(refusal.code, "declined")
 
         def undone(known: TopUp) -> TopUp:
             if known.purchase != row.purchase:
                 return known
-            return later(topups.stopped(replace(known, purchase=None), reason, now), None)
+            freed = replace(known, purchase=None)
+            return later(freed, now + WATCH_MS) if again else later(topups.stopped(freed, reason, now), None)
 
-        log.info("an auto top-up stopped", organization=row.organization, reason=reason)
+        if not again:
+            log.info("an auto top-up stopped", organization=row.organization, reason=reason)
         return await self._means.change(row, undone)
 
     async def _stop(self, row: TopUp, reason: topups.Reason) -> TopUp:

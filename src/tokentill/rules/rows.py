@@ -92,13 +92,15 @@ class Payer(Row, frozen=True, kw_only=True):
 class TopUp(Row, frozen=True, kw_only=True):
     """Auto top-up of an organization (R-PACK-11); `id` is the organization. Off by itself, on only by hand.
 
-    `ceiling`: most minor units a calendar month. `stopped`: why it stopped itself, None while it runs.
+    `ceiling`: most minor units a calendar month that the saved method is charged. `use_credit`: money credit pays first.
+    `stopped`: why it stopped itself, None while it runs.
     """
 
     enabled: bool
     threshold: int
     pack: str
     ceiling: int
+    use_credit: bool = True
     stopped: str | None = None
     stopped_at: int | None = None
     month: str = ""

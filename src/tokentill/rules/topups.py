@@ -1,14 +1,16 @@
 """Auto top-up: when a pack is bought by itself, and when that stops (R-PACK-11).
 
 The customer sets a threshold, a pack and a ceiling for a calendar month (in UTC). When what is left, held tokens
-included, falls below the threshold, the pack is bought with the saved method. Nothing is bought while payment is
-failed or another top-up is on its way, or on an unlimited plan.
+included, falls below the threshold, the pack is bought: with money credit as far as it reaches, unless the customer
+keeps that for other things, and the rest with the saved method. Nothing is bought while payment is failed or another
+top-up is on its way, or on an unlimited plan.
 
 Whatever stands in the way stops it for good, with a reason and a sentence that says what to do: only the
 customer starts it again. What it has spent in a month stays counted when it is switched off and on. A purchase
-counts in the month in which it was tried, for what it cost; while one is on its way there is no other.
+counts in the month in which it was tried, for what the saved method was charged; while one is on its way there is no
+other. What credit pays does not count toward the ceiling, which is there so that no more money is charged unseen.
 
-Requirement ids: R-PACK-11, R-PACK-4, R-PACK-9.
+Requirement ids: R-PACK-11, R-PACK-4, R-PACK-9, R-REF-4.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from msgspec.structs import replace
 
 from tokentill.rules.account import Account
 from tokentill.rules.catalog import TOKENS_MAX, Catalog
+from tokentill.rules.credit import NO_CREDIT, available, usable
 from tokentill.rules.money import MONEY_MAX, format_amount
 from tokentill.rules.prices import price_now
 from tokentill.rules.purchases import Purchase
@@ -53,7 +56,7 @@ STOPPED: dict[str, str] = {
 
 
 class Buy(Struct, frozen=True):
-    """The pack is to be bought now, for so many minor units at the present price."""
+    """The pack is to be bought now, and the saved method charged so many minor units by its price and credit now."""
 
     pack: str
     amount: int
@@ -72,12 +75,20 @@ def month_of(at: int) -> str:
 
 
 def spent_in(topup: TopUp, month: str) -> int:
-    """Minor units spent in the month."""
+    """Minor units that were charged in the month."""
     return topup.spent if topup.month == month else 0
 
 
-def decide(catalog: Catalog, topup: TopUp, account: Account, shopper: Shopper, now: int) -> Buy | Stop | None:
-    """What is to be done now: buy, stop, or nothing."""
+def decide(
+    catalog: Catalog,
+    topup: TopUp,
+    account: Account,
+    shopper: Shopper,
+    now: int,
+    step: int = 1,
+    least: int = 1,
+) -> Buy | Stop | None:
+    """What is to be done now: buy, stop, or nothing. `step`, `least`: of the provider that keeps the saved method."""
     if not topup.enabled or topup.stopped is not None or topup.purchase is not None or shopper.failed:
         return None
     plan = plan_of(catalog, shopper)
@@ -95,7 +106,9 @@ def decide(catalog: Catalog, topup: TopUp, account: Account, shopper: Shopper, n
         return stop("pack_gone")
     if over_limit(catalog, shopper, now) is not None:
         return stop("limit")
-    amount = price_now(pack, now)
+    price = price_now(pack, now)
+    credit = usable(price, available(account.state), step, least) if topup.use_credit else 0
+    amount = price - credit
     if spent_in(topup, month_of(now)) + amount > topup.ceiling:
         return stop("ceiling")
     return Buy(pack.id, amount)
@@ -120,6 +133,7 @@ def setting(
     threshold: int,
     pack: str,
     ceiling: int,
+    use_credit: bool = True,
 ) -> TopUp | Refusal:
     """The row after a customer switched the top-up on with these figures; why they cannot be."""
     for name, figure, most in (("threshold", threshold, TOKENS_MAX), ("ceiling", ceiling, MONEY_MAX)):
@@ -146,8 +160,9 @@ def setting(
         ceiling=ceiling,
     )
     return replace(
-        row, enabled=True, threshold=threshold, pack=pack, ceiling=ceiling, stopped=None, stopped_at=None
-    )
+        row, enabled=True, threshold=threshold, pack=pack, ceiling=ceiling, use_credit=use_credit, stopped=None,
+        stopped_at=None,
+    )  # fmt: skip
 
 
 def switched_off(topup: TopUp) -> TopUp:
@@ -162,7 +177,7 @@ def begun(topup: TopUp, purchase: Purchase, now: int) -> TopUp:
 
 
 def room(topup: TopUp) -> int:
-    """Minor units that the purchase it waits for may cost, whatever the price has become since it was decided."""
+    """Minor units that may be charged for the purchase it waits for, whatever price and credit have become since."""
     return topup.ceiling - topup.spent
 
 
@@ -180,5 +195,7 @@ def settled(topup: TopUp, purchase: Purchase, now: int) -> TopUp:
     if purchase.state not in ("failed", "abandoned", "mismatched"):
         return topup
     freed = replace(topup, purchase=None)
+    if purchase.problem == NO_CREDIT:
+        return freed  # something else was paid with it in the same moment; the next order counts what there is then
     # A purchase that ended only because nobody confirmed it has said so already.
     return freed if freed.stopped is not None else stopped(freed, "declined", now)

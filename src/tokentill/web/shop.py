@@ -225,7 +225,11 @@ async def set_topup(shop: Shop, call: Call) -> shop_views.TopUpView | Refusal:
     """Switch the top-up on with these figures."""
     body = call.body
     found = await shop.topups.set(
-        call.organization, threshold=body.threshold, pack=body.pack, ceiling=body.ceiling
+        call.organization,
+        threshold=body.threshold,
+        pack=body.pack,
+        ceiling=body.ceiling,
+        use_credit=body.use_credit,
     )
     if isinstance(found, Refusal):
         return found

@@ -81,12 +81,17 @@ class PageQuery(Query, frozen=True, kw_only=True):
 
 
 class TopUpBody(Body, frozen=True, kw_only=True):
-    """Buy `pack` when fewer than `threshold` tokens are left, for at most `ceiling` minor units a calendar month."""
+    """Buy `pack` when fewer than `threshold` tokens are left, for at most `ceiling` minor units a calendar month.
+
+    The ceiling is what the saved method is charged at most. `use_credit`: money credit pays as far as it reaches, which
+    does not count toward the ceiling; false keeps it for other purchases.
+    """
 
     NAMES: ClassVar[tuple[str, ...]] = ("pack",)
     threshold: Tokens
     pack: Name
     ceiling: Minor
+    use_credit: bool = True
 
 
 class PortalBody(Body, frozen=True, kw_only=True):

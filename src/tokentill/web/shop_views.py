@@ -122,12 +122,17 @@ class PurchaseList(Struct, frozen=True, kw_only=True):
 
 
 class TopUpView(Struct, frozen=True, kw_only=True):
-    """The automatic top-up. `spent`: minor units of this `month`'s ceiling. `stopped_text`: what to do about a stop."""
+    """The automatic top-up. `stopped_text`: what to do about a stop.
+
+    `ceiling`: the most that the saved method is charged in a month; `spent`: what of it was charged in this `month`.
+    `use_credit`: money credit pays first.
+    """
 
     enabled: bool
     threshold: int | None
     pack: str | None
     ceiling: int | None
+    use_credit: bool
     currency: str
     month: str
     spent: int

@@ -175,6 +175,7 @@ create table top_up (
     threshold bigint not null,
     pack text not null,
     ceiling bigint not null,
+    use_credit bigint not null,
     stopped text,
     stopped_at bigint,
     month text not null,

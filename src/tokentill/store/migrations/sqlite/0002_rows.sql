@@ -175,6 +175,7 @@ create table top_up (
     threshold integer not null,
     pack text not null,
     ceiling integer not null,
+    use_credit integer not null,
     stopped text,
     stopped_at integer,
     month text not null,
