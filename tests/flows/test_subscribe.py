@@ -368,6 +368,38 @@ async def test_a_downgrade_waits_for_the_period_end(shop_world: World) -> None: 
     await world.clean()
 
 
+@pytest.mark.parametrize("order", list(itertools.permutations(range(2))))
+async def test_an_invoice_that_is_paid_after_the_end_brings_its_period_in_either_order(
+    shop_world: World, order: tuple[int, ...]
+) -> None:  # R-PLAN-4, R-LIC-3
+    """The provider gave it up, and then the customer paid what was owed: that month is had, and no other."""
+    world = shop_world
+    subscription = await started(world)
+    await ok(world.ledger, "acme", c.Grant(tokens=500, origin="pack"))
+    await world.later(MONTH)
+    invoice = world.provider.bill(subscription, "cycle")
+    await world.tell(world.provider.failed(invoice))
+    await world.settle()
+    await world.later(15 * 24 * HOUR)
+    over = world.provider.standing(subscription, status="canceled", ended=True, ends_at=world.clock.time)
+    await world.later(24 * HOUR)
+    facts: list[h.AnyHappening] = [
+        over,
+        replace(world.provider.fact_of_invoice(invoice), at=world.clock.time),
+    ]
+    for place in order:
+        await world.tell(facts[place])
+        await world.settle()
+    account = await world.account("acme")
+    assert (account.state.plan, account.free, account.state.failed_at) == ("pro", 700, None)
+    assert await world.shop.subscribing.current("acme") is None
+    await world.later(MONTH)
+    await ok(world.ledger, "acme", c.Tick())
+    account = await world.account("acme")
+    assert (account.state.plan, account.free, account.state.failed_at) == (None, 500, None)
+    await world.clean()
+
+
 async def test_leaving_ends_with_the_period_and_can_be_withdrawn(shop_world: World) -> None:  # R-PLAN-4
     world = shop_world
     subscription = await started(world)

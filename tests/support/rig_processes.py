@@ -88,7 +88,8 @@ class Child:
 class Processes:
     """The process that forks, and those it forked. Use as a context manager."""
 
-    def __init__(self) -> None:
+    def __init__(self, *imported: str) -> None:
+        """`imported`: modules that are known to the children before they begin, beside those of every rig."""
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control.settimeout(PATIENCE_SECONDS)
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # closed by __exit__
@@ -96,7 +97,7 @@ class Processes:
         self._children: list[Child] = []
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.support.rig_processes", str(theirs.fileno())],
+                [sys.executable, "-m", "tests.support.rig_processes", str(theirs.fileno()), *imported],
                 cwd=_REPOSITORY,
                 stdin=subprocess.DEVNULL,
                 stderr=self._errors,
@@ -209,6 +210,6 @@ class _Forker:
 
 
 if __name__ == "__main__":
-    for _module in _IMPORTED:
+    for _module in (*_IMPORTED, *sys.argv[2:]):
         importlib.import_module(_module)
     _Forker(socket.socket(fileno=int(sys.argv[1]))).run()

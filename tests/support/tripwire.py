@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from threading import RLock
 from typing import Any
 
 READS = frozenset({"get", "find", "position", "account", "event", "happenings", "follow"})
@@ -26,6 +27,7 @@ class Wire:
         self.crossed = 0
         self.places: list[str] = []
         self.dead = False
+        self._lock = RLock()  # the store's own threads cross it too, and no crossing may be lost
         self._trip = trip or self._crash
 
     def _crash(self) -> None:
@@ -33,12 +35,13 @@ class Wire:
         raise Crash
 
     def cross(self, place: str) -> None:
-        if self.dead:
-            raise Crash  # nothing of a dead process goes on
-        self.crossed += 1
-        self.places.append(place)
-        if self.crossed == self.at:
-            self._trip()
+        with self._lock:
+            if self.dead:
+                raise Crash  # nothing of a dead process goes on
+            self.crossed += 1
+            self.places.append(place)
+            if self.crossed == self.at:
+                self._trip()
 
     def across(self, port: Any, name: str) -> Any:
         """The port behind the wire."""

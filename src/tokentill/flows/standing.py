@@ -151,6 +151,10 @@ class Subscriptions:
             await self._forgive(row)
             if plan == row.plan:
                 await self._unfreeze(row)
+                newest = latest(await self.billed(row))
+                if newest is not None and fact.ends_at is not None and (newest.paid_at or 0) > fact.ends_at:
+                    await self._end_with(newest)  # paid when it had ended already, whichever is told first
+                    return
                 command = await self._after(row)
                 await means.submit(organization, command, deed_key(row.id, "ended"))
         elif plan == row.plan and (fact.ends_at is None) != (row.ends_at is None):

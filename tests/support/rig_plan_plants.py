@@ -1,0 +1,55 @@
+"""Planted faults of the rig of plans: ways of working that are right until a process is killed."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec.structs import replace
+
+from tokentill.rules import commands as c
+
+HASTY = "acknowledges before it keeps"
+ANEW = "grants under a new key"
+TWICE = "charges under a new key"
+PLANTS = (HASTY, ANEW, TWICE)
+
+
+class GrantsAnew:
+    """A ledger that is asked under a key of the moment instead of the step's own."""
+
+    def __init__(self, ledger: Any) -> None:
+        self._ledger = ledger
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ledger, name)
+
+    async def submit(self, envelope: Any) -> Any:
+        """As if the key of a grant were made up at each try."""
+        if isinstance(envelope.command, c.Grant):
+            envelope = replace(envelope, key=secrets.token_hex(16))
+        return await self._ledger.submit(envelope)
+
+
+class ChargesAnew:
+    """A provider that is asked under a key of the moment."""
+
+    def __init__(self, payments: Any) -> None:
+        self._payments = payments
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._payments, name)
+
+    async def charge_saved(self, order: Any, payer: Any, _key: str) -> Any:
+        """As if the key were made up at each try."""
+        return await self._payments.charge_saved(order, payer, secrets.token_hex(16))
+
+
+def plant(name: str, ports: Mapping[str, Any]) -> dict[str, Any]:
+    """The ports, one of them with the fault of this name; none with an empty one."""
+    if name == ANEW:
+        return {**ports, "ledger": GrantsAnew(ports["ledger"])}
+    if name == TWICE:
+        return {**ports, "stripe": ChargesAnew(ports["stripe"])}
+    return dict(ports)
