@@ -87,6 +87,8 @@ def test_a_year_of_a_subscription_in_a_moment(acme: Shell) -> None:
     order = acme.json("subscribe", "sim", "pro")["purchase"]
     pay(order["url"])
     assert "active" in acme.done("subscription", "sim")
+    with urlopen(acme.done("portal", "sim", "https://shop.example").strip()) as portal:
+        assert b"Test portal" in portal.read()
     assert "12 invoices on the way" in acme.done("clock", "sim", "--by", "370")
     assert acme.json("subscribe", "sim", "enterprise")["subscription"]["plan"] == "enterprise"
     assert acme.json("subscription", "sim", "--cancel")["ends_at"] is not None

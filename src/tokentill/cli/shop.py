@@ -246,7 +246,7 @@ async def portal(
     """Print the provider's page where a customer changes the payment method."""
     async with work.till() as till:
         url = await till.portal(organization, return_url)
-    work.print({"url": url}, lambda: url)
+    work.print({"url": url}, lambda: Text(url))
 
 
 async def clock(

@@ -30,8 +30,8 @@ def _console(*, stderr: bool = False) -> Console:
 
 
 def human(renderable: object) -> None:
-    """Print something rich can render."""
-    _console().print(renderable)
+    """Print something rich can render; text as it is, so that no address in it is broken."""
+    _console().print(renderable, soft_wrap=isinstance(renderable, Text))
 
 
 def as_json(value: object) -> None:
