@@ -169,7 +169,7 @@ async def embedded(kind: str) -> AsyncIterator[Life]:
 
 def _sealed(till: Embedded, body: bytes) -> Inbound:
     """A body signed by this till, which would never say it itself."""
-    signature = till._sign(str(T0), body)
+    signature = till._signing._sign(str(T0), body)
     return Inbound(body, {SIGNATURE: f"t={T0},v1={signature}"})
 
 
