@@ -9,7 +9,7 @@ LINTED := src tests $(wildcard bench)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test check fmt bench npm nightly audit lock clean
+.PHONY: help venv demo test check fmt bench npm paypal nightly audit lock clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,10 @@ npm: venv ## Run npm's openai client against the endpoint; needs node and a netw
 	@npm install --silent --no-audit --no-fund --prefix .npm openai@$(NPM_OPENAI)
 	@NPM_CLIENT=.npm $(BIN)/python -m pytest -q -rs tests/gateway/test_npm.py
 NPM_OPENAI := 7.57.0
+
+paypal: venv ## Hold what passes to and from PayPal against its own documents; OPENAPI=folder of them
+	$(if $(OPENAPI),,$(error Name the folder of PayPal's documents: make paypal OPENAPI=folder, see tests/data/paypal))
+	@TOKENTILL_PAYPAL_OPENAPI=$(abspath $(OPENAPI)) $(BIN)/python -m pytest -n $(JOBS) -k paypal tests
 
 nightly: venv ## Run the long versions of the random tests too
 	@$(BIN)/python -m pytest -n $(JOBS) --nightly tests

@@ -1,5 +1,6 @@
 """A Stripe and a PayPal of one's own, run as a developer runs them: a process of its own (R-PLAT-1, proof)."""
 
+import asyncio
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 from tests.cli.test_serve import served
+from tests.support.paypal import held
 
 
 @contextmanager
@@ -50,31 +52,39 @@ def test_a_till_is_paid_through_a_stripe_of_ones_own(tmp_path: Path) -> None:  #
             assert json.load(answer)["object"] == "product"
 
 
-def test_a_till_is_paid_through_a_paypal_of_ones_own(tmp_path: Path) -> None:  # R-PLAT-1, R-PACK-2
+async def test_a_till_is_paid_through_a_paypal_of_ones_own(tmp_path: Path) -> None:  # R-PLAT-1, R-PACK-2
     with lab(tmp_path, "paypal", "--env-file", "paypal.env") as said:
         lines = dict(line.split("=", 1) for line in (tmp_path / "paypal.env").read_text().splitlines())
         assert lines == said["environment"]
-        with served(tmp_path, **lines) as (process, url, _):
+        async with held(said["url"]) as (base, checked):
+            await asyncio.to_thread(_bought, tmp_path, {**lines, "TOKENTILL_PAYPAL_API_BASE": base})
+        assert checked.misfits == []
+        assert checked.seen >= 2, "the order and its capture"
 
-            def till(*words: str) -> Any:
-                done = subprocess.run(
-                    [sys.executable, "-c", "from tokentill.cli import main; main()", *words, "--json"],
-                    cwd=tmp_path,
-                    env={**os.environ, "TOKENTILL_DATABASE": "till.db", "TOKENTILL_PUBLIC_URL": url, **lines},
-                    stdout=subprocess.PIPE,
-                    text=True,
-                    check=True,
-                    timeout=60,
-                )
-                return json.loads(done.stdout)
 
-            till("org", "open", "acme", "--plan", "pro")
-            order = till("buy", "acme", "token_pack_500", "--provider", "paypal")
-            with urlopen(order["url"]) as page:  # the customer approves, and comes back to the till
-                assert "is in your account" in page.read().decode()
-            assert till("balance", "acme")["remaining"] == 700
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(30) == 0
+def _bought(folder: Path, lines: dict[str, str]) -> None:
+    """A pack ordered, approved by the customer, and usable when they are back."""
+    with served(folder, **lines) as (process, url, _):
+
+        def till(*words: str) -> Any:
+            done = subprocess.run(
+                [sys.executable, "-c", "from tokentill.cli import main; main()", *words, "--json"],
+                cwd=folder,
+                env={**os.environ, "TOKENTILL_DATABASE": "till.db", "TOKENTILL_PUBLIC_URL": url, **lines},
+                stdout=subprocess.PIPE,
+                text=True,
+                check=True,
+                timeout=60,
+            )
+            return json.loads(done.stdout)
+
+        till("org", "open", "acme", "--plan", "pro")
+        order = till("buy", "acme", "token_pack_500", "--provider", "paypal")
+        with urlopen(order["url"]) as page:  # the customer approves, and comes back to the till
+            assert "is in your account" in page.read().decode()
+        assert till("balance", "acme")["remaining"] == 700
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
 
 
 def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
