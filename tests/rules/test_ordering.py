@@ -8,11 +8,21 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from tests.support.desk import DAY, MINUTE, ms, preset
+from tokentill.rules import happenings as h
 from tokentill.rules.catalog import Catalog
 from tokentill.rules.catalog_shop import Promo
-from tokentill.rules.ordering import Limit, Order, limits, order_code, order_pack, order_plan
+from tokentill.rules.ordering import (
+    Limit,
+    Order,
+    bill_id,
+    bill_with,
+    limits,
+    order_code,
+    order_pack,
+    order_plan,
+)
 from tokentill.rules.promos import Uses
-from tokentill.rules.purchases import FOREVER, Purchase
+from tokentill.rules.purchases import FOREVER, Purchase, finish, merge, next_step
 from tokentill.rules.refusals import Code, Refusal
 from tokentill.rules.rows import RedemptionCode
 from tokentill.rules.selling import Shopper
@@ -262,3 +272,33 @@ def test_a_code_for_the_first_purchase_is_not_used_in_two_open_checkouts() -> No
     assert Limit(1, (("organization", "acme"), ("promo", "FIRST")), "promo_until") in limits(CODES, row)
     again = order_pack(CODES, ACME, ORDER, "token_pack_25", "FIRST", Uses(by_own=1))
     assert no(again) == Code.PROMO_INVALID
+
+
+# R-PLAN-6, R-REF-4: what credit does not pay of a bill is charged, or left to be paid
+@pytest.mark.parametrize(
+    ("credit", "payer", "mode", "steps"),
+    [
+        (0, "m1", "saved", []), (0, None, "invoice", []), (600, "m1", "saved", ["spend_credit"]),
+        (600, None, "invoice", ["spend_credit"]), (1500, "m1", "free", ["spend_credit", "deliver"]),
+        (1500, None, "free", ["spend_credit", "deliver"]),
+    ],
+)  # fmt: skip
+def test_what_credit_pays_of_a_bill(credit: int, payer: str | None, mode: str, steps: list[str]) -> None:
+    bill = bill_with(overage(payer), credit)
+    assert (bill.amount, bill.credit_used, bill.mode) == (1500 - credit, credit, mode)
+    assert bill_with(bill, 0) == bill_with(overage(payer), 0)
+    took = []
+    while (step := next_step(bill)) is not None:
+        took.append(step)
+        bill = finish(replace(bill, doing=step), NOW)
+    assert took == steps
+    # Whatever becomes of the rest, the credit stays where it was spent.
+    for fact in (h.Declined(at=NOW, attempt="a", code="no"), h.Ended(at=NOW)):
+        assert next_step(merge(bill, fact)) is None
+
+
+def overage(payer: str | None) -> Purchase:
+    return Purchase(
+        id=bill_id("acme", 7), organization="acme", created_at=NOW, kind="overage", item="overage", title="10 tokens",
+        amount=1500, list_amount=1500, currency="USD", provider="stripe", payer=payer, source="provider",
+    )  # fmt: skip

@@ -20,6 +20,7 @@ from tokentill.rules import commands as c
 from tokentill.rules.catalog import HOUR_MS
 from tokentill.rules.credit import NO_CREDIT
 from tokentill.rules.deliveries import answered, came_late, step_commands
+from tokentill.rules.ordering import bill_with
 from tokentill.rules.purchases import BILLED, Purchase, Step, begin, derive, finish, next_step, step_key
 from tokentill.rules.refusals import Refusal
 from tokentill.rules.waiting import look_at
@@ -82,9 +83,11 @@ class Delivery:
         return purchase
 
     def _without_credit(self, row: Purchase) -> Purchase:
-        """The order whose credit was spent on something else meanwhile: nothing was bought."""
+        """The order whose credit was spent on something else meanwhile: nothing was bought. A bill does without it."""
         if row.doing != "spend_credit" or row.paid_at is not None:
             return row
+        if row.kind == "overage":
+            return self.ready(bill_with(replace(row, doing=None), 0))
         return self.ready(derive(replace(row, doing=None, ended=True, problem=NO_CREDIT)))
 
     async def _take(self, purchase: Purchase) -> tuple[tuple[int, ...], int, str | None]:

@@ -29,6 +29,7 @@ from tokentill.rules.margins import (
     span,
     total,
 )
+from tokentill.rules.ordering import bill_id
 from tokentill.rules.purchases import Purchase
 from tokentill.rules.refusals import Code, Refusal
 from tokentill.rules.topups import month_of
@@ -145,7 +146,7 @@ class Margins:
             kind: await means.rows.find(
                 Purchase, {"organization": organization, "kind": kind}, limit=PURCHASES_MAX
             )
-            for kind in ("pack", "code", "plan")
+            for kind in ("pack", "code", "plan", "overage")
         }
         items = {row.id: row.item for row in (*bought["pack"], *bought["code"])}
         lots = account.state.lots
@@ -165,8 +166,17 @@ class Margins:
             for row in bought["plan"]
             if row.amount == 0 < row.list_amount and row.plan_start is not None and row.plan_end is not None
         ]
+        bills = {row.id: row.credit_used for row in bought["overage"]}
         now = account.moment(means.clock.now())
-        reading = Reading(start, end, now, account.state.plan, source, trials)
+        reading = Reading(
+            start,
+            end,
+            now,
+            account.state.plan,
+            source,
+            trials,
+            lambda seq: bills.get(bill_id(organization, seq), 0),
+        )
         for row in bought["pack"]:
             reading.sold(row, costs)
         await self._read(organization, reading)

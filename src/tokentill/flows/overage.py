@@ -3,7 +3,10 @@
 A consumer of the journal: each bill there becomes one purchase, however often it is read. Who has no saved
 method, or whose method was declined, pays by a checkout when they like; an operator is told of what stays open.
 
-Requirement ids: R-PLAN-6, R-PACK-3.
+Money credit that there is when the bill is made pays first, and what it pays all of is paid at once. A bill is owed
+whatever becomes of the try to pay its rest, so unlike an order it keeps what credit has paid of it.
+
+Requirement ids: R-PLAN-6, R-PACK-3, R-REF-4.
 """
 
 from __future__ import annotations
@@ -16,7 +19,9 @@ from tokentill.flows.means import Means, later
 from tokentill.flows.shopper import Reader
 from tokentill.ports import JournalRow
 from tokentill.rules import entries as e
-from tokentill.rules.purchases import Purchase, derive, purchase_id
+from tokentill.rules.credit import available, usable
+from tokentill.rules.ordering import bill_id, bill_with
+from tokentill.rules.purchases import Purchase, begin, derive
 from tokentill.rules.waiting import unpaid_overage
 
 NAME = "overage"
@@ -45,26 +50,33 @@ class Overages:
     async def _bill(self, organization: str, entry: e.OverageBilled) -> None:
         means = self._means
         payer = await self._reader.saved_payer(organization)
-        row = derive(
-            Purchase(
-                id=purchase_id("overage", f"{organization}:{entry.seq}"),
-                organization=organization,
-                created_at=means.clock.now(),  # from when on it is tried, however long nobody read the journal
-                kind="overage",
-                item="overage",
-                title=f"{entry.tokens} {means.ledger.catalog.unit.many} beyond the plan",
-                amount=entry.amount,
-                list_amount=entry.amount,
-                currency=entry.currency,
-                provider=next(iter(means.payments), "") if payer is None else payer.provider,
-                mode="invoice" if payer is None else "saved",
-                payer=None if payer is None else payer.id,
-                source="provider",
-                plan_start=entry.start,
-                plan_end=entry.end,
-            )
+        bill = Purchase(
+            id=bill_id(organization, entry.seq),
+            organization=organization,
+            created_at=means.clock.now(),  # from when on it is tried, however long nobody read the journal
+            kind="overage",
+            item="overage",
+            title=f"{entry.tokens} {means.ledger.catalog.unit.many} beyond the plan",
+            amount=entry.amount,
+            list_amount=entry.amount,
+            currency=entry.currency,
+            provider=next(iter(means.payments), "") if payer is None else payer.provider,
+            payer=None if payer is None else payer.id,
+            source="provider",
+            plan_start=entry.start,
+            plan_end=entry.end,
         )
-        await means.rows.add(later(row, None if payer is None else means.clock.now()))
+        row = begin(bill_with(bill, await self._credit(organization, bill)))
+        await means.rows.add(
+            later(row, None if row.mode == "invoice" and row.doing is None else means.clock.now())
+        )
+
+    async def _credit(self, organization: str, bill: Purchase) -> int:
+        """How much of the bill credit can pay now, so that the rest can be paid at whichever provider there is."""
+        means, account = self._means, await self._means.ledger.account(organization)
+        step = max([means.step(name, bill.currency) for name in means.payments], default=1)
+        least = max([means.least(name, bill.currency) for name in means.payments], default=1)
+        return 0 if account is None else usable(bill.amount, available(account.state), step, least)
 
 
 async def leave_open(means: Means, purchase: Purchase) -> Purchase:

@@ -167,7 +167,10 @@ def _period(about: About) -> Letter:
 def _overage(about: About) -> Letter:
     amount = format_amount(int(about.notice.data["amount"]), str(about.notice.data["currency"]))
     count = _tokens(int(about.notice.data["tokens"]), about.catalog)
-    text = f"In the period that ended you used {count} beyond your plan. That is {amount}, due now."
+    text = (
+        f"In the period that ended you used {count} beyond your plan. That is {amount}, due now. "
+        "Credit in your account, if there is any, pays first."
+    )
     return Letter(f"{amount} for use beyond your plan", (text,))
 
 

@@ -5,7 +5,8 @@ for it: what a period was sold for by the journal, the tokens that were used in 
 overage. One that an upgrade ended early counts for the share of its time. In the present month the period that runs
 counts as it stands: its margin can only get less. A period that was not paid, and a trial, bring nothing. Packs, and
 tokens that were given away, count by the month itself: what was paid in it, less what was given back of that by now,
-and what was used of them in it.
+and what was used of them in it. What money credit pays of a pack or of overage brings nothing: its money was counted
+when it came, with the purchase that it was the refund of.
 
 The cost of tokens is the catalog's, rounded once for each line. What was given back of a charge is taken off when it
 was.
@@ -110,7 +111,7 @@ class Reading:
     """Sums the entries of one organization, newest first, for the month from `start` until before `end`.
 
     `now` is its time, `plan` the plan it is on. `source`: what a lot belongs to, None = the plan that ran. `trials`:
-    times that nothing was paid for.
+    times that nothing was paid for. `credited`: what credit pays of the bill of the entry of this number.
     """
 
     def __init__(
@@ -121,11 +122,13 @@ class Reading:
         plan: str | None,
         source: Callable[[int], Source | None],
         trials: Iterable[tuple[int, int]] = (),
+        credited: Callable[[int], int] = lambda _: 0,
     ) -> None:
         self._start, self._end, self._now = start, end, now
         self._plan = plan
         self._source = source
         self._trials = tuple(trials)
+        self._credited = credited
         self._ends: int | None = None
         """Where the period that is read next ended early, or was followed by another."""
         self._covered = False
@@ -141,7 +144,8 @@ class Reading:
         elif isinstance(entry, e.Refunded):
             self._spent(entry.time, (*entry.returned, *entry.lapsed), entry.beyond, entry.beyond_kind, -1)
         elif isinstance(entry, e.OverageBilled):
-            self._period.earn(("overage", self._plan or ""), entry.amount, card_fee(entry.amount, costs))
+            charged = entry.amount - self._credited(entry.seq)
+            self._period.earn(("overage", self._plan or ""), charged, card_fee(charged, costs))
         elif isinstance(entry, e.PeriodStarted):
             self._began(entry, costs)
         elif isinstance(entry, e.PlanChanged):

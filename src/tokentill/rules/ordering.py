@@ -8,8 +8,8 @@ share of the present period. A lower plan, or the same one in another rhythm, co
 period's end; that is a change of plan and not an order. Where a subscription begins with a trial the amount is 0
 and the checkout takes the payment method only; tokens bundled with a payment come with the first real one.
 
-Money credit pays for a pack, for the first payment of a plan and for an upgrade, also in part. A plan of which it pays
-everything still begins at the provider, who takes the method that its next payments come from.
+Money credit pays for a pack, for the first payment of a plan, for an upgrade and for a bill of overage, also in part. A
+plan of which it pays everything still begins at the provider, who takes the method that its next payments come from.
 
 What costs nothing otherwise needs no provider: its mode is "free". What is refused first follows `Code`.
 
@@ -25,11 +25,12 @@ from collections.abc import Collection
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from tokentill.rules.catalog import Catalog, Plan
 from tokentill.rules.credit import usable
 from tokentill.rules.promos import Uses, terms
-from tokentill.rules.purchases import Mode, Purchase, Source, derive
+from tokentill.rules.purchases import Mode, Purchase, Source, derive, purchase_id
 from tokentill.rules.refusals import Code, Refusal
 from tokentill.rules.rows import RedemptionCode
 from tokentill.rules.selling import Shopper, pack_refused, payment_failed, plan_of, shown, unknown_pack
@@ -187,6 +188,18 @@ def order_code(
         tokens=row.tokens,
         valid_days=row.valid_days,
     )
+
+
+def bill_id(organization: str, seq: int) -> str:
+    """The id of the purchase that a bill of overage becomes, by the number of the organization's entry that it is."""
+    return purchase_id("overage", f"{organization}:{seq}")
+
+
+def bill_with(bill: Purchase, credit: int) -> Purchase:
+    """The bill, of which credit pays so much, and the saved method or later a checkout the rest (R-PLAN-6, R-REF-4)."""
+    rest = bill.list_amount - credit
+    mode: Mode = "free" if not rest else "invoice" if bill.payer is None else "saved"
+    return derive(replace(bill, amount=rest, credit_used=credit, mode=mode))
 
 
 def limits(catalog: Catalog, purchase: Purchase) -> tuple[Limit, ...]:

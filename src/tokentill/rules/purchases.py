@@ -340,8 +340,8 @@ def next_step(purchase: Purchase) -> Step | None:
     done = purchase.done
     if purchase.doing is not None:
         return purchase.doing
-    if credit_step(purchase) is not None:
-        return credit_step(purchase)
+    if (step := credit_step(purchase)) and (step, purchase.kind) != ("return_credit", "overage"):
+        return step  # a bill is owed still where a try to pay it fails, and keeps what credit has paid of it
     if "deliver" not in done and deliverable(purchase):
         return "deliver" if purchase.replaces is None or purchase.carried is not None else "carry"
     frozen = done.count("freeze") > done.count("restore")
