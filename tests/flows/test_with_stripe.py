@@ -3,6 +3,7 @@
 import random
 import re
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tokentill.flows.shop import Shop, open_shop
 from tokentill.lab.stripe import StripeLab, serving
 from tokentill.ports import Inbound
 from tokentill.rules import commands as c
+from tokentill.rules.catalog import Catalog
 from tokentill.rules.purchases import Purchase
 from tokentill.rules.receipts import Receipt
 from tokentill.rules.refund_rows import Refund
@@ -96,25 +98,40 @@ class World:
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-async def world(request: pytest.FixtureRequest, tmp_path: Path, run_seed: int) -> AsyncIterator[World]:
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     url = request.getfixturevalue("postgres_url") if request.param == "postgres" else sqlite_url(tmp_path)
-    store = Store(request.param, url)
+    return Store(request.param, url)
+
+
+@asynccontextmanager
+async def world_of(store: Store, seed: int, catalog: Catalog) -> AsyncIterator[World]:
+    """A shop that sells by the catalog, and its Stripe."""
     store.clock.time = T0
     lab = StripeLab(store.clock)
     endpoint: Any = lab.listen("http://127.0.0.1:9/stripe")
     async with serving(lab) as base:
         payments = StripePayments(lab.key, [endpoint["secret"]], store.clock, base=base, retries_max=0)
-        catalog = selling()
-        catalog = replace(catalog, refunds=replace(catalog.refunds, plans=True, automatic_max=None))
         ledger = await store.open(catalog=catalog)
         means = Means(
             ledger=ledger, rows=ledger.rows, payments={"stripe": payments}, clock=store.clock, ids=SystemIds(),
             secret=SECRET, address=lambda: "https://shop.test", patience=QUICK,
         )  # fmt: skip
         shop = open_shop(means)
-        yield World(store, ledger, lab, shop, run_seed)
+        yield World(store, ledger, lab, shop, seed)
         await shop.close()
         await store.close()
+
+
+def refunding() -> Catalog:
+    """Plans are given back, too, and no refund waits for anybody."""
+    catalog = selling()
+    return replace(catalog, refunds=replace(catalog.refunds, plans=True, automatic_max=None))
+
+
+@pytest.fixture
+async def world(store: Store, run_seed: int) -> AsyncIterator[World]:
+    async with world_of(store, run_seed, refunding()) as made:
+        yield made
 
 
 async def test_a_pack_and_then_another_in_one_click(world: World) -> None:  # R-PACK-2, R-PACK-3, R-SALE-3

@@ -213,6 +213,14 @@ def test_warnings(more: str, warning: tuple[str, str]) -> None:
     assert codes(f"{WHOLE}{more}\n") == [warning]
 
 
+def test_prices_of_three_decimals_end_in_0() -> None:  # R-PACK-2
+    dinars = WHOLE.replace('"10.00"', '"10.005"').replace('"5.00"', '"5.010"') + 'launch_price = "4.009"\n'
+    dinars += "launch_until = 2026-03-31\n"
+    found = codes(f'currency = "KWD"\n{dinars}')
+    assert found == [("price-step", "plans.pro.price"), ("price-step", "packs.small.launch_price")]
+    assert codes(f'currency = "KWD"\n{WHOLE}') == codes(WHOLE) == []
+
+
 def test_warnings_inside_packs_and_plans() -> None:
     launch = PACK + 'launch_price = "5.00"\nlaunch_until = 2026-03-31\n'
     assert codes(HEAD + FEATURE + PLAN + launch) == [("launch-no-saving", "packs.small.launch_price")]

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from tests.support.desk import ms, preset
 from tokentill.rules.catalog import Catalog, Pack
 from tokentill.rules.catalog_shop import Promo
+from tokentill.rules.money import Coins
 from tokentill.rules.promos import Terms, Uses, normal, terms
 from tokentill.rules.refusals import Code, Refusal
 
@@ -59,6 +60,26 @@ def test_a_share_is_rounded_once_half_up() -> None:
     odd = replace(PACK, price=1_05)
     assert deal(Promo(code="X10", percent_off=10), odd).price == 95  # 94.5
     assert deal(Promo(code="X01", percent_off=1), replace(PACK, price=1)).price == 1  # 0.99
+
+
+# R-PACK-8: in steps of ten, and no less than 50
+@pytest.mark.parametrize(
+    ("price", "gives", "lowered"),
+    [
+        (2900, {"percent_off": 33}, 1940),  # 19.43, in the customer's favour
+        (2900, {"amount_off": 1}, 2890),
+        (2900, {"percent_off": 99}, 50),  # 0.29 cannot be paid, 0.50 can
+        (2900, {"percent_off": 100}, 0),
+        (2900, {"amount_off": 2_899}, 50),
+        (40, {"percent_off": 50}, 40),  # what is below the least as it is becomes no dearer
+        (2905, {"bonus_tokens": 5}, 2905),  # a code that lowers no price touches none
+    ],
+)
+def test_a_price_with_a_code_can_be_paid(price: int, gives: dict[str, int], lowered: int) -> None:
+    promo = Promo(code="CODE", **gives)  # type: ignore[arg-type]  # the rows name integer fields only
+    found = terms(catalog(promo), replace(PACK, price=price), NOW, "CODE", coins=Coins(10, 50))
+    assert isinstance(found, Terms)
+    assert found.price == lowered
 
 
 # R-PACK-8: the stacking rule
@@ -147,6 +168,8 @@ def test_an_unknown_code() -> None:
 @given(
     price=st.integers(0, 10**6),
     launch=st.none() | st.integers(0, 10**6),
+    step=st.sampled_from((1, 10, 100)),
+    least=st.integers(1, 300),
     gives=st.one_of(
         st.integers(1, 100).map(lambda n: {"percent_off": n}),
         st.integers(1, 10**6).map(lambda n: {"amount_off": n}),
@@ -154,12 +177,17 @@ def test_an_unknown_code() -> None:
     ),
 )
 def test_a_code_never_raises_a_price_and_none_is_below_zero(
-    price: int, launch: int | None, gives: dict[str, int]
+    price: int, launch: int | None, step: int, least: int, gives: dict[str, int]
 ) -> None:  # R-PACK-8
     pack = replace(PACK, price=price, launch_price=launch, launch_until=None if launch is None else END)
     plain = terms(ANALYSIS, pack, NOW)
     assert isinstance(plain, Terms)
-    coded = deal(Promo(code="ANY", **gives), pack)  # type: ignore[arg-type]  # integer fields only
+    promo = Promo(code="ANY", **gives)  # type: ignore[arg-type]  # integer fields only
+    coded = terms(catalog(promo), pack, NOW, "ANY", coins=Coins(step, least))
+    assert isinstance(coded, Terms)
+    if coded.price not in (0, price, launch):
+        assert coded.price % step == 0
+        assert coded.price >= least
     assert 0 <= coded.price <= plain.price <= price
     assert (coded.price, -coded.bonus) <= (plain.price, -plain.bonus)
     assert (coded.promo is not None) == ((coded.price, -coded.bonus) < (plain.price, -plain.bonus))

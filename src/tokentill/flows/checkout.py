@@ -154,6 +154,7 @@ class Checkout:
             withdrawal_waived=ask.withdrawal_waived,
             step=means.step(provider, means.ledger.catalog.currency),
             least=means.least(provider, means.ledger.catalog.currency),
+            coins=means.coins(),
             offered_at=ask.offered_at,
         )
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from math import lcm
 from typing import TypeVar
 
 import structlog
@@ -20,6 +21,7 @@ from tokentill.flows.send import Retry, insist
 from tokentill.ports import Clock, EmbeddedPayments, Ids, Ledger, Payments, Rows
 from tokentill.rules import commands as c
 from tokentill.rules.account import Account
+from tokentill.rules.money import Coins
 from tokentill.rules.receipts import Receipt
 from tokentill.rules.refusals import Refusal
 from tokentill.rules.rows import Alert, Payer, Reference, Row
@@ -86,6 +88,12 @@ class Means:
         """The least that can be paid at the provider, in minor units; 1 where it is not set up here."""
         payments = self.payments.get(provider)
         return 1 if payments is None else payments.least(currency)
+
+    def coins(self) -> Coins:
+        """What can be paid of the catalog's currency at every provider that is set up."""
+        currency = self.ledger.catalog.currency
+        step = lcm(*(one.step(currency) for one in self.payments.values()))
+        return Coins(step, max((one.least(currency) for one in self.payments.values()), default=1))
 
     async def change(self, row: R, edit: Callable[[R], R]) -> R:
         """The row after `edit`, whatever others made of it meanwhile; unchanged rows are not written."""

@@ -57,6 +57,7 @@ class Offers:
             missing=missing,
             code=code,
             uses=Uses(by_own=await self._own_uses(organization, code, now)),
+            coins=self._means.coins(),
         )
 
     async def _charged(self, organization: str, account: Account, now: int) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ from tokentill.rules.catalog import MINUTE_MS, Catalog, Pack, Plan
 from tokentill.rules.catalog_checks import Says, Source
 from tokentill.rules.catalog_reader import Findings
 from tokentill.rules.catalog_shop import PROVIDERS, Promo, Rollout
+from tokentill.rules.money import currency
 from tokentill.rules.prices import variable
 
 OPEN_MS_MIN = 30 * MINUTE_MS
@@ -39,7 +40,7 @@ def impossible(catalog: Catalog, _data: dict[str, Any], findings: Findings) -> N
 def dubious(catalog: Catalog, data: dict[str, Any], findings: Findings) -> None:
     """Record the warnings, each check in turn."""
     source = Source(catalog, data)
-    for check in (_checkout, _packs, _plans, _promos, _price_ids, _alerts):
+    for check in (_checkout, _packs, _plans, _promos, _steps, _price_ids, _alerts):
         for code, path, wrong, allowed in check(source):
             findings.add(path, wrong, allowed, code)
 
@@ -122,6 +123,17 @@ def _promos(source: Source) -> Iterator[Says]:
 
 def _gives_away(promo: Promo, pack: Pack) -> bool:
     return promo.percent_off == 100 or (promo.amount_off is not None and promo.amount_off >= pack.price)
+
+
+def _steps(source: Source) -> Iterator[Says]:
+    """Prices that cards cannot be charged, since those with three decimals end in 0 (R-PACK-2)."""
+    if currency(source.catalog.currency).exponent < 3:
+        return
+    for path, item in _items(source.catalog):
+        for key in ("price", "launch_price"):
+            if (getattr(item, key, None) or 0) % 10:
+                wrong = "Stripe takes amounts with three decimals only where the last of them is 0"
+                yield "price-step", f"{path}.{key}", wrong, "write a price whose last digit is 0"
 
 
 def _price_ids(source: Source) -> Iterator[Says]:

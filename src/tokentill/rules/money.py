@@ -138,6 +138,24 @@ def payable(amount: int, step: int) -> int:
     return -(-amount // step) * step
 
 
+class Coins(Struct, frozen=True):
+    """What can be paid: nothing, or a multiple of `step` that is no less than `least`, in minor units."""
+
+    step: int = 1
+    least: int = 1
+
+
+ANY = Coins()
+"""Every amount can be paid."""
+
+
+def lowered(amount: int, coins: Coins, most: int) -> int:
+    """The largest amount up to `amount` that can be paid; where the least is more, that, but never above `most`."""
+    if amount <= 0:
+        return 0
+    return min(most, max(amount // coins.step * coins.step, payable(coins.least, coins.step)))
+
+
 def percent(part: int, whole: int, places: int = 1) -> str:
     """`part` of `whole` in percent as text, half-up: 2400 of 2900 is "82.8"; `whole` must be positive."""
     scaled = half_up(part * 100 * 10**places, whole)

@@ -27,7 +27,7 @@ from tokentill.rules.account import Account
 from tokentill.rules.burn import burn_of, horizon, lacking, resets, supply_of
 from tokentill.rules.catalog import Catalog, Pack, Plan
 from tokentill.rules.exhaustion import next_plan_up
-from tokentill.rules.money import half_up, per_token
+from tokentill.rules.money import ANY, Coins, half_up, per_token
 from tokentill.rules.offer_texts import recommendation_text, upgrade_texts
 from tokentill.rules.periods import days_left, start_at
 from tokentill.rules.plans import unused_credit
@@ -105,7 +105,7 @@ class PackOffers(Struct, frozen=True, kw_only=True):
     promo_refusal: Refusal | None
 
 
-def pack_offers(
+def pack_offers(  # noqa: PLR0913 each is a figure of its own
     catalog: Catalog,
     account: Account,
     shopper: Shopper,
@@ -115,11 +115,13 @@ def pack_offers(
     missing: int = 0,
     code: str | None = None,
     uses: Uses | None = None,
+    coins: Coins = ANY,
 ) -> PackOffers:
     """The packs as this customer sees them now.
 
     `account` with everything due applied. `charged`: tokens charged on each of the last whole days, as many as the
-    catalog's `history_days` and as the account is old. `missing`: tokens that an operation at hand lacks.
+    catalog's `history_days` and as the account is old. `missing`: tokens that an operation at hand lacks. `coins`: what
+    can be paid at every provider that is set up.
     """
     plan = plan_of(catalog, shopper)
     until = horizon(account, catalog, now)
@@ -127,7 +129,8 @@ def pack_offers(
     ends = tuple(resets(account, plan, until))
     need = max(lacking(burn, supply, now, ends, until), missing)
     deals = {
-        pack.id: _deal(catalog, pack, now, code, uses, shopper.bought) for pack in catalog.packs.values()
+        pack.id: _deal(catalog, pack, now, code, uses, shopper.bought, coins)
+        for pack in catalog.packs.values()
     }
     offers = [_offer(catalog, shopper, plan, pack, deals[pack.id][0], now) for pack in catalog.packs.values()]
     buyable = [
@@ -166,10 +169,10 @@ def recommended(packs: list[Offered], need: int) -> Offered | None:
 
 
 def _deal(
-    catalog: Catalog, pack: Pack, now: int, code: str | None, uses: Uses | None, bought: int
+    catalog: Catalog, pack: Pack, now: int, code: str | None, uses: Uses | None, bought: int, coins: Coins
 ) -> tuple[Terms, Refusal | None]:
     """What the pack costs with the code, or without it and why."""
-    found = terms(catalog, pack, now, code, uses, bought)
+    found = terms(catalog, pack, now, code, uses, bought, coins)
     if isinstance(found, Terms):
         return found, None
     plain = terms(catalog, pack, now)

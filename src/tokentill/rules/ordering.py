@@ -29,6 +29,7 @@ from msgspec.structs import replace
 
 from tokentill.rules.catalog import Catalog, Plan
 from tokentill.rules.credit import usable
+from tokentill.rules.money import ANY, Coins
 from tokentill.rules.promos import Uses, terms
 from tokentill.rules.purchases import Mode, Purchase, Source, derive, purchase_id
 from tokentill.rules.refusals import Code, Refusal
@@ -61,6 +62,8 @@ class Order(Struct, frozen=True, kw_only=True):
     """Minor units that the provider moves money in; credit leaves a multiple of it to be paid."""
     least: int = 1
     """The least that the provider takes; credit leaves nothing to be paid, or no less."""
+    coins: Coins = ANY
+    """What can be paid at every provider that is set up; a price that a code lowers is such an amount."""
     withdrawal_waived: bool = False
     """The customer gives up the right of withdrawal with this order (readings, statutory rights)."""
 
@@ -85,7 +88,7 @@ def order_pack(
     pack = catalog.packs.get(pack_id)
     if pack is None or not shown(catalog, shopper, pack):
         return unknown_pack(catalog, shopper, pack_id)
-    deal = terms(catalog, pack, order.now, code, uses, shopper.bought)
+    deal = terms(catalog, pack, order.now, code, uses, shopper.bought, order.coins)
     if isinstance(deal, Refusal):
         return _unknown_provider(order) or deal
     price = max(0, deal.price)

@@ -4,7 +4,9 @@ A code takes off a share or an amount of the pack's usual price, or adds tokens.
 price: the customer gets the better of the two (the lower price; at the same price more tokens), the answer says
 so, and a code that was not needed stays unused. So no code ever raises a price, and none goes below zero.
 
-What a share comes to is rounded once, half-up. Uses are counted over orders, open checkouts included; the
+What a share comes to is rounded once, half-up; where a provider moves the currency in larger steps, down to such a
+step, and where it takes no less than some amount, no lower than that (`Coins`). Every provider that is set up counts,
+so that the price that is shown is the price at each of them. Uses are counted over orders, open checkouts included; the
 store checks the same limits again in the transaction that adds the order.
 
 Boundaries: a code holds from `starts` until before `ends`. Codes are read in any case, spaces aside.
@@ -20,7 +22,7 @@ from msgspec import Struct
 
 from tokentill.rules.catalog import Catalog, Pack
 from tokentill.rules.catalog_shop import Promo
-from tokentill.rules.money import format_amount, half_up
+from tokentill.rules.money import ANY, Coins, format_amount, half_up, lowered
 from tokentill.rules.prices import launched_until, price_now
 from tokentill.rules.refusals import Code, Refusal
 
@@ -58,10 +60,11 @@ def terms(
     written: str | None = None,
     uses: Uses | None = None,
     bought: int = 0,
+    coins: Coins = ANY,
 ) -> Terms | Refusal:
     """What the pack costs at `now`, with the code that was typed; the refusal if the code does not hold.
 
-    `bought`: packs the organization has paid for before.
+    `bought`: packs the organization has paid for before. `coins`: what can be paid at every provider that is set up.
     """
     launch = Terms(price_now(pack, now), pack.bonus_tokens, None, launched_until(pack, now))
     if written is None or not normal(written):
@@ -72,10 +75,13 @@ def terms(
     wrong = _refused(catalog, promo, pack, now, uses or Uses(), bought)
     if wrong is not None:
         return wrong
-    coded = Terms(
-        _reduced(promo, pack.price), pack.bonus_tokens + (promo.bonus_tokens or 0), promo.code, promo.ends
-    )
+    price = lowered(_reduced(promo, pack.price), coins, pack.price) if _reduces(promo) else pack.price
+    coded = Terms(price, pack.bonus_tokens + (promo.bonus_tokens or 0), promo.code, promo.ends)
     return _better(catalog, launch, coded)
+
+
+def _reduces(promo: Promo) -> bool:
+    return promo.percent_off is not None or promo.amount_off is not None
 
 
 def _reduced(promo: Promo, price: int) -> int:
