@@ -11,6 +11,7 @@ from tests.support.shops import World
 from tests.support.stores import MONTH, ok
 from tests.support.tripwire import Crash, Wire
 from tokentill.flows.checkout import Ask
+from tokentill.flows.shop import Shop
 from tokentill.rules import commands as c
 from tokentill.rules import happenings as h
 from tokentill.rules.purchases import Purchase
@@ -24,6 +25,22 @@ BILL = 1_500
 async def bill_of(world: World, organization: str = "acme") -> Purchase:
     [bill] = [row for row in await world.purchases(organization) if row.kind == "overage"]
     return bill
+
+
+async def used(world: World, organization: str = "acme") -> None:
+    """Ten tokens beyond the plan, and the end of the period, of which nobody has read yet."""
+    await ok(world.ledger, organization, c.Adjust(tokens=-198, reason="used before", actor="ann"))
+    for _ in range(4):
+        await ok(world.ledger, organization, c.Charge(feature="generate_goal"))
+    world.clock.time += MONTH
+    await ok(world.ledger, organization, c.Tick())
+
+
+async def told(world: World, shop: Shop, organization: str = "acme") -> None:
+    """The shop reads the organization's bill in the journal."""
+    page = await world.ledger.journal(organization, None, 100)
+    assert page is not None
+    await shop.overages.told(page.rows)
 
 
 async def paid(world: World) -> tuple[int, int, str, int]:
@@ -147,9 +164,10 @@ async def test_credit_that_goes_elsewhere_meanwhile(world: World) -> None:  # R-
     async def elsewhere() -> None:
         await ok(world.ledger, "acme", c.SpendCredit(amount=500, reference="another"))
 
-    world.shop = world.open(ledger=Meanwhile(world.ledger, elsewhere))
-    await overdraw(world)
-    await world.later(11_000)
+    await used(world)
+    shop = world.open(ledger=Meanwhile(world.ledger, elsewhere))
+    await told(world, shop)
+    await shop.checkout.resume(await bill_of(world), Ask(organization="acme"))
     assert await paid(world) == (BILL, 0, "delivered", 100)
     assert world.provider.money((await bill_of(world)).id) == BILL
     await world.clean()
@@ -190,11 +208,7 @@ async def test_a_crash_between_any_two_steps(world: World, has: int, saved: str 
         if saved is not None:
             await save(world, saved, name)
         await gift(world, has, name)
-        await ok(world.ledger, name, c.Adjust(tokens=-198, reason="used before", actor="ann"))
-        for _ in range(4):
-            await ok(world.ledger, name, c.Charge(feature="generate_goal"))
-        world.clock.time += MONTH
-        await ok(world.ledger, name, c.Tick())
+        await used(world, name)
         wire = Wire(at)
         shop = world.open(
             rows=wire.across(world.rows, "rows"),
@@ -203,8 +217,7 @@ async def test_a_crash_between_any_two_steps(world: World, has: int, saved: str 
         )
         died = False
         try:
-            stretch = await world.ledger.follow(await world.rows.position("overage"), 100_000)
-            await shop.overages.told([row for row in stretch.rows if row.organization == name])
+            await told(world, shop, name)
             await shop.checkout.resume(await bill_of(world, name), Ask(organization=name))
         except Crash:
             died = True

@@ -108,6 +108,23 @@ async def test_a_bill_of_overage_that_was_paid(telling: Telling) -> None:  # R-P
     assert len(await world.rows.find(Message, {}, limit=10)) == 2
 
 
+async def test_a_bill_that_credit_paid_in_part(telling: Telling) -> None:  # R-PACK-7, R-REF-4
+    world = telling.world
+    await telling.write_to()
+    await ok(world.ledger, "acme", c.Grant(tokens=600, origin="credit", unit="money"))
+    bill = world.order(
+        "acme", kind="overage", item="overage", title="10 tokens beyond the plan", amount=900, list_amount=1_500,
+        credit_used=600, tokens=0,
+    )  # fmt: skip
+    ordered = await world.place(bill)
+    await world.tell(*world.provider.pay(ordered.checkout or ""))
+    await world.follow()
+    shown = rows_of(telling)
+    assert "Paid with credit: $6.00" in shown
+    assert "Paid: $9.00" in shown
+    assert not [line for line in shown if line.startswith("Saved")]
+
+
 async def test_what_is_set_aside_is_no_balance(telling: Telling) -> None:  # R-PACK-7, R-LIC-1
     """A bill of overage is paid while the plan is not."""
     world = telling.world

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.desk import change_plan
 from tests.support.paypal_world import World as PayPalWorld
 from tests.support.paypal_world import opened
 from tests.support.shops import QUICK, selling
@@ -14,6 +15,7 @@ from tokentill.flows.checkout import Ask
 from tokentill.flows.means import Means
 from tokentill.flows.shop import Shop, open_shop
 from tokentill.rules import commands as c
+from tokentill.rules.catalog import Exhaustion, Overage
 from tokentill.rules.purchases import Purchase
 from tokentill.rules.refund_rows import Refund
 from tokentill.rules.refusals import Code, Refusal
@@ -54,7 +56,8 @@ async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     store = Store(request.param, url)
     async with opened() as theirs:
         store.clock.time = theirs.clock.at
-        ledger = await store.open(catalog=selling())
+        overage = Exhaustion(overage=Overage(price=150))
+        ledger = await store.open(catalog=change_plan(selling(), "pro", exhaustion=overage))
         means = Means(
             ledger=ledger, rows=ledger.rows, payments={"paypal": theirs.paypal}, clock=store.clock, ids=SystemIds(),
             secret=SECRET, address=lambda: "https://shop.test", patience=QUICK,
