@@ -54,8 +54,6 @@ class ApiKeys:
         self._clock = clock
         self._ids = ids
         self._noted: dict[str, int] = {}
-        self._wanted: dict[str, asyncio.Future[ApiKey | None]] = {}
-        self._finding: asyncio.Task[None] | None = None
         self._noting: set[asyncio.Task[None]] = set()
 
     async def issue(
@@ -141,12 +139,7 @@ class ApiKeys:
 
     async def find(self, key_id: str) -> ApiKey | None:
         """The key of this id as it is stored now, whosever it is."""
-        wanted = self._wanted.get(key_id)
-        if wanted is None:
-            wanted = self._wanted[key_id] = asyncio.get_running_loop().create_future()
-        if self._finding is None or self._finding.done():
-            self._finding = asyncio.ensure_future(self._find())
-        return await asyncio.shield(wanted)
+        return await self._rows.look(ApiKey, key_id)
 
     async def spent(self, key: ApiKey) -> Purse:
         """What the key and those it replaced have spent and hold; counted only where there is a `spend_max`."""
@@ -167,8 +160,6 @@ class ApiKeys:
 
     async def close(self) -> None:
         """Finish what was begun."""
-        if self._finding is not None:
-            await asyncio.wait({self._finding})
         if self._noting:
             await asyncio.wait(set(self._noting))
 
@@ -251,24 +242,6 @@ class ApiKeys:
             assert read is not None, "keys are never deleted"
             key = read
         raise AssertionError("the key changes all the time")
-
-    async def _find(self) -> None:
-        """Look up what is asked for, together. A look-up that runs serves nobody who asks after it began."""
-        while self._wanted:
-            wanted, self._wanted = self._wanted, {}
-            try:
-                found = {key.id: key for key in await self._rows.among(ApiKey, tuple(wanted))}
-            except BaseException as trouble:
-                for future in wanted.values():
-                    if not future.done():
-                        future.set_exception(trouble if isinstance(trouble, Exception) else StoreDown())
-                        future.exception()  # whoever waits hears of it; nobody may be waiting any more
-                if not isinstance(trouble, Exception):
-                    raise
-                continue
-            for key_id, future in wanted.items():
-                if not future.done():
-                    future.set_result(found.get(key_id))
 
     async def _note(self, key: ApiKey, now: int) -> None:
         try:

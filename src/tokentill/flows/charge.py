@@ -6,8 +6,8 @@
     caller goes away         0 if the operation had not succeeded; if it had, it is charged all the same
     books away at the end    the charge is kept as an intent and stored later, once (R-LED-4)
 
-Settling never depends on the caller still being there: it runs in a task of its own. A process that dies
-while an operation runs leaves a hold, whose deadline gives the tokens back.
+Settling never depends on the caller still being there: if it is cancelled meanwhile, the charge is kept and stored as
+if the books were away. A process that dies while an operation runs leaves a hold, whose deadline gives the tokens back.
 
 A key names one run. A second call under the same key never runs the operation again; it raises `AlreadyRan`.
 
@@ -190,11 +190,15 @@ class Charging:
         self, organization: str, reserve: Reserve, timeout_ms: int, key: str | None = None
     ) -> Hold | Refusal:
         """Reserve the tokens. A caller that is cancelled meanwhile leaves no hold behind."""
-        task = self._spawn(self._reserve(organization, reserve, key))
+        envelope = Envelope(organization, reserve, key or self._ids.operation(), keyed=key is not None)
+        # Under a key made here a command is sent again to learn what became of it. Under the caller's that could find
+        # another's run, so there the first sending goes on, whoever goes away.
+        running = None if key is None else self._spawn(self._reserve_once(envelope))
         try:
-            answer = await asyncio.shield(task)
+            answer = await (self._reserve(envelope) if running is None else asyncio.shield(running))
         except asyncio.CancelledError:
-            self._detach(self._release_unwanted(organization, task))
+            unwanted = running or self._spawn(self._reserve(structs.replace(envelope, retry=True)))
+            self._detach(self._release_unwanted(organization, unwanted))
             raise
         if isinstance(answer, Refusal):
             return answer
@@ -203,10 +207,11 @@ class Charging:
         return Hold(self, organization, answer, loop.time() + timeout_ms / 1000)
 
     async def finish(self, hold: Hold) -> Charge:
-        """The operation succeeded: charge it. Goes on to the end even if the caller is cancelled."""
-        settling = self._spawn(self._settle(hold))
-        self._ended(hold)
-        return await asyncio.shield(settling)
+        """The operation succeeded: charge it. If the caller is cancelled meanwhile, it is charged all the same."""
+        try:
+            return await self._settle(hold)
+        finally:
+            self._ended(hold)
 
     async def abandon(self, hold: Hold, reason: Reason) -> None:
         """The operation did not succeed: give everything back. A caller that goes away is not kept waiting."""
@@ -283,12 +288,14 @@ class Charging:
         while not task.done() and (left := hold.ends_at - loop.time()) > 0:
             await asyncio.wait({task}, timeout=left)
 
-    async def _reserve(self, organization: str, reserve: Reserve, key: str | None) -> Receipt | Refusal:
-        envelope = Envelope(organization, reserve, key or self._ids.operation(), keyed=key is not None)
-        answer = await send(self._books, envelope, self._retry)
-        # Under a key made here a replay is our own earlier try; under the caller's it may be another's run.
-        if isinstance(answer, Receipt) and answer.replayed and key is not None:
-            raise AlreadyRan(await self._books.ending(organization, answer.operation) or "running", answer)
+    async def _reserve(self, envelope: Envelope) -> Receipt | Refusal:
+        return await send(self._books, envelope, self._retry)
+
+    async def _reserve_once(self, envelope: Envelope) -> Receipt | Refusal:
+        answer = await self._reserve(envelope)
+        if isinstance(answer, Receipt) and answer.replayed:
+            state = await self._books.ending(envelope.organization, answer.operation) or "running"
+            raise AlreadyRan(state, answer)
         return answer
 
     async def _release_unwanted(self, organization: str, reserving: asyncio.Task[Receipt | Refusal]) -> None:
@@ -342,9 +349,9 @@ class Charging:
         ) as error:  # whatever happened, the operation succeeded: its charge must not be lost
             if not kept:
                 await self.recovery.keep(intent)
+            self.recovery.wake()
             if not isinstance(error, Exception):
                 raise
-            self.recovery.wake()
             log.warning("the charge of operation %s is kept for later: %r", intent.settle.hold, error)
             return Charge("pending", intent.tokens, uncollected=beyond)
         if kept:

@@ -53,6 +53,10 @@ class Rows(Protocol):
         """The row of this id; `organization` as the row has it."""
         ...
 
+    async def look(self, kind: type[R], row_id: str) -> R | None:
+        """The row of this id, whosever it is, as it is stored now: for what every call asks for."""
+        ...
+
     async def find(
         self,
         kind: type[R],

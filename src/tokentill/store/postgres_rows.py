@@ -24,6 +24,7 @@ from tokentill.rules.rows import Row
 from tokentill.store.postgres_connection import Connection, Pool
 from tokentill.store.rows import Table, table
 from tokentill.store.statements import statements
+from tokentill.store.together import Together
 
 R = TypeVar("R", bound=Row)
 
@@ -37,6 +38,7 @@ class PostgresRows:
     def __init__(self, own: Pool, every: Pool) -> None:
         self._own = own
         self._every = every
+        self._together = Together(self.among)
 
     async def add(self, row: R, *rooms: Room) -> Added[R]:
         """Store a new row as version 1, if there is room; a row of this id that is there already stays."""
@@ -96,6 +98,10 @@ class PostgresRows:
             return None if values is None else its.row(tuple(values))
 
         return await (self._own.read if organization else self._own.look)(work)
+
+    async def look(self, kind: type[R], row_id: str) -> R | None:
+        """The row of this id, whosever it is."""
+        return await self._together.look(kind, row_id)
 
     async def find(
         self,

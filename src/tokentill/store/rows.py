@@ -140,6 +140,7 @@ class Table(Generic[R]):
         self.indexes = indexes
         self.findable = frozenset(name for index in indexes for name in index)
         self._by_name = {column.name: column for column in self.columns}
+        self._changed = [column for column in self.columns if column.sort in ("json", "truth")]
         self._filled = {
             "table": f'"{self.name}"',
             "columns": ", ".join(f'"{column.name}"' for column in self.columns),
@@ -178,9 +179,10 @@ class Table(Generic[R]):
 
     def row(self, values: Sequence[Any]) -> R:
         """The row from values of the columns."""
-        return self.kind(
-            **{column.name: column.read(value) for column, value in zip(self.columns, values, strict=True)}
-        )
+        found = dict(zip(self._by_name, values, strict=True))
+        for column in self._changed:
+            found[column.name] = column.read(found[column.name])
+        return self.kind(**found)
 
     # ---- statements that depend on what is asked -----------------------------------------------------
 

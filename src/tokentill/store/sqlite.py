@@ -1,7 +1,8 @@
 """The ledger on SQLite: one file, one writer thread a process, any number of processes (design idea 3).
 
 `tokentill.store.sqlite_lane` writes; here is the rest of the port. Reads see the last commit, on a connection
-of their own; a database in memory has one connection, so there they wait their turn in the lane.
+and a thread of their own; a single row that every call asks for is read on the caller's thread while the writer rests. A
+database in memory has one connection, so there they wait their turn in the lane.
 
 Requirement ids: R-PLAT-5, R-LED-1, R-LED-5.
 """
@@ -9,6 +10,7 @@ Requirement ids: R-PLAT-5, R-LED-1, R-LED-5.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -35,7 +37,7 @@ from tokentill.rules.plans import as_of
 from tokentill.store import sqlite_reads as reads
 from tokentill.store.sqlite_connection import DOWN, connect
 from tokentill.store.sqlite_lane import SqliteLane
-from tokentill.store.sqlite_rows import SqliteRows
+from tokentill.store.sqlite_rows import SqliteRows, Values
 from tokentill.store.statements import statements
 from tokentill.store.sweeper import Sweeper
 
@@ -43,6 +45,8 @@ T = TypeVar("T")
 
 SQL = statements("sqlite")
 OVERDUE_MS_MAX = 60_000
+LOOK_MS_MAX = 500
+"""How long a look may wait for another process that mends the file after a crash; everything else waits with it."""
 
 
 class SqliteLedger(SqliteLane):
@@ -54,7 +58,9 @@ class SqliteLedger(SqliteLane):
         super().__init__(path, catalog, secret, clock, vfs)
         self._readers = ThreadPoolExecutor(1, thread_name_prefix="tokentill-read")
         self._reader: apsw.Connection | None = None
-        self.rows: Rows = SqliteRows(self._read, self._write)
+        self._looking = threading.Lock()
+        self._looker: apsw.Connection | None = None
+        self.rows: Rows = SqliteRows(self._read, self._write, self._look)
         self.sweeper = Sweeper(clock, self._due, self.submit, self.book.take_counted, self._store_uses)
 
     @classmethod
@@ -89,6 +95,9 @@ class SqliteLedger(SqliteLane):
         await loop.run_in_executor(None, self.stop)
         await loop.run_in_executor(self._readers, self._close_reader)
         self._readers.shutdown()
+        with self._looking:
+            if self._looker is not None:
+                self._looker.close()
 
     def _close_reader(self) -> None:
         # On the readers' thread, after the last read: that one may just have opened the connection.
@@ -115,6 +124,25 @@ class SqliteLedger(SqliteLane):
                     connection.execute("rollback")
         except DOWN as trouble:
             raise StoreDown(f"The database cannot be read: {trouble}") from trouble
+
+    def _look(self, statement: str, given: str) -> Values | None:
+        """The rows of a statement, read at once on the caller's own thread; None while the writer works.
+
+        That takes less than the way to another thread and back. While the writer works it would take more, for both
+        want the interpreter at every step.
+        """
+        if not self._asleep or self._in_memory:
+            return None
+        with self._looking:
+            if self._closing:
+                return None
+            try:
+                if self._looker is None:
+                    self._looker = connect(self.path, self._vfs)
+                    self._looker.set_busy_timeout(LOOK_MS_MAX)
+                return self._looker.execute(statement, (given,)).fetchall()
+            except DOWN as trouble:
+                raise StoreDown(f"The database cannot be read: {trouble}") from trouble
 
     def opaque(self, organization: str, user: str) -> str:
         """The id under which journal and account know the host's user."""

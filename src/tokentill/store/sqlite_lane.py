@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import chain
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 import apsw
@@ -81,7 +82,7 @@ class SqliteLane:
             self._turnstile.close()
             raise
         self._queue: deque[Job | Call] = deque()
-        self._wake = threading.Semaphore(0)
+        self._wake: SimpleQueue[None] = SimpleQueue()
         self._asleep = False
         self._closing = False
         self._version = -1
@@ -95,7 +96,7 @@ class SqliteLane:
     def stop(self) -> None:
         """Finish what is queued, then close the connection; blocks. Later commands raise `StoreDown`."""
         self._closing = True
-        self._wake.release()
+        self._wake.put(None)
         self._thread.join()
         self._connection.close()
         self._turnstile.close()
@@ -115,7 +116,7 @@ class SqliteLane:
         self._queue.append(item)
         if self._asleep:
             self._asleep = False
-            self._wake.release()
+            self._wake.put(None)
 
     def _write(self, work: Callable[[apsw.Connection], T]) -> asyncio.Future[T]:
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -132,7 +133,7 @@ class SqliteLane:
                     return
                 self._asleep = True
                 if not queue and not self._closing:
-                    self._wake.acquire()
+                    self._wake.get()
                 self._asleep = False
                 continue
             self._step()

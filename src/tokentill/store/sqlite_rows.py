@@ -18,9 +18,11 @@ from tokentill.ports import Added, Room
 from tokentill.rules.rows import Row
 from tokentill.store.rows import Table, table
 from tokentill.store.statements import statements
+from tokentill.store.together import Together
 
 R = TypeVar("R", bound=Row)
 T = TypeVar("T")
+Values = list[tuple[Any, ...]]
 
 SQL = statements("sqlite")
 
@@ -34,11 +36,13 @@ class Runs(Protocol):
 
 
 class SqliteRows:
-    """The `Rows` port on a SQLite ledger's `read` and `write`."""
+    """The `Rows` port on a SQLite ledger's `read` and `write`. `look` gives values at once, None where it cannot."""
 
-    def __init__(self, read: Runs, write: Runs) -> None:
+    def __init__(self, read: Runs, write: Runs, look: Callable[[str, str], Values | None]) -> None:
         self._read = read
         self._write = write
+        self._look = look
+        self._together = Together(self.among)
 
     async def add(self, row: R, *rooms: Room) -> Added[R]:
         """Store a new row as version 1, if there is room; a row of this id that is there already stays."""
@@ -77,6 +81,13 @@ class SqliteRows:
         """The row of this id."""
         its = table(kind, "?")
         return await self._read(lambda connection: _get(connection, its, organization, row_id))
+
+    async def look(self, kind: type[R], row_id: str) -> R | None:
+        """The row of this id, whosever it is."""
+        at_once = self._look(table(kind, "?").among, row_id)
+        if at_once is None:
+            return await self._together.look(kind, row_id)
+        return next(map(table(kind, "?").row, at_once), None)
 
     async def find(
         self,
