@@ -23,9 +23,9 @@ from tokentill.rules.refund_rows import FINAL, Refund
 from tokentill.rules.refunds import Choice
 
 
-async def ask(world: World, shop: Shop, row: Refund, choice: Choice) -> None:
+async def ask(world: World, shop: Shop, row: Refund, choice: Choice, larger: str = "token_pack_2000") -> None:
     """The customer accepts; an upgrade is paid, and the provider tells of it."""
-    item = "token_pack_2000" if choice == "upgrade" else None
+    item = larger if choice == "upgrade" else None
     found = await shop.refunding.accept(row.organization, row.id, choice, item)
     if choice != "upgrade" or not isinstance(found, Refund):
         return

@@ -58,7 +58,7 @@ async def test_waiting_then_approved(telling: Telling) -> None:
     assert telling.types() == ["refund.waiting", "refund.settled"]
     assert data(telling) | {"refund": 0, "purchase": 0} == {
         "refund": 0, "purchase": 0, "choice": "cash", "money": 20_000, "credit": 0, "tokens": 0, "ends_plan": False,
-        "item": None, "currency": "USD", "reason": None,
+        "item": None, "currency": "USD", "reason": None, "given": 0, "share": False,
     }  # fmt: skip
 
 

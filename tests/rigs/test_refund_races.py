@@ -1,11 +1,11 @@
 """Spend, hold, reset, refund and dispute in random order and at once: no token counts twice, money out within money in.
 
 An interleaving is one purchase of one organization, a pack or the first payment of a plan, on which random moves are
-made, two at a time where they may be; then everything comes to rest, and the books must agree: what the provider gave
-back is within what it took, open claims and tokens set aside are gone unless a dispute is open, and the journal
-verifies.
+made, two at a time where they may be; a pack may be turned into larger ones, before and meanwhile. Then everything comes
+to rest, and the books must agree: what the provider gave back of each payment is within what it took, open claims and
+tokens set aside are gone unless a dispute is open, and the journal verifies.
 
-Invariants 1 to 6 of the design. R-REF-5, R-REF-6.
+Invariants 1 to 6 of the design. R-REF-4, R-REF-5, R-REF-6.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from tests.support.larger import with_third
 from tests.support.rig_store import SNAPSHOT_BYTES
 from tests.support.shops import World, make_world, selling
 from tests.support.stores import Engine, Store, sqlite_url
@@ -26,6 +27,7 @@ from tokentill.rules import happenings as h
 from tokentill.rules.account import Account
 from tokentill.rules.claims import open_claim
 from tokentill.rules.credit import available
+from tokentill.rules.legs import legs
 from tokentill.rules.purchases import Purchase, next_step
 from tokentill.rules.receipts import Receipt
 from tokentill.rules.refund_rows import RUNNING, Refund
@@ -49,9 +51,12 @@ MOVES = (
     "again",
     "outside",
 )
-RARE = ("dispute", "desk", "withdraw", "trouble")
+RARE = ("dispute", "desk", "withdraw", "trouble", "refuse", "upgrade")
 PLANS = 0.3
 """So many of the purchases are first payments of a plan."""
+
+LARGER = 0.5
+"""So many of the packs that can be are larger ones from the start, paid by the difference, once or twice."""
 
 PLAN_TOKENS = 200
 MONEY = (("USD", 2900), ("JPY", 3000), ("KWD", 9001), ("USD", 15_000), ("USD", 1))
@@ -63,7 +68,9 @@ class Race:
 
     def __init__(self, world: World, name: str, dice: random.Random) -> None:
         self.world, self.name, self.dice = world, name, dice
-        self.purchase: Purchase
+        self.plan = False
+        self.disputed = ""
+        self.cards = 0
         self.holds: list[str] = []
         self.rows: list[Refund] = []
         self.outside = 0
@@ -78,10 +85,27 @@ class Race:
         currency, amount = self.dice.choice(MONEY)
         ordered = self.world.order(self.name, currency=currency, amount=amount, list_amount=amount)
         placed = await self.world.place(ordered)
-        paid = self.world.provider.pay(placed.checkout or "", f"card_{self.name}")
-        await self.world.shop.take_in("scripted", self.world.provider.told(*paid))
-        self.purchase = await self.world.purchase(placed)
-        assert self.purchase.state == "delivered"
+        await self._paid(placed)
+        if currency == self.world.ledger.catalog.currency and self.dice.random() < LARGER:
+            for _ in range(self.dice.randrange(1, 3)):
+                await self._upgrade(sure=True)
+            if self.dice.random() < 0.3:
+                await self._refuse()
+
+    async def _paid(self, placed: Purchase) -> None:
+        self.cards += 1
+        paid = self.world.provider.pay(placed.checkout or "", f"card_{self.name}_{self.cards}")
+        if paid:
+            await self.world.shop.take_in("scripted", self.world.provider.told(*paid))
+
+    async def bought(self) -> list[Purchase]:
+        """What came of all orders, in the order in which it was paid."""
+        found = [one for one in await self.world.purchases(self.name) if one.delivered_at is not None]
+        return sorted(found, key=lambda one: (one.paid_at or 0, len(one.earlier)))
+
+    async def purchase(self) -> Purchase:
+        """What can be asked of: the largest pack by now."""
+        return next(one for one in reversed(await self.bought()) if one.replaced_by is None)
 
     async def _subscribe(self) -> None:
         """The purchase is the first payment of a plan."""
@@ -90,8 +114,6 @@ class Race:
         assert isinstance(ordered, Purchase), ordered
         for fact in self.world.provider.pay(ordered.checkout or ""):
             await self.world.shop.take_in("scripted", self.world.provider.told(fact))
-        self.purchase = await self.world.purchase(ordered)
-        assert self.purchase.state == "delivered"
 
     async def do(self, command: c.Command) -> Any:
         return await self.world.ledger.submit(c.Envelope(self.name, command, self.world.ids.operation()))
@@ -120,7 +142,7 @@ class Race:
 
     async def _ask(self) -> None:
         reason: Any = self.dice.choice(("technical", "quality", "unused", None))
-        found = await self.world.shop.refunding.quote(self.name, self.purchase.id, reason)
+        found = await self.world.shop.refunding.quote(self.name, (await self.purchase()).id, reason)
         if isinstance(found, Refund):
             self.rows.append(found)
             await self.accept(found)
@@ -145,16 +167,39 @@ class Race:
         call = self.dice.choice(("refund", "refund.answer")) if isinstance(trouble, VendorDown) else "refund"
         self.world.provider.fail[call] = [trouble]
 
+    async def _refuse(self) -> None:
+        """One of the payments can be given back no more, or can be again."""
+        one = self.dice.choice(await self.bought())
+        if self.world.provider.refuse.pop(one.id, None) is None:
+            self.world.provider.refuse[one.id] = "too_old"
+
+    async def _upgrade(self, *, sure: bool = False) -> None:
+        """Turn the pack into a larger one; the difference is paid now, or at rest, or never."""
+        refunding = self.world.shop.refunding
+        found = await refunding.quote(self.name, (await self.purchase()).id, None)
+        shown = [] if not isinstance(found, Refund) else found.quote.options
+        items = [one.item for one in shown if one.choice == "upgrade"]
+        if not isinstance(found, Refund) or not items:
+            return
+        row = await refunding.accept(self.name, found.id, "upgrade", self.dice.choice(items))
+        if isinstance(row, Refund) and row.upgrade is not None and (sure or self.dice.random() < 0.6):
+            await self._pay_for(row.upgrade)
+
+    async def _pay_for(self, number: str) -> None:
+        larger = await self.world.rows.get(Purchase, number, self.name)
+        if larger is not None and larger.checkout is not None:
+            await self._paid(larger)
+
     async def accept(self, row: Refund) -> None:
         choice: Any = self.dice.choice(("cash", "cash", "cash", "credit", "bonus"))
         await self.world.shop.refunding.accept(self.name, row.id, choice)
 
     async def _outside(self) -> None:
-        payment = self.purchase.payment or ""
-        left = self.purchase.amount - self.world.provider.refunded(payment)
+        one = self.dice.choice(await self.bought())
+        left = one.amount - self.world.provider.refunded(one.payment or "")
         if left > 0:
             part = self.dice.choice((left, self.dice.randrange(1, left + 1)))
-            fact = self.world.provider.refund_outside(payment, part)
+            fact = self.world.provider.refund_outside(one.payment or "", part)
             self.outside += part
             await self.world.shop.take_in("scripted", self.world.provider.told(fact))
 
@@ -163,9 +208,12 @@ class Race:
         if self.state not in after:
             return
         self.state = after[self.state]
+        bought = await self.bought()
+        self.disputed = self.disputed or self.dice.choice(bought).id
+        one = next(one for one in bought if one.id == self.disputed)
         fact = h.Disputed(
-            at=1, payment=self.purchase.payment or "", dispute=f"d_{self.name}", state=self.state,
-            amount=self.purchase.amount, currency=self.purchase.currency,
+            at=1, payment=one.payment or "", dispute=f"d_{self.name}", state=self.state, amount=one.amount,
+            currency=one.currency,
         )  # fmt: skip
         await self.world.shop.take_in("scripted", self.world.provider.told(fact))
 
@@ -179,42 +227,74 @@ class Race:
                     await self.move(name)
 
     async def rest(self) -> None:
-        """Operators decide what is left, and running operations end."""
-        self.world.provider.fail.clear()
-        for row in await self.world.rows.find(Refund, {"organization": self.name}, limit=500):
+        """Operators decide what is left, larger packs are paid or left, and running operations end."""
+        world = self.world
+        world.provider.fail.clear()
+        for one in await self.bought():
+            world.provider.refuse.pop(one.id, None)
+        for row in await world.rows.find(Refund, {"organization": self.name}, limit=500):
             if row.state == "waiting":
-                for actor in ("cleo", "dora"):
-                    await self.world.shop.refund_desk.approve(self.name, row.id, actor, "the end")
+                for actor in ("cleo", "dora") * 2:  # a provider may refuse the rest in between
+                    await world.shop.refund_desk.approve(self.name, row.id, actor, "the end")
+            if row.state == "buying" and self.dice.random() < 0.5:
+                await self._pay_for(row.upgrade or "")
+            elif row.state == "buying":
+                await world.shop.refunding.withdraw(self.name, row.id)
         for hold in self.holds:
             await self.do(c.Release(hold=hold))
 
     async def check(self, seed: object) -> None:
-        purchase = await self.world.purchase(self.purchase)
-        where = (seed, self.name, self.purchase.currency, purchase)
-        given = self.world.provider.refunded(purchase.payment or "")
+        bought = {one.id: one for one in await self.bought()}
+        heads = [one for one in bought.values() if one.replaced_by is None]
+        where = (seed, self.name, bought)
         rows = await self.world.rows.find(Refund, {"organization": self.name}, limit=500)
         done = [row for row in rows if row.state == "settled"]
-        assert not [row for row in rows if row.state in RUNNING], where
-        assert given <= purchase.amount, where
+        assert not [row for row in rows if row.state in RUNNING], (where, rows)
+        for one in bought.values():
+            assert self.world.provider.refunded(one.payment or "") <= one.amount, where
+            assert next_step(one) is None, where
+            assert open_claim(one) is None, where
+        given = sum(self.world.provider.refunded(one.payment or "") for one in bought.values())
         ours = sum(row.money for row in done)
         # What went back in the dashboard while ours was refused may be taken for ours: it is the same money.
         assert given - self.outside <= ours <= given, where
-        assert sum(row.money + row.credit for row in done) <= purchase.amount, where
-        assert next_step(purchase) is None, where
-        assert open_claim(purchase) is None, where
+        assert ours + sum(row.credit for row in done) <= sum(one.amount for one in bought.values()), where
         account = await self.world.account(self.name)
         assert available(account.state) == sum(row.credit for row in done), where
         if not self.plan:
-            assert bool(account.state.aside) == (purchase.state == "disputed"), where
+            assert bool(account.state.aside) == any(one.state == "disputed" for one in heads), where
+        bonus = 60 if self.plan else {0, *(one.tokens * 30 // 100 for one in bought.values())}
+        for head in heads:
+            chain = [bought[leg.purchase] for leg in legs(head)]
+            assert [one.replaced_by for one in chain[1:]] == [one.id for one in chain[:-1]], where
+            self.check_tokens(chain, account, [row for row in done if row.purchase == head.id], where)
         own = [
-            lot for lot in account.state.lots.values() if lot.reference == purchase.id and lot.unit == "token"
+            lot for lot in account.state.lots.values() if lot.reference in bought and lot.origin == "bonus"
         ]
-        if purchase.state in ("charged_back", "refunded") or any(row.money or row.credit for row in done):
-            assert sum(lot.available + lot.held for lot in own if lot.origin == "pack") == 0, where
-        bonus = 60 if self.plan else 150
-        assert all(lot.granted == bonus for lot in own if lot.origin == "bonus"), where
+        assert all(lot.granted == bonus or (not self.plan and lot.granted in bonus) for lot in own), where
         if self.plan:
-            self.check_plan(purchase, account, done, where)
+            self.check_plan(heads[0], account, done, where)
+
+    def check_tokens(
+        self, chain: list[Purchase], account: Account, done: list[Refund], where: object
+    ) -> None:
+        """Of a pack and those before it, newest first: nothing is left of one that went back, and nothing came twice."""
+        lots = [
+            lot
+            for lot in account.state.lots.values()
+            if lot.reference in {one.id for one in chain} and lot.origin == "pack"
+        ]
+        head = chain[0]
+        whole = [row for row in done if (row.money or row.credit) and row.ends != "settled"]
+        if head.state in ("charged_back", "refunded") or whole:
+            assert sum(lot.available + lot.held for lot in lots) == 0, where
+        if len(chain) > 1:
+            brought = sum(lot.granted for lot in lots if lot.reference == head.id)
+            assert brought + (head.carried or 0) == head.tokens, where
+            if not head.taken and not head.accounted:
+                kept = sum(lot.granted - lot.revoked for lot in lots if lot.reference != head.id)
+                assert kept == head.carried, where
+                assert sum(lot.spent + lot.available for lot in lots) == head.tokens, where
 
     def check_plan(self, purchase: Purchase, account: Account, done: list[Refund], where: object) -> None:
         """A plan that was given back is over, and so is what its payment brought; otherwise it goes on."""
@@ -237,7 +317,7 @@ class Race:
 
 async def races(engine: Engine, url: str, folder: Path, seed: int, count: int) -> None:
     store = Store(engine, url, snapshot_bytes_min=SNAPSHOT_BYTES)
-    catalog = selling()
+    catalog = with_third(selling())
     world = await make_world(
         store, folder, catalog=replace(catalog, refunds=replace(catalog.refunds, plans=True))
     )

@@ -8,19 +8,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from tokentill.rules import happenings as h
-from tokentill.rules.claims import (
-    OUTSIDE,
-    Claim,
-    Taking,
-    claim_of,
-    claimed,
-    closed,
-    ended,
-    given_back,
-    next_taking,
-    outside,
-    resized,
-)
+from tokentill.rules.claims import OUTSIDE, claimed, closed, ended, next_taking, resized
+from tokentill.rules.legs import Claim, Taking, claim_of, given_back, outside
 from tokentill.rules.purchases import Purchase, begin, finish, merge, next_step
 
 T0 = 1_770_000_000_000

@@ -51,6 +51,8 @@ class Scripted:
         self.refunds = "done"
         """What becomes of refunds: done, pending or failed."""
         self.fail: dict[str, list[Exception]] = {}
+        self.refuse: dict[str, str] = {}
+        """Purchases of which nothing is given back, each with the reason."""
         self._db = sqlite3.connect(path, isolation_level=None, timeout=30)
         self._db.execute(
             "create table if not exists things (kind text, id text, body text, primary key (kind, id))"
@@ -93,7 +95,8 @@ class Scripted:
     def _new(self, prefix: str) -> str:
         number = (self._get("count", prefix) or 0) + 1
         self._set("count", prefix, number)
-        return f"{prefix}_{number}"
+        own = "" if self.name == "scripted" else f"{self.name}_"  # no two providers' ids are alike
+        return f"{prefix}_{own}{number}"
 
     def _whose(self, one: Any) -> dict[str, Any]:
         if not self.own_ids:
@@ -166,6 +169,8 @@ class Scripted:
         if self._get("refund", key) is None:
             try:
                 self._asked("refund")
+                if purchase.id in self.refuse:
+                    raise VendorRefused(self.refuse[purchase.id], "No.")  # noqa: TRY301 as one that was scripted
             except VendorRefused:
                 self._set("refusal", key, {})
                 raise

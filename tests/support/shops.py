@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from tokentill.flows.means import Means
 from tokentill.flows.pay import Terms
 from tokentill.flows.send import Retry
 from tokentill.flows.shop import Posting, Shop, open_shop
-from tokentill.ports import Ledger, Room, Rows
+from tokentill.ports import Ledger, Payments, Room, Rows
 from tokentill.rules import commands as c
 from tokentill.rules import happenings as h
 from tokentill.rules.account import Account
@@ -45,12 +45,14 @@ class World:
         self._orders = 0
 
     def open(
-        self, *, rows: Any = None, ledger: Any = None, provider: Any = None, posting: Posting | None = None
-    ) -> Shop:
-        """A shop, perhaps with something put before one of its ports."""
+        self, *, rows: Any = None, ledger: Any = None, provider: Any = None, posting: Posting | None = None,
+        more: Mapping[str, Payments] | None = None,
+    ) -> Shop:  # fmt: skip
+        """A shop, perhaps with something put before one of its ports; `more`: further providers."""
         provider = provider or self.provider
         means = Means(
-            ledger=ledger or self.ledger, rows=rows or self.ledger.rows, payments={provider.name: provider},
+            ledger=ledger or self.ledger, rows=rows or self.ledger.rows,
+            payments={provider.name: provider, **(more or {})},
             clock=self.clock, ids=self.ids, secret=SECRET, address=lambda: "https://shop.test", patience=QUICK,
         )  # fmt: skip
         return open_shop(means, posting)

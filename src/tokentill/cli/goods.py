@@ -50,6 +50,10 @@ def purchase(one: v.PurchaseView) -> Text:
         lines.append(f"Pay at {one.url} until {moment(one.expires_at)} UTC.")
     if one.credit_used:
         lines.append(f"Of the price {money(one.credit_used, one.currency)} is paid with credit.")
+    if one.replaces is not None:
+        lines.append(f"It is paid by the difference, in place of purchase {one.replaces}.")
+    if one.replaced_by is not None:
+        lines.append(f"It was turned into the larger pack of purchase {one.replaced_by}.")
     if one.withdrawal_waived_at is not None:
         lines.append(f"The right of withdrawal was given up at {moment(one.withdrawal_waived_at)} UTC.")
     if one.problem is not None:

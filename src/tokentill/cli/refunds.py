@@ -120,7 +120,7 @@ async def approve(work: Work, organization: Organization, refund: RefundId, reas
 
 
 async def deny(work: Work, organization: Organization, refund: RefundId, reason: Why) -> None:
-    """Refuse a refund that waits; its tokens come back."""
+    """Refuse a refund that waits; its tokens come back. One that went back in part is left at that part."""
     async with work.till() as till:
         found = await till.deny_refund(organization, refund, reason)
     work.print(found, lambda: _stands(found.refund))
@@ -133,7 +133,7 @@ async def adjust(
     amount: Annotated[int, typer.Argument(help="Minor units of money or credit.", min=1, show_default=False)],
     reason: Why,
 ) -> None:
-    """Agree to another amount of money or credit."""
+    """Agree to another amount of money or credit; of one that went back in part the rest becomes credit."""
     async with work.till() as till:
         found = await till.adjust_refund(organization, refund, amount, reason)
     work.print(found, lambda: _stands(found.refund))
@@ -165,6 +165,10 @@ def _stands(found: r.RefundView) -> Text:
     given += [f"{found.tokens} tokens"] if found.tokens else []
     said = f"{found.id}: {found.state}" + (f", {' and '.join(given)}" if given else "")
     said += f" ({found.problem})" if found.problem else ""
+    if found.given and found.state == "waiting":
+        gone = format_amount(found.given, found.currency)
+        said += f". {gone} went back and the rest was refused: approve asks again, adjust makes it credit"
+        said += ", deny leaves it at that"
     return Text(f"{said}. Pay purchase {found.upgrade}." if found.state == "buying" else f"{said}.")
 
 
@@ -175,9 +179,15 @@ def _table(found: tuple[r.RefundView, ...]) -> Table | str:
     for one in found:
         amount = format_amount(one.money + one.credit if one.choice else one.amount, one.currency)
         table.add_row(
-            one.id, one.organization, one.purchase, one.state, one.reason or "", one.choice or "", amount
+            one.id, one.organization, one.purchase, _state(one), one.reason or "", one.choice or "", amount
         )
     return table
+
+
+def _state(one: r.RefundView) -> str:
+    """How it stands; of one that went back in part, how much of it that was."""
+    part = one.state == "waiting" and one.given
+    return f"{one.state}, {format_amount(one.given, one.currency)} is back" if part else one.state
 
 
 def _report(found: r.RefundReport) -> Table | str:

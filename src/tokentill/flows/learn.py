@@ -17,6 +17,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
+from tokentill.flows.carry import passed_on
 from tokentill.flows.deliver import Delivery
 from tokentill.flows.means import Means, later
 from tokentill.flows.refund_facts import wake
@@ -84,13 +85,14 @@ class Learning:
 
         purchase = await means.change(purchase, told)
         purchase = await self._delivery.advance(purchase)
+        counts = await passed_on(means, self._delivery, purchase)
         if isinstance(fact, h.InvoicePaid):
             await self._subscriptions.paid(provider, fact, purchase)
         if isinstance(fact, h.Refunded | h.RefundFailed) or purchase.replaces is not None:
-            await wake(means, purchase)
+            await wake(means, counts)
         if isinstance(fact, h.Paid | h.InvoicePaid):
             await self._remember(provider, purchase, fact)
-        return await self._suspicion.judge(purchase, fact)
+        return await self._suspicion.judge(purchase, fact, counts)
 
     # ---- whose it is ---------------------------------------------------------------------------------
 

@@ -11,12 +11,14 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from tokentill.flows.means import Means
+from tokentill.flows.refund_facts import step_of
 from tokentill.flows.refund_work import RefundWork
 from tokentill.flows.refunding import unknown_refund
 from tokentill.rules import refund_steps as steps
-from tokentill.rules.claims import claim_of, given_back, resized, standing, told
+from tokentill.rules.claims import resized, trimmed
+from tokentill.rules.legs import claim_of, given_back, gone_back, left, legs, paid_credit, paid_money
 from tokentill.rules.purchases import BILLED, Purchase, State
-from tokentill.rules.refund_rows import Opinion, Refund, RefundState
+from tokentill.rules.refund_rows import Opinion, Refund, RefundState, part_given
 from tokentill.rules.refusals import Code, Refusal
 
 ACTOR_MAX = 200
@@ -67,13 +69,16 @@ class RefundDesk:
         return await self._judge(organization, number, "approve", actor, reason)
 
     async def deny(self, organization: str, number: str, actor: str, reason: str) -> Refund | Refusal:
-        """Refuse the refund; the tokens come back."""
+        """Refuse the refund; the tokens come back. One that went back in part is left at that part and its share."""
         return await self._judge(organization, number, "deny", actor, reason)
 
     async def adjust(
         self, organization: str, number: str, amount: int, actor: str, reason: str
     ) -> Refund | Refusal:
-        """Agree to another amount of money or credit, of what was not given back yet."""
+        """Agree to another amount of money or credit, of what was not given back yet.
+
+        Where a part went back and a provider refused the rest, the amount is that part and credit for the rest.
+        """
         row = await self._waiting(organization, number, actor, reason)
         if isinstance(row, Refusal):
             return row
@@ -83,24 +88,44 @@ class RefundDesk:
             return Refusal(
                 Code.INVALID, "amount must be a whole number of minor units, 1 or more.", detail="amount"
             )
-        means = self._means
-        purchase = await means.rows.get(Purchase, row.purchase, organization)
-        assert purchase is not None, "a purchase is never deleted"
-        others = sum(one.money for one in standing(purchase) if one.refund != row.id)
-        step = means.step(purchase.provider, purchase.currency)
-        money, credit = steps.split(amount, row, purchase.amount - max(told(purchase), others), step)
-        if credit and not purchase.credit_used and row.choice == "cash" and money + step > amount:
-            message = f"Money of this currency moves in steps of {step} minor units. Name a multiple of that."
-            return Refusal(Code.NOT_POSSIBLE, message, detail="amount")
-        claim = steps.claim_for(row).refund
-        purchase = await means.change(purchase, lambda one: resized(one, claim, money, credit))
-        known = claim_of(purchase, claim)
-        if known is None or (known.money, known.credit) != (money, credit):
-            return Refusal(Code.NOT_POSSIBLE, "More than was paid cannot be given back.", detail="amount")
+        purchase = await self._work.purchase(row)
+        changed = await self._divided(row, purchase, amount)
+        if isinstance(changed, Refusal):
+            return changed
+        money, credit = changed
+        means, claim = self._means, row.id
         opinion = Opinion(means.clock.now(), actor, "adjust", reason, amount)
         policy, given = means.ledger.catalog.refunds, given_back(purchase, beside=claim)
         row = await self._work.to(row, lambda one: steps.adjusted(one, opinion, money, credit, policy, given))
         return await self._work.advance(row)
+
+    async def _divided(self, row: Refund, purchase: Purchase, amount: int) -> tuple[int, int] | Refusal:
+        """Have the claim ask for the amount, of which so much is money and so much credit."""
+        means, gone = self._means, part_given(row)
+        step = step_of(means, purchase)
+        money, credit = gone, amount - gone
+        if not gone:
+            money, credit = steps.split(amount, row, left(purchase, step, beside=row.id), step)
+            if credit and not paid_credit(purchase) and row.choice == "cash" and money + step > amount:
+                message = (
+                    f"Money of this currency moves in steps of {step} minor units. Name a multiple of that."
+                )
+                return Refusal(Code.NOT_POSSIBLE, message, detail="amount")
+        elif credit <= 0:
+            message = f"{gone} minor units have gone back already. Name more than that, or deny the rest."
+            return Refusal(Code.NOT_POSSIBLE, message, detail="amount")
+        elif credit > row.credit and means.ledger.catalog.refunds.credit_percent is None:
+            message = "The rest cannot be credit here. Approve it to ask the provider again, or deny it."
+            return Refusal(Code.NOT_POSSIBLE, message, detail="amount")
+
+        def edit(one: Purchase) -> Purchase:
+            return trimmed(one, row.id, credit) if gone else resized(one, row.id, money, credit, step)
+
+        purchase = await means.change(purchase, edit)
+        known = claim_of(purchase, row.id)
+        if known is None or (known.money, known.credit) != (money, credit):
+            return Refusal(Code.NOT_POSSIBLE, "More than was paid cannot be given back.", detail="amount")
+        return money, credit
 
     async def _judge(
         self, organization: str, number: str, what: str, actor: str, reason: str
@@ -137,29 +162,30 @@ class RefundDesk:
 
         The segment is whether it was the organization's first purchase. What was given back counts however it was:
         by this engine, in the provider's dashboard, or by a lost dispute. Payments for plans are counted where they
-        are given back.
+        are given back. A pack that was turned into a larger one is counted as that, with what was paid for both.
         """
         plans = self._means.ledger.catalog.refunds.plans
         rows = [row for state in PAID for row in await self._means.every(Purchase, {"state": state})]
         rows.sort(key=lambda row: (row.paid_at or 0, row.id))
         seen: set[str] = set()
+        began: dict[str, str] = {}
         figures: dict[tuple[str, str], Counter[str]] = {}
         for row in rows:
             known = row.kind in ("pack", "code") or (plans and row.kind in BILLED)
             if not known or row.amount + row.credit_used == 0:
                 continue
             segment = "returning" if row.organization in seen else "first"
+            segment = began[row.id] = began.get(legs(row)[-1].purchase, segment)
             seen.add(row.organization)
-            if (row.paid_at or 0) < since:
+            if (row.paid_at or 0) < since or row.replaced_by is not None:
                 continue
-            own = [one for one in row.claims if one.state == "settled"]
-            money = max(row.refunded, sum(one.money for one in own))
-            gone = row.amount if row.state == "charged_back" else money + sum(one.credit for one in own)
+            price = paid_money(row) + paid_credit(row)
+            gone = paid_money(row) if row.state == "charged_back" else gone_back(row)
             sort = "plan" if row.kind in BILLED else "pack"
             for key in ((sort, row.item), ("segment", segment), ("approach", row.approach or "none")):
                 found = figures.setdefault(key, Counter())
                 found.update(
-                    purchases=1, refunds=int(gone > 0), amount=row.amount + row.credit_used, refunded=gone
+                    purchases=1, refunds=int(gone > 0), amount=price, refunded=gone
                 )
         return [
             Share(by, name, found["purchases"], found["refunds"], found["amount"], found["refunded"])

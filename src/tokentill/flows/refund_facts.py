@@ -6,17 +6,19 @@ Requirement ids: R-REF-1, R-REF-2, R-REF-4, R-REF-6.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import lcm
 from typing import Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tokentill.flows.carry import lots_of, own_of
+from tokentill.flows.carry import chain_of, forgotten, own_of
 from tokentill.flows.means import Means, later
 from tokentill.rules import entries as e
 from tokentill.rules.account import LOT_KEPT_MS
 from tokentill.rules.catalog import Catalog
-from tokentill.rules.claims import claim_of, closed, given_back, open_claim, standing, told
+from tokentill.rules.claims import closed, open_claim
+from tokentill.rules.legs import claim_of, given_back, left, legs, paid_credit, paid_money
 from tokentill.rules.purchases import BILLED, FOREVER, Purchase
 from tokentill.rules.refund_policy import DAY_S, Reason
 from tokentill.rules.refund_review import History
@@ -54,6 +56,11 @@ def not_refundable(catalog: Catalog, purchase: Purchase) -> Refusal | None:
             "Or write to us."
         )
         return Refusal(Code.NOT_POSSIBLE, text, detail=purchase.kind)
+    if purchase.replaced_by is not None:
+        text = (
+            f"This pack was turned into a larger one. Ask for that purchase instead: {purchase.replaced_by}."
+        )
+        return Refusal(Code.NOT_POSSIBLE, text, detail=purchase.replaced_by)
     if purchase.paid_at is None:
         return Refusal(Code.NOT_POSSIBLE, "This purchase was not paid, so there is nothing to give back.")
     return None
@@ -72,12 +79,14 @@ class RefundFacts:
         means = self._means
         catalog = means.ledger.catalog
         customer = await self.customer(purchase, refund)
+        # Of what only honours a late difference, a share is there and not the pack.
+        whole = purchase.kind == "pack" and bool(purchase.replaces is None or purchase.earlier)
         larger = tuple(
             Larger(pack.id, pack.title, pack.tokens, pack.price)
             for pack in catalog.packs.values()
-            if pack.enabled and purchase.kind == "pack" and purchase.replaces is None
+            if pack.enabled and whole and purchase.currency == catalog.currency
         )
-        what = replace(bought(purchase, refund), step=means.step(purchase.provider, purchase.currency))
+        what = bought(purchase, refund, step_of(means, purchase))
         if purchase.kind in BILLED:
             what = replace(
                 what,
@@ -97,12 +106,18 @@ class RefundFacts:
         )
 
     async def usage(self, purchase: Purchase) -> Usage:
-        """The use of the purchase's own lots."""
-        lots = await lots_of(self._means, purchase)
+        """The use of the purchase's own lots; of a larger pack, with what was carried over from those before."""
+        lots = await chain_of(self._means, purchase)
         own = own_of(lots)
+        last = [lot for lot in own if lot.reference == purchase.id]
+        spent = sum(lot.spent for lot in own)
+        carried = (purchase.carried or 0) if purchase.earlier else 0
+        if await forgotten(self._means, purchase):  # what was carried and is not there any more was used
+            there = sum(lot.available + lot.held for lot in own if lot not in last)
+            spent = max(spent, sum(lot.spent for lot in last) + carried - there)
         found = Usage(
-            granted=sum(lot.granted for lot in own),
-            spent=sum(lot.spent for lot in own),
+            granted=sum(lot.granted for lot in last) + carried,
+            spent=spent,
             held=sum(lot.held for lot in lots),
             left=sum(lot.available for lot in lots),
         )
@@ -129,12 +144,15 @@ class RefundFacts:
     async def customer(self, purchase: Purchase, refund: str = "") -> Customer:
         """Who asks: what was spent in life without this purchase, and whether it was the first."""
         rows = await self._means.every(Purchase, {"organization": purchase.organization})
-        others = [row for row in rows if row.paid_at is not None and row.id != purchase.id and row.amount]
-        paid_at = purchase.paid_at or 0
+        own = {leg.purchase for leg in legs(purchase)}
+        others = [row for row in rows if row.paid_at is not None and row.id not in own and row.amount]
+        first = legs(purchase)[-1]
         uses = await self.guarantees(purchase)
         return Customer(
-            spent=sum(row.amount - min(row.amount, max(row.refunded, told(row))) for row in others),
-            first_purchase=not any((row.paid_at or 0, row.id) < (paid_at, purchase.id) for row in others),
+            spent=sum(row.amount - row.refunded for row in others),
+            first_purchase=not any(
+                (row.paid_at or 0, row.id) < (first.paid_at, first.purchase) for row in others
+            ),
             guarantee_used=any(use.refund != refund for use in uses),
         )
 
@@ -154,12 +172,13 @@ class RefundFacts:
             for one in refunds
             if one.id != row.id and one.state not in UNASKED and (one.accepted_at or 0) > since
         ]
-        payers: Sequence[Payer] = ()
-        if purchase.method is not None:
-            payers = await means.rows.find(Payer, {"method": purchase.method}, limit=PAYERS_MAX)
+        accounts = 1
+        for method in {leg.method for leg in legs(purchase) if leg.method is not None}:
+            payers = await means.rows.find(Payer, {"method": method}, limit=PAYERS_MAX)
+            accounts = max(accounts, len({payer.organization for payer in payers}))
         return History(
             refunds=len(asked),
-            accounts=max(1, len({payer.organization for payer in payers})),
+            accounts=accounts,
             guarantees=sum(use.refund != row.id for use in await self.guarantees(purchase)),
             since_ms=row.since_ms,
             given=given_back(purchase, beside=row.id),
@@ -212,46 +231,52 @@ async def runs(means: Means, purchase: Purchase) -> bool:
     )
 
 
-def bought(purchase: Purchase, refund: str = "") -> Bought:
-    """The purchase as the quote sees it, without what the refund of this id has claimed."""
+def step_of(means: Means, purchase: Purchase) -> int:
+    """In how many minor units money goes back: what the providers of all its payments can move."""
+    return lcm(*(means.step(leg.provider, purchase.currency) for leg in legs(purchase) if leg.amount))
+
+
+def bought(purchase: Purchase, refund: str = "", step: int = 1) -> Bought:
+    """The purchase as the quote sees it, without what the refund of this id has claimed.
+
+    A larger pack costs what all of its payments were; its time begins with its own.
+    """
     own = claim_of(purchase, refund)
     if own is not None and own.state == "open":
         purchase = replace(purchase, claims=tuple(one for one in purchase.claims if one != own))
-    money = max(told(purchase), sum(one.money for one in standing(purchase)))
     return Bought(
         id=purchase.id,
         item=purchase.item,
         title=purchase.title,
         currency=purchase.currency,
-        paid=purchase.amount,
+        paid=paid_money(purchase),
         paid_at=purchase.paid_at or 0,
-        credit=purchase.credit_used,
+        credit=paid_credit(purchase),
         list_price=purchase.list_amount,
         refunded=given_back(purchase),
-        refunded_money=min(money, purchase.amount),
+        refunded_money=paid_money(purchase) - left(purchase, step),
         settled=closed(purchase),
         waived=purchase.withdrawal_waived_at is not None,
         renewal=purchase.kind == "renewal",
+        step=step,
     )
 
 
 def guarantee_ids(purchase: Purchase) -> list[str]:
     """Whose use of the guarantee the purchase's would be."""
-    found = [f"organization:{purchase.organization}"]
-    if purchase.method is not None:
-        found.append(f"method:{purchase.provider}:{purchase.method}")
-    return found
+    by = [f"method:{leg.provider}:{leg.method}" for leg in legs(purchase) if leg.method is not None]
+    return [f"organization:{purchase.organization}", *dict.fromkeys(by)]
 
 
 async def wake(means: Means, purchase: Purchase) -> None:
     """Have the refund looked at that waits for the purchase: for its money, or as an upgrade for its delivery."""
+    rows: list[Refund] = []
     if purchase.replaces is not None:
         equal = {"purchase": purchase.replaces, "organization": purchase.organization}
         rows = [row for row in await means.rows.find(Refund, equal) if row.upgrade == purchase.id]
-    else:
-        claim = open_claim(purchase)
-        found = None if claim is None else await means.rows.get(Refund, claim.refund, purchase.organization)
-        rows = [] if found is None else [found]
+    claim = open_claim(purchase)
+    found = None if claim is None else await means.rows.get(Refund, claim.refund, purchase.organization)
+    rows += [] if found is None else [found]
     now = means.clock.now()
     for row in rows:
         if row.state in ("paying", "buying"):

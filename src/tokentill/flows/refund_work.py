@@ -23,21 +23,23 @@ from tokentill.flows.deliver import Delivery
 from tokentill.flows.learn import Learning
 from tokentill.flows.means import Means, deed_key, later, log
 from tokentill.flows.pay import Terms
-from tokentill.flows.refund_facts import guarantee_ids, runs
+from tokentill.flows.refund_facts import guarantee_ids, runs, step_of
 from tokentill.flows.refund_plan import PlanEnd
 from tokentill.flows.refund_quotes import Quotes
-from tokentill.ports import Payments, VendorDown, VendorRefused
+from tokentill.ports import VendorDown, VendorRefused
 from tokentill.rules import happenings as h
 from tokentill.rules import refund_steps as steps
 from tokentill.rules.catalog import DAY_MS
-from tokentill.rules.claims import claim_of, claimed, ended, told
+from tokentill.rules.claims import claimed, ended, fixed, next_part, rebased
 from tokentill.rules.credit import available, usable
+from tokentill.rules.legs import Part, claim_of, done_of, legs
 from tokentill.rules.purchases import BILLED, Purchase, derive, purchase_id
 from tokentill.rules.receipts import Receipt
 from tokentill.rules.refund_notices import IN_PROGRESS, untold
 from tokentill.rules.refund_review import review
-from tokentill.rules.refund_rows import FINAL, Guarantee, Refund
+from tokentill.rules.refund_rows import FINAL, Guarantee, Opinion, Refund
 from tokentill.rules.refusals import Refusal
+from tokentill.rules.rows import Payer
 from tokentill.rules.waiting import LEASE_MS
 
 OPEN = ("accepted", "paying", "giving", "ending", "buying", "undoing")
@@ -105,9 +107,9 @@ class RefundWork:
         """Set the tokens aside, look at the figures again, and find out who must agree."""
         means = self._means
         claim = steps.claim_for(row)
-        purchase = await means.change(
-            await self.purchase(row), lambda one: self._delivery.ready(claimed(one, claim))
-        )
+        purchase = await self.purchase(row)
+        step = step_of(means, purchase)
+        purchase = await means.change(purchase, lambda one: self._delivery.ready(claimed(one, claim, step)))
         purchase = await self._delivery.advance(purchase)
         known = claim_of(purchase, claim.refund)
         if known is None or known.state == "failed":
@@ -143,50 +145,76 @@ class RefundWork:
         return True
 
     async def _pay(self, row: Refund) -> Refund:
-        """Have the provider give the money back, under the refund's own key."""
+        """Have the providers give the money back, payment by payment, each part under its own key."""
         means = self._means
         purchase = await self.purchase(row)
+        if row.opinions:  # another operator may adjust it while this one agreed
+            purchase = await means.change(purchase, lambda one: fixed(one, row.id, row.money))
         claim = claim_of(purchase, row.id)
         assert claim is not None, "it was claimed before"
-        money = min(row.money, claim.money)  # an operator may have adjusted it while another one agreed
-        if money < row.money:
+        if claim.money < row.money:
+            money = claim.money
             row = await means.change(row, lambda one: replace(one, money=money))
-        payments = means.payments.get(purchase.provider)
-        if payments is None:
-            return await self.to(row, lambda one: steps.undo(one, "failed", "no_provider"))
-        problem, refused = "the provider has it pending", None
-        try:
-            refused = await self._ask_for_it(row, purchase, payments)
-        except VendorDown:
-            problem = "the provider did not answer"
-        if told(await self.purchase(row)) >= claim.before + row.money:
-            return await self.to(row, steps.paid)
-        if refused is not None:
-            return await self.to(row, lambda one: steps.undo(one, "failed", refused))
-        if means.clock.now() - (row.accepted_at or 0) > steps.PAY_MS:
-            text = f"Whether refund {row.id} reached the customer is not known after a day. Look at the provider."
-            await means.alert(row.organization, "refund_unanswered", row.id, text)
-        log.info("a refund is not through yet", refund=row.id, problem=problem)
-        return await self._again(row, problem)
+        while (part := next_part(purchase, row.id)) is not None:
+            problem, refused = "the provider has it pending", None
+            try:
+                refused = await self._ask_for_it(row, part)
+            except VendorDown:
+                problem = "the provider did not answer"
+            purchase = await self.purchase(row)
+            if next_part(purchase, row.id) != part:
+                continue
+            if refused is not None:
+                return await self._refused(row, purchase, part, refused)
+            if means.clock.now() - (row.accepted_at or 0) > steps.PAY_MS:
+                text = f"Whether refund {row.id} reached the customer is not known after a day. Look at the provider."
+                await means.alert(row.organization, "refund_unanswered", row.id, text)
+            log.info("a refund is not through yet", refund=row.id, problem=problem)
+            return await self._again(row, problem)
+        return await self.to(row, steps.paid)
 
-    async def _ask_for_it(self, row: Refund, purchase: Purchase, payments: Payments) -> str | None:
-        """Ask for the money and take in what the provider says; why it refuses, if it does. Raises `VendorDown`."""
+    async def _ask_for_it(self, row: Refund, part: Part) -> str | None:
+        """Ask for a part of the money and take in what the provider says; why it refuses, if it does.
+
+        Raises `VendorDown`.
+        """
+        paid = await self._means.rows.get(Purchase, part.purchase, row.organization)
+        assert paid is not None, "a purchase is never deleted"
+        payments = self._means.payments.get(paid.provider)
+        if payments is None:
+            return "no_provider"
+        # What operators let be asked again after it was refused is another call.
+        tries = sum(one.what == "refused" for one in row.opinions)
         refused: str | None = None
         try:
-            answer = await payments.refund(purchase, row.money, deed_key(row.id, "pay"))
+            answer = await payments.refund(paid, part.money, deed_key(row.id, "pay", part.purchase, tries))
             if any(isinstance(one, h.RefundFailed) for one in answer):
                 refused = "refund_failed"
         except VendorRefused as refusal:
             # An earlier try may have gone through without an answer: what the provider knows decides.
             refused = refusal.code
             try:
-                answer = await payments.look(purchase)
+                answer = await payments.look(paid)
             except VendorRefused:
                 answer = ()
-        whose = {"purchase": purchase.id, "organization": row.organization}
+        whose = {"purchase": paid.id, "organization": row.organization}
         facts = [one for one in answer if not isinstance(one, h.Subscribed)]
-        await self._learning.learn(purchase.provider, [replace(one, **whose) for one in facts])
+        await self._learning.learn(paid.provider, [replace(one, **whose) for one in facts])
         return refused
+
+    async def _refused(self, row: Refund, purchase: Purchase, part: Part, why: str) -> Refund:
+        """A provider refused: the refund comes to nothing or, where a part went back, operators decide of the rest."""
+        means, seen = self._means, len(row.opinions)
+        claim = claim_of(purchase, row.id)
+        if claim is not None and done_of(purchase, claim):
+            purchase = await means.change(purchase, lambda one: rebased(one, row.id))
+            claim = claim_of(purchase, row.id)
+        given = 0 if claim is None else sum(one.money for one in done_of(purchase, claim))
+        by = next(leg.provider for leg in legs(purchase) if leg.purchase == part.purchase)
+        opinion = Opinion(means.clock.now(), by, "refused", why, given)
+        return await self.to(
+            row, lambda one: steps.refused(one, opinion) if len(one.opinions) == seen else one
+        )
 
     async def _give(self, row: Refund) -> Refund:
         """Take the tokens back, and grant what was chosen instead of money."""
@@ -237,13 +265,15 @@ class RefundWork:
             shown = steps.option_of(row.quote, "upgrade", row.larger)
             if pack is None or shown is None:
                 return await self.to(row, lambda one: steps.undo(one, "failed", "not_sold"))
+            payer = None if row.payer is None else await means.rows.get(Payer, row.payer, row.organization)
+            provider = old.provider if payer is None else payer.provider
             credit = 0
             if row.use_credit and purchase is None:
                 account = await means.ledger.account(row.organization)
                 has = 0 if account is None else available(account.state)
-                step, least = means.step(old.provider, old.currency), means.least(old.provider, old.currency)
+                step, least = means.step(provider, old.currency), means.least(provider, old.currency)
                 credit = usable(shown.pay, has, step, least)
-            ordered = steps.larger(row, old, pack, shown.pay, credit, means.clock.now())
+            ordered = steps.larger(row, old, pack, shown.pay, credit, means.clock.now(), provider)
             open_ms = means.ledger.catalog.checkout.open_ms
             if ordered.mode == "checkout":
                 ordered = replace(ordered, expires_at=ordered.created_at + open_ms)
@@ -260,7 +290,10 @@ class RefundWork:
         return await means.change(row, lambda one: later(one, due_at) if one.state == "buying" else one)
 
     async def _undo(self, row: Refund) -> Refund:
-        """Give everything back that was set aside, and show a new quote where the figures changed."""
+        """Give everything back that was set aside, and show a new quote where the figures changed.
+
+        Of money that went back nevertheless the tokens' share is taken, as where it went back in the dashboard.
+        """
         means = self._means
         claim = steps.claim_for(row).refund
         purchase = await means.change(
@@ -268,11 +301,11 @@ class RefundWork:
         )
         purchase = await self._delivery.advance(purchase)
         for use in await self._quotes.facts.guarantees(purchase):
-            if use.refund == row.id:
+            if use.refund == row.id and row.ends != "settled":
                 await means.rows.drop(Guarantee, use.id)
         if row.ends == "changed":
             await self._quotes.instead(row, purchase)
-        return await self.to(row, steps.undone)
+        return await self.to(row, lambda one: steps.undone(one, means.clock.now()))
 
     # ---- inside --------------------------------------------------------------------------------------
 

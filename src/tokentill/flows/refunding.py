@@ -19,7 +19,7 @@ from tokentill.rules import refund_steps as steps
 from tokentill.rules.names import own_words
 from tokentill.rules.purchases import Purchase, purchase_id
 from tokentill.rules.refund_policy import Reason
-from tokentill.rules.refund_rows import Refund
+from tokentill.rules.refund_rows import Refund, part_given
 from tokentill.rules.refund_texts import why_not
 from tokentill.rules.refunds import Choice
 from tokentill.rules.refusals import Code, Refusal
@@ -121,10 +121,15 @@ class Refunding:
             if isinstance(left, Refusal):
                 return left
             return await self._work.advance(row)
-        if row.state not in ("accepted", "waiting"):
+        if row.state not in ("accepted", "waiting") or part_given(row):
             return Refusal(Code.NOT_POSSIBLE, "This refund can be withdrawn no more.", detail=row.state)
         row = await self._work.to(
-            row, lambda one: steps.undo(one, "withdrawn") if one.state in ("accepted", "waiting") else one
+            row,
+            lambda one: (
+                steps.undo(one, "withdrawn")
+                if one.state in ("accepted", "waiting") and not part_given(one)
+                else one
+            ),
         )
         return await self._work.advance(row)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from tokentill.flows.carry import chain_of
 from tokentill.flows.means import Means, log
 from tokentill.ports import Room
 from tokentill.rules import happenings as h
@@ -26,8 +27,11 @@ class Suspicion:
     def __init__(self, means: Means) -> None:
         self._means = means
 
-    async def judge(self, purchase: Purchase, fact: h.AnyHappening) -> Purchase:
-        """Look at what the happening made of the purchase; flagged, if it was honoured over the limit."""
+    async def judge(self, purchase: Purchase, fact: h.AnyHappening, counts: Purchase) -> Purchase:
+        """Look at what the happening made of the purchase; flagged, if it was honoured over the limit.
+
+        `counts`: the larger pack that took its place and has its tokens, or itself.
+        """
         means = self._means
         gave_up = purchase.ended or (purchase.mode == "saved" and bool(purchase.declines))
         if isinstance(fact, h.Paid | h.Ended | h.Declined) and gave_up and purchase.paid_at is not None:
@@ -38,7 +42,7 @@ class Suspicion:
             declines = await self._declines(purchase, now)
         if isinstance(fact, h.Paid | h.InvoicePaid) and fact.method is not None:
             organizations = await self._sharing(fact.method, now)
-        aside = await self._aside(purchase) if isinstance(fact, h.Disputed) else 0
+        aside = await self._aside(counts) if isinstance(fact, h.Disputed) else 0
         seen = suspicion.Seen(declines, organizations, aside)
         for alert in suspicion.alerts(means.ledger.catalog, purchase, seen, now):
             # What several organizations have part in is told once, as nobody's own.
@@ -58,8 +62,8 @@ class Suspicion:
     async def _aside(self, purchase: Purchase) -> int:
         """Tokens of the purchase that are set aside now."""
         account = await self._means.ledger.account(purchase.organization)
-        lots = [] if account is None else [account.state.lots[number] for number in account.state.aside]
-        return sum(lot.available for lot in lots if lot.reference == purchase.id)
+        aside = () if account is None else account.state.aside
+        return sum(lot.available for lot in await chain_of(self._means, purchase) if lot.id in aside)
 
     async def _sharing(self, method: str, now: int) -> int:
         """Organizations that the method paid for lately, counted no further than the alert needs: each has one row."""

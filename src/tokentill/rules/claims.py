@@ -15,107 +15,47 @@ later is taken too (`sweep`), and until then the purchase's lots stay set aside.
 
 Credit that a purchase is paid with is taken before the provider is asked, and given back where nothing comes of it.
 
-Requirement ids: R-REF-5, R-REF-6, R-LED-6.
+A larger pack stands on several payments, its own and those of the packs that it took the place of
+(`tokentill.rules.legs`). The money of a claim is spread over them (`Part`), the newest first, and no part is more than
+what is left of its payment. What went back of one payment from outside takes its share of the whole, and so does one of
+several that is lost to a dispute. The pack that was replaced takes nothing back; what is told of it is passed on.
+
+Requirement ids: R-REF-4, R-REF-5, R-REF-6, R-LED-6.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, TypeVar
 
-from msgspec import Struct
 from msgspec.structs import replace
 
-from tokentill.rules.happenings import DisputeState
-from tokentill.rules.rows import Row
+from tokentill.rules.legs import (
+    Claim,
+    Claimable,
+    ClaimState,
+    Part,
+    Taking,
+    claim_of,
+    done_of,
+    given_back,
+    is_lost,
+    left_of,
+    legs,
+    outside,
+    paid_credit,
+    paid_money,
+    standing,
+    told_of,
+)
 
-ClaimState = Literal["open", "settled", "failed"]
-Sweep = Literal["", "wait", "now"]
 OUTSIDE = "outside"
+LOST = "lost"
+"""As from outside, where one of several payments is lost to a dispute."""
 DISPUTE = "dispute"
 SWEEP = "sweep"
 
-
-class Claim(Struct, frozen=True, array_like=True):
-    """What one refund (`refund`, its id) asks of its purchase.
-
-    `money` goes back to where it came from, `credit` as credit. `takes`: tokens are taken back once it is settled.
-    `closes`: nothing more can be asked afterwards. `aside`: the tokens are set aside while it is open. `sweeps`: what
-    running operations give back later is taken too. `before`: what the provider had given back when it began.
-    """
-
-    refund: str
-    state: ClaimState = "open"
-    money: int = 0
-    credit: int = 0
-    takes: bool = True
-    closes: bool = False
-    aside: bool = True
-    sweeps: bool = True
-    before: int = 0
-
-
-class Taking(Struct, frozen=True, array_like=True):
-    """Tokens that are being taken back: the share `part` of `whole`, all where `whole` is 0. `cause`: why."""
-
-    cause: str
-    part: int = 0
-    whole: int = 0
-    sweeps: bool = True
-
-
-class Dispute(Struct, frozen=True, array_like=True, order=True):
-    """A dispute of a payment; it ends once, as won or lost."""
-
-    dispute: str
-    state: DisputeState
-    amount: int
-    payment: str = ""
-
-
-class Claimable(Row, frozen=True, kw_only=True):
-    """What of a purchase claims are about; the rest is `tokentill.rules.purchases.Purchase`."""
-
-    amount: int
-    credit_used: int = 0
-    """What is paid with money credit; `amount` is what is left for the provider to take."""
-    payment: str | None = None
-    refunds: tuple[tuple[str, int], ...] = ()
-    """For each payment what was given back of it, in sum."""
-    disputes: tuple[Dispute, ...] = ()
-    state: str = "created"
-    done: tuple[str, ...] = ()
-    claims: tuple[Claim, ...] = ()
-    taking: Taking | None = None
-    """What the step `take_back` that is being taken takes."""
-    taken: tuple[str, ...] = ()
-    accounted: int = 0
-    """What was given back from outside and has been answered by taking tokens back."""
-    sweep: Sweep = ""
-    """Whether running operations still hold tokens that are to be taken."""
-
-
 P = TypeVar("P", bound=Claimable)
-
-
-def told(purchase: Claimable) -> int:
-    """What the provider has given back of the purchase's payment, in sum, as far as it has told."""
-    return 0 if purchase.payment is None else dict(purchase.refunds).get(purchase.payment, 0)
-
-
-def standing(purchase: Claimable) -> tuple[Claim, ...]:
-    """The claims that count: open ones and settled ones."""
-    return tuple(claim for claim in purchase.claims if claim.state != "failed")
-
-
-def given_back(purchase: Claimable, beside: str | None = None) -> int:
-    """What was given back of the price, money and credit; what is on its way counts, but the refund `beside`."""
-    own = [one for one in standing(purchase) if beside is None or one.refund != beside]
-    return max(told(purchase), sum(one.money for one in own)) + sum(one.credit for one in own)
-
-
-def outside(purchase: Claimable) -> int:
-    """What was given back by others than our own claims, such as in the provider's dashboard."""
-    return max(0, min(told(purchase), purchase.amount) - sum(one.money for one in standing(purchase)))
 
 
 def closed(purchase: Claimable) -> bool:
@@ -129,42 +69,116 @@ def open_claim(purchase: Claimable) -> Claim | None:
     return next((one for one in purchase.claims if one.state == "open"), None)
 
 
-def claim_of(purchase: Claimable, refund: str) -> Claim | None:
-    """The claim of this refund."""
-    return next((one for one in purchase.claims if one.refund == refund), None)
+def claimed(purchase: P, claim: Claim, step: int = 1) -> P:
+    """The purchase with the claim on it; unchanged where another is open, it is closed, or too much would go.
 
-
-def claimed(purchase: P, claim: Claim) -> P:
-    """The purchase with the claim on it; unchanged where another is open, it is closed, or too much would go."""
+    `step`: minor units that the providers of its payments move money in.
+    """
     known = claim_of(purchase, claim.refund)
     if known is not None and known.state != "failed":
         return purchase
     others = tuple(one for one in purchase.claims if one.refund != claim.refund)
-    money = max(told(purchase), sum(one.money for one in standing(purchase))) + claim.money
-    if open_claim(purchase) is not None or closed(purchase) or money > purchase.amount:
+    if open_claim(purchase) is not None or closed(purchase):
         return purchase
-    if given_back(purchase) + claim.money + claim.credit > purchase.amount + purchase.credit_used:
+    parts = _spread(purchase, claim.money, step)
+    if parts is None or not _fits(purchase, claim):
         return purchase
-    return replace(purchase, claims=(*others, replace(claim, before=told(purchase))))
+    return replace(purchase, claims=(*others, replace(claim, parts=parts)))
 
 
-def resized(purchase: P, refund: str, money: int, credit: int) -> P:
-    """The purchase with other figures in an open claim; unchanged where too much would go."""
+def _fits(purchase: Claimable, claim: Claim) -> bool:
+    """Whether no more than the price would have gone back with the claim."""
+    back = given_back(purchase, beside=claim.refund) + claim.money + claim.credit
+    return back <= paid_money(purchase) + paid_credit(purchase)
+
+
+def _spread(purchase: Claimable, money: int, step: int) -> tuple[Part, ...] | None:
+    """The money over the payments, the newest first, of each no more than is left of it; None where it is too much."""
+    parts = []
+    for leg in legs(purchase):
+        take = min(money, left_of(purchase, leg, step))
+        money -= take
+        if take:
+            parts.append(Part(leg.purchase, take, told_of(purchase, leg)))
+    return None if money else tuple(parts)
+
+
+def resized(purchase: P, refund: str, money: int, credit: int, step: int = 1) -> P:
+    """The purchase with other figures in an open claim; unchanged where too much would go, or money is on its way."""
+    known = claim_of(purchase, refund)
+    if known is None or known.state != "open" or known.fixed:
+        return purchase
+    without = replace(purchase, claims=tuple(one for one in purchase.claims if one.refund != refund))
+    changed = claimed(without, replace(known, money=money, credit=credit), step)
+    return purchase if changed == without else changed
+
+
+def fixed(purchase: P, refund: str, money: int) -> P:
+    """The purchase with an open claim whose figures change no more, `money` of them at most."""
+    known = claim_of(purchase, refund)
+    if known is None or known.state != "open" or known.fixed:
+        return purchase
+    parts, rest = [], min(money, known.money)
+    for part in known.parts:
+        take = min(part.money, rest)
+        rest -= take
+        if take:
+            parts.append(replace(part, money=take))
+    claim = replace(known, money=sum(part.money for part in parts), parts=tuple(parts), fixed=True)
+    return _with(purchase, refund, lambda _: claim)
+
+
+def rebased(purchase: P, refund: str) -> P:
+    """The purchase after a provider refused a part of an open claim: what went back otherwise meanwhile is its own part.
+
+    So only what is missing is asked for the next time.
+    """
     known = claim_of(purchase, refund)
     if known is None or known.state != "open":
         return purchase
-    without = replace(purchase, claims=tuple(one for one in purchase.claims if one.refund != refund))
-    changed = claimed(without, replace(known, money=money, credit=credit))
-    return purchase if changed == without else changed
+    by_name = {leg.purchase: leg for leg in legs(purchase)}
+    parts: list[Part] = []
+    for part in known.parts:
+        now = told_of(purchase, by_name[part.purchase])
+        went = now - part.before
+        if 0 < went < part.money:
+            parts += [replace(part, money=went), Part(part.purchase, part.money - went, now)]
+        else:
+            parts.append(part)
+    return _with(purchase, refund, lambda one: replace(one, parts=tuple(parts)))
+
+
+def next_part(purchase: Claimable, refund: str) -> Part | None:
+    """The part that is to be given back next; None where all of the claim's money has gone back."""
+    claim = claim_of(purchase, refund)
+    done = () if claim is None else done_of(purchase, claim)
+    return None if claim is None else next((part for part in claim.parts if part not in done), None)
+
+
+def trimmed(purchase: P, refund: str, credit: int) -> P:
+    """The purchase with what has gone back of an open claim's money, and `credit` for all the rest of the claim.
+
+    Unchanged where more than was paid would go back.
+    """
+    known = claim_of(purchase, refund)
+    if known is None or known.state != "open":
+        return purchase
+    done = done_of(purchase, known)
+    claim = replace(known, money=sum(part.money for part in done), credit=credit, parts=done)
+    return _with(purchase, refund, lambda _: claim) if _fits(purchase, claim) else purchase
+
+
+def _with(purchase: P, refund: str, edit: Callable[[Claim], Claim]) -> P:
+    """The purchase after an edit of its open claim of this refund."""
+    claims = tuple(
+        edit(one) if one.refund == refund and one.state == "open" else one for one in purchase.claims
+    )
+    return replace(purchase, claims=claims)
 
 
 def ended(purchase: P, refund: str, state: ClaimState) -> P:
     """The purchase with this open claim settled or failed."""
-    changed = tuple(
-        replace(one, state=state) if one.refund == refund and one.state == "open" else one
-        for one in purchase.claims
-    )
-    return replace(purchase, claims=changed)
+    return _with(purchase, refund, lambda one: replace(one, state=state))
 
 
 def next_taking(purchase: Claimable) -> Taking | None:
@@ -172,6 +186,8 @@ def next_taking(purchase: Claimable) -> Taking | None:
     for one in purchase.claims:
         if one.state == "settled" and one.takes and one.refund not in purchase.taken:
             return Taking(one.refund, sweeps=one.sweeps)
+    if purchase.replaced_by is not None:
+        return None
     if purchase.state == "charged_back" and DISPUTE not in purchase.taken:
         return Taking(DISPUTE)
     if purchase.sweep == "now":
@@ -180,12 +196,15 @@ def next_taking(purchase: Claimable) -> Taking | None:
     if more <= 0 or DISPUTE in purchase.taken:
         return None
     own = sum(one.money + one.credit for one in standing(purchase))
-    rest = purchase.amount + purchase.credit_used - own - purchase.accounted
-    return Taking(OUTSIDE, more, rest) if more < rest else Taking(OUTSIDE)
+    rest = paid_money(purchase) + paid_credit(purchase) - own - purchase.accounted
+    cause = LOST if any(is_lost(purchase, leg) for leg in legs(purchase)) else OUTSIDE
+    return Taking(cause, more, rest) if more < rest else Taking(cause)
 
 
 def wants_aside(purchase: Claimable) -> bool:
     """Whether the purchase's tokens are to be set aside."""
+    if purchase.replaced_by is not None:
+        return False
     claim = open_claim(purchase)
     return purchase.state == "disputed" or bool(purchase.sweep) or (claim is not None and claim.aside)
 
@@ -195,7 +214,7 @@ def after_taking(purchase: P, held: int) -> P:
     taking = purchase.taking
     assert taking is not None, "nothing was being taken"
     found = replace(purchase, taking=None)
-    if taking.cause == OUTSIDE:
+    if taking.cause in (OUTSIDE, LOST):
         more = outside(purchase) - purchase.accounted if taking.whole == 0 else taking.part
         found = replace(found, accounted=purchase.accounted + more)
     elif taking.cause != SWEEP:

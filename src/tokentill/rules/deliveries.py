@@ -9,13 +9,16 @@ Requirement ids: R-PACK-3, R-PACK-10, R-PLAN-4, R-LIC-1, R-LIC-3, R-REF-6, R-LED
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from tokentill.rules import commands as c
 from tokentill.rules.catalog import DAY_MS
-from tokentill.rules.claims import DISPUTE
+from tokentill.rules.claims import DISPUTE, LOST
 from tokentill.rules.entries import Origin
 from tokentill.rules.invoices import OLDER, OVER
+from tokentill.rules.legs import Taking
 from tokentill.rules.purchases import BILLED, Purchase, Step, is_trial
 from tokentill.rules.receipts import Receipt
 from tokentill.rules.refusals import Code, Refusal
@@ -48,10 +51,11 @@ def step_commands(purchase: Purchase, now: int) -> Commands:
         command = c.Restore(reason=why, by_hand=False)
     elif purchase.doing == "set_aside":
         why = "dispute" if purchase.state in ("disputed", "charged_back") else "refund"
-        command = c.SetAside(reference=reference, reason=why)
+        return _each(purchase, lambda reference: c.SetAside(reference=reference, reason=why))
     elif purchase.doing == "give_back":
         won = any(dispute.state == "won" for dispute in purchase.disputes)
-        command = c.GiveBack(reference=reference, reason="dispute won" if won else "refund over")
+        over = "dispute won" if won else "refund over"
+        return _each(purchase, lambda reference: c.GiveBack(reference=reference, reason=over))
     elif purchase.doing == "spend_credit":
         command = c.SpendCredit(amount=purchase.credit_used, reference=reference, reason=purchase.title)
     elif purchase.doing == "return_credit":
@@ -61,15 +65,24 @@ def step_commands(purchase: Purchase, now: int) -> Commands:
     else:
         assert purchase.doing == "take_back", "no step was begun"
         assert purchase.taking is not None, "what is taken was written down with the step"
-        taking = purchase.taking
-        lost = taking.cause == DISPUTE
-        command = c.Revoke(
-            origin="dispute" if lost else "refund",
-            share=(taking.part, taking.whole) if taking.whole else None,
-            reference=reference,
-            reason="dispute lost" if lost else "paid back",
-        )
+        return _each(purchase, partial(_revoke, purchase.taking))
     return (("", command),)
+
+
+def _each(purchase: Purchase, command: Callable[[str], c.Command]) -> Commands:
+    """A command for the lots of the purchase and, of a larger pack, those of each pack that it took the place of."""
+    earlier = [(leg.purchase, command(leg.purchase)) for leg in purchase.earlier]
+    return (("", command(purchase.id)), *earlier)
+
+
+def _revoke(taking: Taking, reference: str) -> c.Command:
+    lost = taking.cause in (DISPUTE, LOST)
+    return c.Revoke(
+        origin="dispute" if lost else "refund",
+        share=(taking.part, taking.whole) if taking.whole else None,
+        reference=reference,
+        reason="dispute lost" if lost else "paid back",
+    )
 
 
 def answered(purchase: Purchase, reply: Receipt | Refusal) -> bool:

@@ -183,8 +183,10 @@ def _taken(about: About) -> Letter:
 
 
 def _waiting(about: About) -> Letter:
-    refunds = about.catalog.refunds
-    return Letter(refunds.texts.mail_waiting, (refunds.waiting,), _of_what(about))
+    refunds, data, rows = about.catalog.refunds, about.notice.data, list(_of_what(about))
+    if data["given"]:  # a larger pack's first payment is back, and a person decides of the other
+        rows.append((refunds.texts.figure_money, format_amount(int(data["given"]), str(data["currency"]))))
+    return Letter(refunds.texts.mail_waiting, (refunds.waiting,), tuple(rows))
 
 
 def _of_what(about: About) -> tuple[tuple[str, str], ...]:
@@ -210,7 +212,8 @@ def _refunded(about: About) -> Letter:
     if data["credit"]:
         rows.append((texts.figure_credit, format_amount(int(data["credit"]), str(data["currency"]))))
         sentences.append(texts.mail_credit)
-    sentences.append(texts.mail_tokens_went)
+    if not data["share"]:  # where a share alone went, `tokens.taken_back` says how many that are
+        sentences.append(texts.mail_tokens_went)
     if data["ends_plan"]:
         sentences.append(texts.mail_plan_ended)
     if data["reason"]:

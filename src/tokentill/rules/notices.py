@@ -120,7 +120,7 @@ def _read(entry: e.Entry) -> tuple[Type, dict[str, Any]] | None:
             "purchase": entry.reference, "tokens": entry.tokens, "expires_at": entry.expires_at, "lot": entry.lot,
         }  # fmt: skip
     if isinstance(entry, e.Revoked):
-        if entry.origin == "adjustment" or entry.unit != "token":
+        if entry.origin == "adjustment" or entry.unit != "token" or not entry.tokens:
             return None
         return "tokens.taken_back", {
             "purchase": entry.reference, "tokens": entry.tokens, "origin": entry.origin,

@@ -35,15 +35,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tokentill.rules import happenings as h
-from tokentill.rules.claims import (
-    Claimable,
-    Dispute,
-    after_taking,
-    credit_step,
-    has_credit,
-    next_taking,
-    wants_aside,
-)
+from tokentill.rules.claims import after_taking, credit_step, has_credit, next_taking, wants_aside
+from tokentill.rules.legs import Claimable, Dispute, gone, legs, paid_money, spared
 
 T = TypeVar("T", int, str)
 
@@ -97,7 +90,6 @@ class Purchase(Claimable, frozen=True, kw_only=True):
     """Tokens on top, by promotion or bundle; a lot of their own."""
     valid_days: int | None = None
     promo: str | None = None
-    provider: str = ""
     mode: Mode = "checkout"
     source: Source = "customer"
     user: str | None = None
@@ -106,8 +98,6 @@ class Purchase(Claimable, frozen=True, kw_only=True):
     """What was asked for under its key, as a digest; empty where no caller's key made it."""
     credit: int = 0
     """Of an upgrade: what the unused share of the plan before was worth."""
-    replaces: str | None = None
-    """The purchase that this one is an upgrade of, for the difference; what was used of it counts."""
     offered_at: int | None = None
     """When the offer was shown that led to the order, epoch ms; None where nobody said."""
     approach: str | None = None
@@ -155,9 +145,8 @@ class Purchase(Claimable, frozen=True, kw_only=True):
 
     # read off the above, kept as columns so that they can be counted and found
     state: State = "created"
-    paid_at: int | None = None
-    method: str | None = None
     refunded: int = 0
+    """What went back of its own payment; of earlier ones their own purchases know."""
     slot_until: int = 0
     promo_until: int = 0
 
@@ -274,7 +263,6 @@ def derive(purchase: Purchase) -> Purchase:
     )
     if first is None and purchase.mode == "free" and (has_credit(purchase) or not purchase.credit_used):
         first = Payment(purchase.created_at, "", purchase.amount, purchase.currency)
-    refunded = 0 if first is None else min(dict(purchase.refunds).get(first.payment, 0), purchase.amount)
     flagged = purchase.flagged
     if len(right) < len(purchase.payments):
         flagged = "mismatched"
@@ -287,9 +275,9 @@ def derive(purchase: Purchase) -> Purchase:
         paid_at=None if first is None else first.at,
         payment=None if first is None else first.payment,
         method=None if first is None else first.method,
-        refunded=refunded,
         flagged=flagged,
     )
+    found = replace(found, refunded=gone(found, legs(found)[0]))
     found = replace(found, state=_state(found))
     slot = _slot_until(found)
     promo = 0 if found.promo is None else slot if found.paid_at is None else FOREVER
@@ -314,12 +302,13 @@ def _state(purchase: Purchase) -> State:
     # One of a payment that does not count, paid twice or wrong, is no reason to touch what the other pays for.
     others = {payment.payment for payment in purchase.payments} - {purchase.payment}
     standing = {dispute.state for dispute in purchase.disputes if dispute.payment not in others}
-    if "lost" in standing:
+    if "lost" in standing and not spared(purchase):
         return "charged_back"
     if "open" in standing:
         return "disputed"
-    if purchase.refunded:
-        return "refunded" if purchase.refunded >= purchase.amount else "partly_refunded"
+    back = sum(gone(purchase, leg) for leg in legs(purchase))
+    if back:
+        return "refunded" if back >= paid_money(purchase) else "partly_refunded"
     return "delivered" if "deliver" in purchase.done else "paid"
 
 

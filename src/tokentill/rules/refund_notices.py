@@ -16,7 +16,7 @@ Requirement ids: R-REF-4, R-REF-6.
 from __future__ import annotations
 
 from tokentill.rules.notices import Notice, Type
-from tokentill.rules.refund_rows import Refund, RefundState
+from tokentill.rules.refund_rows import Refund, RefundState, part_given
 
 TOLD: dict[RefundState, Type] = {
     "waiting": "refund.waiting",
@@ -34,8 +34,12 @@ def untold(row: Refund) -> bool:
 
 
 def notice_of(row: Refund, at: int, balance: int) -> Notice:
-    """What the customer is told of the refund as it stands; `reason` is an operator's, for no or for less."""
-    judged = [one.reason for one in row.opinions if one.what != "approve"]
+    """What the customer is told of the refund as it stands; `reason` is an operator's, for no or for less.
+
+    `given`: what of the money had gone back when a provider refused the rest. `share`: it was left at that, so that
+    only a share of the unspent tokens is gone.
+    """
+    judged = [one.reason for one in row.opinions if one.what in ("deny", "adjust")]
     return Notice(
         id=f"{row.organization}:{row.id}:{row.state}",
         type=TOLD[row.state],
@@ -45,6 +49,6 @@ def notice_of(row: Refund, at: int, balance: int) -> Notice:
         data={
             "refund": row.id, "purchase": row.purchase, "choice": row.choice, "money": row.money, "credit": row.credit,
             "tokens": row.tokens, "ends_plan": row.ends_plan, "item": row.larger, "currency": row.quote.currency,
-            "reason": judged[-1] if judged else None,
+            "reason": judged[-1] if judged else None, "given": part_given(row), "share": row.ends == "settled",
         },
     )  # fmt: skip

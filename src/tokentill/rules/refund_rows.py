@@ -8,11 +8,16 @@ next, and is written down before that is done (`tokentill.flows.refunding`):
                                            giving → ending → settled        (the payment of a plan that runs)
              accepted → buying → settled                          (an upgrade, paid like any order)
              accepted | waiting | paying | buying → undoing → denied | failed | withdrawn | changed
+                                  paying → waiting                (of several payments one was refused after another)
+                                           waiting → undoing → settled           (and it is left at what went back)
 
 accepted: the tokens are being set aside. waiting: for operators. paying: the provider gives the money back. giving:
 the tokens are taken back and what was chosen instead is granted. ending: the plan is ended. undoing: the tokens are
 given back; `ends` is how it ends then. changed: use or time made the figures worse before the tokens were set aside,
 so that a new quote is shown.
+
+A larger pack's money goes back payment by payment. Where a provider refuses one after another one has gone back,
+operators say what becomes of the rest (`part_given`).
 
 Times are epoch milliseconds, amounts minor units.
 
@@ -41,11 +46,14 @@ RUNNING: tuple[RefundState, ...] = (
 
 
 class Opinion(Struct, frozen=True, array_like=True):
-    """What an operator decided, with a reason: approve, deny, or adjust to `amount`."""
+    """What an operator decided, with a reason: approve, deny, or adjust to `amount`.
+
+    Or what a provider (`actor`) refused for a reason after `amount` had gone back; operators then decide anew.
+    """
 
     at: int
     actor: str
-    what: Literal["approve", "deny", "adjust"]
+    what: Literal["approve", "deny", "adjust", "refused"]
     reason: str
     amount: int | None = None
 
@@ -95,6 +103,11 @@ class Refund(Row, frozen=True, kw_only=True):
     """The plan was to end with it; once settled, that it did."""
     told: RefundState | None = None
     """The last state of which the customer was told (`tokentill.rules.refund_notices`)."""
+
+
+def part_given(row: Refund) -> int:
+    """Of the money what had gone back when a provider refused more, minor units; 0 where none did."""
+    return max((one.amount or 0 for one in row.opinions if one.what == "refused"), default=0)
 
 
 class Guarantee(Row, frozen=True, kw_only=True):

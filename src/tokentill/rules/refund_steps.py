@@ -15,12 +15,12 @@ from msgspec.structs import replace
 
 from tokentill.rules import commands as c
 from tokentill.rules.catalog import Pack
-from tokentill.rules.claims import Claim
+from tokentill.rules.legs import Claim
 from tokentill.rules.money import half_up, payable
 from tokentill.rules.purchases import Mode, Purchase
 from tokentill.rules.refund_policy import RefundPolicy
 from tokentill.rules.refund_review import Review, agreed
-from tokentill.rules.refund_rows import FINAL, Opinion, Refund, RefundState
+from tokentill.rules.refund_rows import FINAL, Opinion, Refund, RefundState, part_given
 from tokentill.rules.refunds import Choice, Option, Quote
 
 Edit = Callable[[Refund], Refund]
@@ -70,13 +70,13 @@ def accept(
     )
 
 
-def larger(row: Refund, old: Purchase, pack: Pack, pay: int, credit: int, at: int) -> Purchase:
+def larger(row: Refund, old: Purchase, pack: Pack, pay: int, credit: int, at: int, provider: str) -> Purchase:
     """The order of the larger pack for the difference `pay`, of which `credit` is paid with money credit (R-REF-4)."""
     mode: Mode = "checkout" if row.payer is None else "saved"
     return Purchase(
         id=row.upgrade or "", organization=row.organization, created_at=at, kind="pack", item=pack.id,
         title=pack.title, amount=pay - credit, credit_used=credit, currency=old.currency, list_amount=pack.price,
-        tokens=pack.tokens, valid_days=pack.valid_days, provider=old.provider, mode="free" if credit == pay else mode,
+        tokens=pack.tokens, valid_days=pack.valid_days, provider=provider, mode="free" if credit == pay else mode,
         user=row.user, payer=row.payer, replaces=old.id, approach=old.approach,
     )  # fmt: skip
 
@@ -105,20 +105,23 @@ def _agreed(row: Refund) -> RefundState:
 
 
 def approvers(row: Refund) -> tuple[str, ...]:
-    """Who has agreed to the figures as they are: whoever adjusted them last and who approved since."""
+    """Who has agreed to the figures as they are, and knows what was refused: who adjusted last, who approved since."""
     found: list[str] = []
     for opinion in row.opinions:
-        if opinion.what == "adjust":
+        if opinion.what in ("adjust", "refused"):
             found = []
-        found.append(opinion.actor)
+        if opinion.what != "refused":
+            found.append(opinion.actor)
     return tuple(found)
 
 
 def judged(row: Refund, opinion: Opinion) -> Refund:
-    """The refund after an operator approved or denied it."""
+    """The refund after an operator approved or denied it; of one that went back in part, the rest."""
     if row.state != "waiting":
         return row
     row = replace(row, opinions=(*row.opinions, opinion))
+    if opinion.what == "deny" and part_given(row):
+        return undo(replace(row, money=part_given(row), credit=0), "settled")
     if opinion.what == "deny":
         return undo(row, "denied", opinion.reason)
     return replace(row, state=_agreed(row)) if agreed(row.needs, approvers(row)) else row
@@ -162,6 +165,20 @@ def undo(row: Refund, ends: RefundState, problem: str | None = None) -> Refund:
     return replace(row, state="undoing", ends=ends, problem=problem)
 
 
+def refused(row: Refund, opinion: Opinion) -> Refund:
+    """The refund after a provider refused what it was asked for, as `opinion` says: it comes to nothing.
+
+    Where a part of the money has gone back by then, operators say what becomes of the rest.
+    """
+    if row.state != "paying":
+        return row
+    if not opinion.amount:
+        return undo(row, "failed", opinion.reason)
+    needs = "operator" if row.needs == "nobody" else row.needs
+    opinions = (*row.opinions, opinion)
+    return replace(row, state="waiting", needs=needs, opinions=opinions, problem=opinion.reason)
+
+
 def paid(row: Refund) -> Refund:
     """The refund once the provider has given the money back."""
     return replace(row, state="giving", problem=None) if row.state == "paying" else row
@@ -183,9 +200,12 @@ def settled(row: Refund, at: int) -> Refund:
     return replace(row, state="settled", settled_at=at, due_at=None, problem=None)
 
 
-def undone(row: Refund) -> Refund:
-    """The refund once everything is as it was before."""
-    return replace(row, state=row.ends or "failed", due_at=None) if row.state == "undoing" else row
+def undone(row: Refund, at: int) -> Refund:
+    """The refund once everything is as it was before, or as what went back leaves it."""
+    if row.state != "undoing":
+        return row
+    ends = row.ends or "failed"
+    return replace(row, state=ends, due_at=None, settled_at=at if ends == "settled" else row.settled_at)
 
 
 def again(row: Refund, now: int, problem: str) -> Refund:

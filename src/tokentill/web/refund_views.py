@@ -14,7 +14,7 @@ from tokentill.flows.refund_desk import Share
 from tokentill.rules.catalog import Catalog
 from tokentill.rules.refund_policy import Reason
 from tokentill.rules.refund_review import Needs, Signal
-from tokentill.rules.refund_rows import Opinion, Refund, RefundState
+from tokentill.rules.refund_rows import Opinion, Refund, RefundState, part_given
 from tokentill.rules.refund_texts import choice, sentence, sentences, why_not
 from tokentill.rules.refunds import Choice, Refused, Step
 
@@ -53,6 +53,7 @@ class RefundView(Struct, frozen=True, kw_only=True):
 
     `state`: quoted, accepted, waiting, paying, giving, ending, buying, undoing, settled, denied, failed, withdrawn or
     changed. `next`: the quote that is shown instead of this one. `upgrade`: the purchase of the larger pack, to be paid.
+    `given`: of `money` what had gone back when a provider refused the rest, of which an operator decides; else 0.
     """
 
     id: str
@@ -80,6 +81,7 @@ class RefundView(Struct, frozen=True, kw_only=True):
     choice: Choice | None
     item: str | None
     money: int
+    given: int
     credit: int
     tokens: int
     guarantee: bool
@@ -178,6 +180,7 @@ def refund(row: Refund, catalog: Catalog) -> RefundView:
         choice=row.choice,
         item=row.larger,
         money=row.money,
+        given=part_given(row),
         credit=row.credit,
         tokens=row.tokens,
         guarantee=row.guarantee,

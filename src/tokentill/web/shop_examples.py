@@ -61,6 +61,8 @@ REPLIES: dict[str, dict[str, Any]] = {
         "plan_start": None,
         "plan_end": None,
         "withdrawal_waived_at": None,
+        "replaces": None,
+        "replaced_by": None,
         "problem": None,
         "flagged": None,
     },

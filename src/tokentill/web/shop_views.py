@@ -80,7 +80,8 @@ class PurchaseView(Struct, frozen=True, kw_only=True):
 
     `state`: created, pending, paid, delivered, failed, abandoned, mismatched, disputed, charged_back,
     partly_refunded or refunded; the tokens are there from delivered on. `flagged`: why a person should look at it.
-    `withdrawal_waived_at`: when the customer gave up the right of withdrawal, null where nobody did.
+    `withdrawal_waived_at`: when the customer gave up the right of withdrawal, null where nobody did. `replaces`: the
+    pack that this larger one took the place of for the difference, `replaced_by` the larger one that took its place.
     """
 
     id: str
@@ -110,6 +111,8 @@ class PurchaseView(Struct, frozen=True, kw_only=True):
     plan_start: int | None
     plan_end: int | None
     withdrawal_waived_at: int | None
+    replaces: str | None
+    replaced_by: str | None
     problem: str | None
     flagged: str | None
 

@@ -4,6 +4,8 @@
 
 alter table purchase add column credit_used integer not null default 0;
 alter table purchase add column replaces text;
+alter table purchase add column replaced_by text;
+alter table purchase add column earlier text not null default '[]';
 alter table purchase add column approach text;
 alter table purchase add column carried integer;
 alter table purchase add column withdrawal_waived_at integer;
