@@ -2,7 +2,7 @@
 
 As in the crash rig of sales: one process accepts a refund and is killed at one crossing, inside the store or right
 before or after a call to the store, the accounts or the provider; another opens the same database, the customer asks
-again, and time passes.
+again, and time passes. A larger pack that was paid by the difference goes back over both of its payments.
 
 Invariants 2 and 5 of the design. R-REF-4, R-REF-5.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import rig_shop
+from tests.support.larger import ITEMS, PRICES, chain
 from tests.support.rig_processes import Processes
 from tests.support.rig_store import SNAPSHOT_BYTES
 from tests.support.shops import World, make_world
@@ -24,41 +25,42 @@ from tokentill.rules.refund_rows import Refund
 from tokentill.rules.refunds import Choice
 
 ENGINES: tuple[Engine, ...] = ("sqlite", "postgres")
-CHOICES: tuple[Choice, ...] = ("cash", "credit")
+STORIES: tuple[tuple[Choice, int], ...] = (("cash", 1), ("credit", 1), ("cash", 2))
+"""What is chosen, and how many payments there are."""
+
 CYCLES = 10
-PRICE = 2900
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("choice", CHOICES)
+@pytest.mark.parametrize(("choice", "payments"), STORIES)
 async def test_a_refund_survives_a_kill_anywhere(
-    engine: Engine, choice: Choice, processes: Processes, tmp_path: Path, run_seed: int, request: pytest.FixtureRequest
+    engine: Engine, choice: Choice, payments: int, processes: Processes, tmp_path: Path, run_seed: int,
+    request: pytest.FixtureRequest,
 ) -> None:  # fmt: skip
-    await give_back_and_die(engine, choice, processes, tmp_path, run_seed, request, CYCLES)
+    await give_back_and_die(engine, choice, payments, processes, tmp_path, run_seed, request, CYCLES)
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("choice", CHOICES)
+@pytest.mark.parametrize(("choice", "payments"), STORIES)
 async def test_a_refund_survives_a_kill_at_every_crossing(
-    engine: Engine, choice: Choice, processes: Processes, tmp_path: Path, run_seed: int, request: pytest.FixtureRequest
+    engine: Engine, choice: Choice, payments: int, processes: Processes, tmp_path: Path, run_seed: int,
+    request: pytest.FixtureRequest,
 ) -> None:  # fmt: skip
-    await give_back_and_die(engine, choice, processes, tmp_path, run_seed, request, None)
+    await give_back_and_die(engine, choice, payments, processes, tmp_path, run_seed, request, None)
 
 
-async def quoted(world: World, name: str) -> tuple[Purchase, Refund]:
-    """A delivered pack, and a quote of it."""
+async def quoted(world: World, name: str, payments: int) -> tuple[list[Purchase], Refund]:
+    """A delivered pack with those that it took the place of, and a quote of it."""
     await world.begin(name)
-    placed = await world.place(world.order(name))
-    paid = world.provider.pay(placed.checkout or "", f"card_{name}")
-    await world.shop.take_in("scripted", world.provider.told(*paid))
-    row = await world.shop.refunding.quote(name, placed.id, "technical")
+    bought = await chain(world, name, ITEMS[1:payments])
+    row = await world.shop.refunding.quote(name, bought[-1].id, "technical")
     assert isinstance(row, Refund)
-    return await world.purchase(placed), row
+    return bought, row
 
 
 async def give_back_and_die(
-    engine: Engine, choice: Choice, processes: Processes, tmp_path: Path, run_seed: int,
+    engine: Engine, choice: Choice, payments: int, processes: Processes, tmp_path: Path, run_seed: int,
     request: pytest.FixtureRequest, cycles: int | None,
 ) -> None:  # fmt: skip
     url = request.getfixturevalue("postgres_url") if engine == "postgres" else sqlite_url(tmp_path)
@@ -74,16 +76,17 @@ async def give_back_and_die(
         child.close()
         return child.wait(), said[-1].get("place", ""), said[-1].get("crossed", 0)
 
-    _, first = await quoted(world, "whole")
+    _, first = await quoted(world, "whole", payments)
     ended, _, crossings = start("whole", first.id, 0)
     assert (ended, crossings > 30) == (0, True), processes.errors()
     places = list(range(1, crossings + 1))
     if cycles is not None:
-        places = sorted(random.Random(f"{run_seed} {engine} {choice}").sample(places, cycles))
-    money, credit = (PRICE, 0) if choice == "cash" else (0, PRICE * 60 // 100)
+        places = sorted(random.Random(f"{run_seed} {engine} {choice} {payments}").sample(places, cycles))
+    price = PRICES[payments - 1]
+    money, credit = (price, 0) if choice == "cash" else (0, price * 60 // 100)
     for at in places:
         name = f"acme_{at:03d}"
-        purchase, row = await quoted(world, name)
+        bought, row = await quoted(world, name, payments)
         ended, place, _ = start(name, row.id, at)
         where = (run_seed, at, place)
         assert ended == -9, (where, processes.errors())
@@ -93,13 +96,13 @@ async def give_back_and_die(
         found = await world.rows.get(Refund, row.id, name)
         assert found is not None
         assert found.state == "settled", where
-        purchase = await world.purchase(purchase)
-        assert next_step(purchase) is None, where
-        assert open_claim(purchase) is None, where
+        for one in [await world.purchase(one) for one in bought]:
+            assert next_step(one) is None, where
+            assert open_claim(one) is None, where
+            assert world.provider.refunded(one.payment or "") == (one.amount if money else 0), where
         account = await world.account(name)
         assert (account.free, available(account.state), account.state.aside) == (200, credit, {}), where
-        assert world.provider.refunded(purchase.payment or "") == money, where
     await world.clean()
     await world.shop.close()
     await store.close()
-    print(f"seed {run_seed}: {engine}, {choice}, {len(places)} of {crossings} crossings")
+    print(f"seed {run_seed}: {engine}, {choice} over {payments}, {len(places)} of {crossings} crossings")
