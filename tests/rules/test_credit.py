@@ -6,6 +6,7 @@ from tests.support.desk import DAY, Desk, preset, without_limits
 from tokentill.rules import commands as c
 from tokentill.rules import entries as e
 from tokentill.rules.credit import available, usable
+from tokentill.rules.money import Coins
 from tokentill.rules.refusals import Code
 
 
@@ -82,7 +83,7 @@ def test_a_share_of_what_is_unheld_is_taken_back(desk: Desk) -> None:  # R-REF-6
 )  # fmt: skip
 def test_what_credit_pays_of_a_price(price: int, has: int, step: int, least: int, pays: int) -> None:
     # R-REF-4
-    assert usable(price, has, step, least) == pays
+    assert usable(price, has, Coins(step, least)) == pays
     rest = price - pays
     assert pays <= has
     assert rest == 0 or (rest % step == 0 and rest >= min(least, price))

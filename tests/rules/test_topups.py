@@ -11,6 +11,7 @@ from tests.support.desk import Desk, ms, preset, without_limits
 from tokentill.rules import commands as c
 from tokentill.rules.catalog_shop import Rollout
 from tokentill.rules.credit import NO_CREDIT
+from tokentill.rules.money import Coins
 from tokentill.rules.purchases import Purchase, derive
 from tokentill.rules.refusals import Code, Refusal
 from tokentill.rules.rows import TopUp
@@ -117,7 +118,7 @@ def test_the_ceiling_is_of_a_calendar_month() -> None:
 
 # R-PACK-11, R-REF-4: credit pays first, the ceiling is what the method is charged, and a rest can be charged
 @pytest.mark.parametrize(
-    ("has", "ceiling", "use", "sizes", "charged"),
+    ("has", "ceiling", "use", "coins", "charged"),
     [
         (0, 2500, True, (1, 1), 2500), (1000, 2500, True, (1, 1), 1500), (2500, 2500, True, (1, 1), 0),
         (9000, 2500, True, (1, 1), 0), (1000, 1500, True, (1, 1), 1500), (1000, 1499, True, (1, 1), None),
@@ -126,13 +127,13 @@ def test_the_ceiling_is_of_a_calendar_month() -> None:
     ],
 )  # fmt: skip
 def test_credit_pays_first(
-    has: int, ceiling: int, use: bool, sizes: tuple[int, int], charged: int | None
+    has: int, ceiling: int, use: bool, coins: tuple[int, int], charged: int | None
 ) -> None:
     found = desk()
     if has:
         found.ok(c.Grant(tokens=has, origin="credit", unit="money"))
     row = replace(ON, ceiling=ceiling, use_credit=use)
-    said = decide(ANALYSIS, row, found.account, ACME, NOW, *sizes)
+    said = decide(ANALYSIS, row, found.account, ACME, NOW, Coins(*coins))
     assert said == (stop("ceiling") if charged is None else Buy("token_pack_25", charged))
 
 

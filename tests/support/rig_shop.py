@@ -65,6 +65,32 @@ def give_back(
     _die_at(channel, at, Store(engine, url, snapshot_bytes_min=SNAPSHOT_BYTES), folder, work)
 
 
+async def draw(shop: Shop, organization: str) -> None:
+    """What comes due by itself of an organization: its automatic top-up, and the bill of overage in its journal."""
+    topup = await shop.topups.get(organization)
+    if topup is not None:
+        await shop.topups.attend(topup)
+    page = await shop.means.ledger.journal(organization, None, 100)
+    assert page is not None
+    await shop.overages.told(page.rows)
+    for row in await shop.checkout.history(organization):
+        if row.kind == "overage":
+            await shop.checkout.resume(row, Ask(organization=organization))
+
+
+def collect(
+    channel: Channel, *, engine: Engine, url: str, folder: str, organization: str, now: int, at: int
+) -> None:
+    """Draw what is due at that moment; at the `at`-th crossing, inside the store or at its ports, be killed."""
+
+    async def work(_world: World, shop: Shop) -> None:
+        await draw(shop, organization)
+
+    store = Store(engine, url, snapshot_bytes_min=SNAPSHOT_BYTES)
+    store.clock.time = now
+    _die_at(channel, at, store, folder, work)
+
+
 def _die_at(
     channel: Channel, at: int, store: Store, folder: str, work: Callable[[World, Shop], Awaitable[None]]
 ) -> None:

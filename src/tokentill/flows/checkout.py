@@ -62,7 +62,7 @@ class Ask(Struct, frozen=True, kw_only=True):
     withdrawal_waived: bool = False
     """The customer gives up the right of withdrawal."""
     most: int | None = None
-    """Minor units that it may cost at most, None = what it costs."""
+    """Minor units that may be charged for it at most beside credit, None = what it costs."""
     method: str | None = None
     """How the caller named the saved method; None = as `payer`."""
     terms: Terms = Terms()
@@ -152,8 +152,7 @@ class Checkout:
             asked=asked,
             return_url=ask.terms.success_url,
             withdrawal_waived=ask.withdrawal_waived,
-            step=means.step(provider, means.ledger.catalog.currency),
-            least=means.least(provider, means.ledger.catalog.currency),
+            own=means.coins(provider),
             coins=means.coins(),
             offered_at=ask.offered_at,
         )

@@ -84,16 +84,12 @@ class Means:
         payments = self.payments.get(provider)
         return 1 if payments is None else payments.step(currency)
 
-    def least(self, provider: str, currency: str) -> int:
-        """The least that can be paid at the provider, in minor units; 1 where it is not set up here."""
-        payments = self.payments.get(provider)
-        return 1 if payments is None else payments.least(currency)
-
-    def coins(self) -> Coins:
-        """What can be paid of the catalog's currency at every provider that is set up."""
+    def coins(self, provider: str | None = None) -> Coins:
+        """What can be paid of the catalog's currency at the provider, by default at every one that is set up."""
         currency = self.ledger.catalog.currency
-        step = lcm(*(one.step(currency) for one in self.payments.values()))
-        return Coins(step, max((one.least(currency) for one in self.payments.values()), default=1))
+        found = [one for name, one in self.payments.items() if provider in (None, name)]
+        step = lcm(*(one.step(currency) for one in found))
+        return Coins(step, max((one.least(currency) for one in found), default=1))
 
     async def change(self, row: R, edit: Callable[[R], R]) -> R:
         """The row after `edit`, whatever others made of it meanwhile; unchanged rows are not written."""

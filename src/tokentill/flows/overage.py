@@ -73,10 +73,8 @@ class Overages:
 
     async def _credit(self, organization: str, bill: Purchase) -> int:
         """How much of the bill credit can pay now, so that the rest can be paid at whichever provider there is."""
-        means, account = self._means, await self._means.ledger.account(organization)
-        step = max([means.step(name, bill.currency) for name in means.payments], default=1)
-        least = max([means.least(name, bill.currency) for name in means.payments], default=1)
-        return 0 if account is None else usable(bill.amount, available(account.state), step, least)
+        account = await self._means.ledger.account(organization)
+        return 0 if account is None else usable(bill.amount, available(account.state), self._means.coins())
 
 
 async def leave_open(means: Means, purchase: Purchase) -> Purchase:

@@ -271,8 +271,7 @@ class RefundWork:
             if row.use_credit and purchase is None:
                 account = await means.ledger.account(row.organization)
                 has = 0 if account is None else available(account.state)
-                step, least = means.step(provider, old.currency), means.least(provider, old.currency)
-                credit = usable(shown.pay, has, step, least)
+                credit = usable(shown.pay, has, means.coins(provider))
             ordered = steps.larger(row, old, pack, shown.pay, credit, means.clock.now(), provider)
             open_ms = means.ledger.catalog.checkout.open_ms
             if ordered.mode == "checkout":

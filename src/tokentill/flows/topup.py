@@ -21,6 +21,7 @@ from tokentill.flows.shopper import Reader
 from tokentill.ports import JournalRow
 from tokentill.rules import entries as e
 from tokentill.rules import topups
+from tokentill.rules.money import ANY
 from tokentill.rules.purchases import Purchase, purchase_id
 from tokentill.rules.refusals import Code, Refusal
 from tokentill.rules.rows import TopUp
@@ -129,9 +130,8 @@ class TopUps:
         shopper, account = read
         now, catalog = means.selling_time(account), means.ledger.catalog
         payer = await self._reader.saved_payer(row.organization)
-        provider = "" if payer is None else payer.provider
-        sizes = (means.step(provider, catalog.currency), means.least(provider, catalog.currency))
-        todo = topups.decide(catalog, row, account, shopper, now, *sizes)
+        coins = ANY if payer is None else means.coins(payer.provider)
+        todo = topups.decide(catalog, row, account, shopper, now, coins)
         if todo is None:
             return await means.change(row, lambda known: later(known, None))
         if isinstance(todo, topups.Stop):

@@ -13,7 +13,7 @@ from __future__ import annotations
 from tokentill.rules import commands as c
 from tokentill.rules import entries as e
 from tokentill.rules.account import NEVER, Lot, State
-from tokentill.rules.money import payable
+from tokentill.rules.money import ANY, Coins, payable
 from tokentill.rules.receipts import Receipt, receipt
 from tokentill.rules.refusals import Code, Refusal
 from tokentill.rules.turn import Turn, bad_amount
@@ -35,14 +35,13 @@ def available(state: State) -> int:
     return sum(lot.available for lot in lots(state))
 
 
-def usable(price: int, has: int, step: int = 1, least: int = 1) -> int:
-    """How much of the price credit pays where there is so much of it, so that the rest can be paid.
+def usable(price: int, has: int, coins: Coins = ANY) -> int:
+    """How much of the price credit pays where there is so much of it: what it would leave too little of stays credit.
 
-    `step` and `least`: in how many minor units the provider moves money, and the least that it takes. What would leave
-    too little to be paid stays credit.
+    `coins`: what can be paid of the rest.
     """
-    rest = payable(max(0, price - has), step)
-    return max(0, price - (max(rest, payable(least, step)) if rest else 0))
+    rest = payable(max(0, price - has), coins.step)
+    return max(0, price - (max(rest, payable(coins.least, coins.step)) if rest else 0))
 
 
 def spend(turn: Turn, command: c.SpendCredit) -> Receipt | Refusal:

@@ -58,10 +58,8 @@ class Order(Struct, frozen=True, kw_only=True):
     """When the offer was shown that led to it, epoch ms; None where nobody said."""
     credit: int = 0
     """Money credit that may pay for it."""
-    step: int = 1
-    """Minor units that the provider moves money in; credit leaves a multiple of it to be paid."""
-    least: int = 1
-    """The least that the provider takes; credit leaves nothing to be paid, or no less."""
+    own: Coins = ANY
+    """What can be paid at the order's own provider; credit leaves no other rest."""
     coins: Coins = ANY
     """What can be paid at every provider that is set up; a price that a code lowers is such an amount."""
     withdrawal_waived: bool = False
@@ -92,7 +90,7 @@ def order_pack(
     if isinstance(deal, Refusal):
         return _unknown_provider(order) or deal
     price = max(0, deal.price)
-    credit = usable(price, order.credit, order.step, order.least)
+    credit = usable(price, order.credit, order.own)
     refused = _unknown_provider(order) if price > credit else None
     refused = (
         refused or pack_refused(catalog, shopper, pack, order.now) or waiver_missing(catalog, order, price)
@@ -147,8 +145,8 @@ def order_plan(
     tried = trial and not subscribed and plan.trial_days > 0 and price > 0
     credit = max(0, credit) if subscribed else 0
     due = 0 if tried else max(0, price - credit)
-    due -= due % order.step if credit else 0  # a rest that cannot be paid is not asked for
-    money = usable(due, order.credit, order.step, order.least)
+    due -= due % order.own.step if credit else 0  # a rest that cannot be paid is not asked for
+    money = usable(due, order.credit, order.own)
     return _purchase(
         catalog,
         shopper,

@@ -24,7 +24,7 @@ from msgspec.structs import replace
 from tokentill.rules.account import Account
 from tokentill.rules.catalog import TOKENS_MAX, Catalog
 from tokentill.rules.credit import NO_CREDIT, available, usable
-from tokentill.rules.money import MONEY_MAX, format_amount
+from tokentill.rules.money import ANY, MONEY_MAX, Coins, format_amount
 from tokentill.rules.prices import price_now
 from tokentill.rules.purchases import Purchase
 from tokentill.rules.refusals import Code, Refusal
@@ -85,10 +85,9 @@ def decide(
     account: Account,
     shopper: Shopper,
     now: int,
-    step: int = 1,
-    least: int = 1,
+    coins: Coins = ANY,
 ) -> Buy | Stop | None:
-    """What is to be done now: buy, stop, or nothing. `step`, `least`: of the provider that keeps the saved method."""
+    """What is to be done now: buy, stop, or nothing. `coins`: what the saved method can be charged."""
     if not topup.enabled or topup.stopped is not None or topup.purchase is not None or shopper.failed:
         return None
     plan = plan_of(catalog, shopper)
@@ -107,7 +106,7 @@ def decide(
     if over_limit(catalog, shopper, now) is not None:
         return stop("limit")
     price = price_now(pack, now)
-    credit = usable(price, available(account.state), step, least) if topup.use_credit else 0
+    credit = usable(price, available(account.state), coins) if topup.use_credit else 0
     amount = price - credit
     if spent_in(topup, month_of(now)) + amount > topup.ceiling:
         return stop("ceiling")
