@@ -7,6 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.flows.test_refunding import PRICE, accepted, bought, quoted
+from tests.support.larger import ITEMS, chain
 from tests.support.stores import ok
 from tests.support.telling import Telling, plain
 from tests.support.tripwire import Crash, Wire
@@ -115,6 +116,28 @@ async def test_a_larger_pack(telling: Telling) -> None:
     assert "Your purchase is now 2000 tokens." in newest(telling)
 
 
+async def test_a_larger_pack_of_which_a_part_went_back(telling: Telling) -> None:
+    """The difference is back, the provider refuses the first payment: the letters say what is back, and no more."""
+    world = telling.world
+    await begin(telling)
+    small, large = await chain(world, "acme", ITEMS[1:2])
+    await world.follow()
+    world.provider.refuse[small.id] = "too_old"
+    row = await accepted(world, await quoted(world, large))
+    await world.follow()
+    assert subjects(telling)[-1] == "Your refund is being looked at"
+    assert "Paid back: $50.00" in newest(telling)
+    assert (data(telling)["given"], data(telling)["money"]) == (5_000, 7_900)
+    await world.shop.refund_desk.deny("acme", row.id, "ann", "The card is closed.")
+    await world.follow()
+    assert subjects(telling)[-1] == "Your refund is on its way"
+    assert "Paid back: $50.00" in newest(telling)
+    assert "Why this amount: The card is closed." in newest(telling)
+    assert world.ledger.catalog.refunds.texts.mail_tokens_went not in newest(telling), "a share of them went"
+    assert (data(telling)["share"], data(telling)["money"]) == (True, 5_000)
+    assert telling.types()[-2:] == ["refund.waiting", "refund.settled"]
+
+
 async def test_a_refund_that_the_provider_refuses_and_one_that_never_began(telling: Telling) -> None:
     world = telling.world
     await begin(telling)
@@ -195,6 +218,7 @@ async def test_letters_about_refunds_speak_the_catalogs_language(telling: Tellin
     agreed = {"opinions": (Opinion(1, "ann", "adjust", "Used.", 500),)}
     outcomes: list[tuple[str, dict[str, Any]]] = [
         ("waiting", {"choice": "cash"}),
+        ("waiting", {"choice": "cash", "opinions": (Opinion(1, "stripe", "refused", "too_old", 500),)}),
         ("settled", {"choice": "cash", "money": 500, "credit": 20, "ends_plan": True, **agreed}),
         ("settled", {"choice": "bonus", "tokens": 150}),
         ("settled", {"choice": "upgrade", "larger": "token_pack_2000"}),

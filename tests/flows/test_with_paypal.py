@@ -149,3 +149,42 @@ async def test_a_refund_goes_the_whole_way(world: World, status: str) -> None:  
     assert found.state == "settled"
     assert await world.balance() == 200
     assert (await world.ledger.verify()).findings == ()
+
+
+async def test_a_larger_pack_goes_back_over_both_payments(world: World) -> None:  # R-REF-4, R-REF-5
+    """The payment of the difference is through at once; that of the first pack is pending, and then told by webhook."""
+    small = await world.buy()
+    world.theirs.lab.book.approve(small.checkout or "")
+    await world.shop.checkout.look("acme", small.id)
+    row = await world.shop.refunding.quote("acme", small.id, "technical")
+    assert isinstance(row, Refund)
+    taken = await world.shop.refunding.accept("acme", row.id, "upgrade", "token_pack_2000")
+    assert isinstance(taken, Refund)
+    large = await world.ledger.rows.get(Purchase, taken.upgrade or "", "acme")
+    assert large is not None
+    world.theirs.lab.book.approve(large.checkout or "")
+    await world.shop.checkout.look("acme", large.id)
+    await world.hear()
+    assert await world.balance() == 2_200
+    world.theirs.lab.book.refund_status += ["COMPLETED", "PENDING"]
+    row = await world.shop.refunding.quote("acme", large.id, "technical")
+    assert isinstance(row, Refund)
+    assert row.quote.amount == 7_900
+    done = await world.shop.refunding.accept("acme", row.id, "cash")
+    assert isinstance(done, Refund)
+    assert done.state == "paying"
+    first, second = world.theirs.lab.book.refunds
+    world.theirs.lab.book.settle_refund(second)
+    await world.hear(times=2)
+    for _ in range(4):
+        world.store.clock.time += 60_000
+        await world.hear()
+    assert len(world.theirs.lab.book.refunds) == 2
+    found = await world.ledger.rows.get(Refund, row.id, "acme")
+    assert found is not None
+    assert (found.state, found.money) == ("settled", 7_900)
+    assert await world.balance() == 200
+    rows = [await world.ledger.rows.get(Purchase, one.id, "acme") for one in (small, large)]
+    assert [(one.state, one.refunded) for one in rows if one] == [("refunded", 2_900), ("refunded", 5_000)]
+    assert first != second
+    assert (await world.ledger.verify()).findings == ()

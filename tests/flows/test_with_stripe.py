@@ -296,6 +296,52 @@ async def test_a_refund_goes_the_whole_way(
     await world.clean()
 
 
+async def larger_pack(world: World) -> tuple[Purchase, Purchase]:
+    """A pack, and the larger one in its place, each paid in a checkout."""
+    await world.begin()
+    small = await world.buy()
+    world.lab.pay(small.checkout or "", VISA)
+    await world.hear()
+    row = await world.shop.refunding.quote("acme", small.id, "technical")
+    assert isinstance(row, Refund)
+    taken = await world.shop.refunding.accept("acme", row.id, "upgrade", "token_pack_2000")
+    assert isinstance(taken, Refund)
+    large = await world.ledger.rows.get(Purchase, taken.upgrade or "", "acme")
+    assert large is not None
+    world.lab.pay(large.checkout or "", VISA)
+    await world.hear()
+    return await world.of(small), await world.of(large)
+
+
+async def test_a_larger_pack_goes_back_over_both_payments(world: World) -> None:  # R-REF-4, R-REF-5
+    small, large = await larger_pack(world)
+    row = await world.shop.refunding.quote("acme", large.id, "technical")
+    assert isinstance(row, Refund)
+    done = await world.shop.refunding.accept("acme", row.id, "cash")
+    assert isinstance(done, Refund)
+    assert (done.state, done.money) == ("settled", 7_900)
+    for _ in range(2):
+        await world.hear()
+        world.clock.time += 60_000
+    made = {one["payment_intent"]: one["amount"] for one in world.lab.world.all("refund")}
+    assert made == {small.payment: 2_900, large.payment: 5_000}
+    assert [(await world.of(one)).state for one in (small, large)] == ["refunded", "refunded"]
+    assert (await world.stand())[1] == 200
+    await world.clean()
+
+
+async def test_a_dispute_of_the_first_payment_reaches_the_larger_pack(world: World) -> None:  # R-REF-6
+    small, large = await larger_pack(world)
+    dispute: Any = world.lab.dispute(small.payment or "")
+    await world.hear()
+    assert ((await world.of(large)).state, (await world.stand())[1]) == ("disputed", 200)
+    world.lab.decide(dispute["id"], "lost")
+    await world.hear()
+    assert (await world.of(large)).state == "partly_refunded"
+    assert (await world.stand())[1] == 200 + 2_000 - 2_000 * 2_900 // 7_900
+    await world.clean()
+
+
 async def test_a_plan_paid_with_credit_in_part_and_given_back(
     world: World,
 ) -> None:  # R-REF-1, R-REF-4, R-REF-5

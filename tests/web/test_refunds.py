@@ -74,6 +74,32 @@ async def test_an_upgrade_is_paid_like_any_order(till: Till) -> None:  # R-REF-4
     assert (await till.done("GET", f"{ORG}/balance"))["remaining"] == 2200
 
 
+async def test_a_larger_pack_is_given_back_on_both_payments(each_till: Till) -> None:  # R-REF-4, R-REF-5
+    till = each_till
+    small = (await bought(till))["id"]
+    asked = await till.done("POST", f"{ORG}/purchases/{small}/refunds", {"reason": "quality"})
+    row = await till.done("POST", f"{REFUNDS}/{asked['id']}/accept", {"choice": "upgrade"})
+    large = row["upgrade"]
+    url = (await till.done("GET", f"{ORG}/purchases/{large}"))["url"]
+    await till.press(url, do="pay", card="4242424242424242")
+    first = await till.done("GET", f"{ORG}/purchases/{small}")
+    last = await till.done("GET", f"{ORG}/purchases/{large}")
+    assert (first["replaces"], first["replaced_by"], last["replaces"], last["replaced_by"]) == (
+        None, large, small, None,
+    )  # fmt: skip
+    old = await till.ask("POST", f"{ORG}/purchases/{small}/refunds", {"reason": "unused"})
+    assert (old.status, old.code, large in old.json["detail"]) == (409, "not_possible", True)
+    quote = await till.done("POST", f"{ORG}/purchases/{large}/refunds", {"reason": "unused"})
+    assert (quote["price"], quote["bought"], quote["amount"]) == (7900, 2000, 7900)
+    assert quote["explained"][-1] == "That is 100 % of $79.00: $79.00."
+    done = await till.done("POST", f"{REFUNDS}/{quote['id']}/accept", {"choice": "cash"})
+    assert (done["state"], done["money"], done["given"]) == ("settled", 7900, 0)
+    for number, amount in ((small, 2900), (large, 5000)):
+        one = await till.done("GET", f"{ORG}/purchases/{number}")
+        assert (one["state"], one["refunded"]) == ("refunded", amount)
+    assert (await till.done("GET", f"{ORG}/balance"))["remaining"] == 200
+
+
 async def test_operators_decide_with_a_reason(till: Till) -> None:  # R-REF-6
     purchase = await bought(till)
     policy = till.shop.means.ledger.catalog.refunds
