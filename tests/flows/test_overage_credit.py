@@ -1,10 +1,12 @@
 """Money credit pays a bill of overage first, and what is left is charged or stays open (R-PLAN-6, R-REF-4)."""
 
+import asyncio
 import itertools
 
 import pytest
 
 from tests.flows.test_overage import overdraw, save, world
+from tests.flows.test_topup import PACK, stand
 from tests.flows.test_topup_credit import Meanwhile, credit, gift
 from tests.support.scripted import DOWN
 from tests.support.shops import World
@@ -195,6 +197,35 @@ async def test_the_margins_count_what_was_charged(world: World) -> None:  # R-FI
     assert not isinstance(before, Refusal)
     lines = [line for line in (*before.lines, *report.lines) if line.kind == "overage"]
     assert [(line.tokens, line.revenue, line.fees > 0) for line in lines] == [(10, BILL - 600, True)]
+
+
+async def test_all_that_want_the_same_credit_at_once(world: World) -> None:  # R-REF-4, R-PACK-11, R-PLAN-6
+    """A bill, a top-up and orders: what there is goes to some of them, once, and nothing of it is lost."""
+    await world.begin("acme")
+    await save(world, "pm_a")
+    await world.shop.topups.set("acme", threshold=100, pack=PACK, ceiling=10_000)
+    await gift(world, 2_000)
+    await used(world)
+    await ok(world.ledger, "acme", c.Adjust(tokens=-199, reason="used before", actor="ann"))
+    shops = [world.open() for _ in range(3)]
+    row = await stand(world)
+    asks = [
+        Ask(organization="acme", key=f"k{at}", payer="scripted:acme:pm_a", use_credit=True) for at in range(2)
+    ]
+    await asyncio.gather(
+        told(world, shops[0]), shops[1].topups.attend(row), shops[2].topups.attend(row),
+        *(shop.checkout.buy_pack(ask, PACK) for shop in shops for ask in asks),
+    )  # fmt: skip
+    for _ in range(4):
+        await world.later(11_000)
+    rows = await world.purchases("acme")
+    kept = [one for one in rows if one.state == "delivered"]
+    assert {one.state for one in rows} <= {"delivered", "abandoned"}
+    assert [one.kind for one in kept].count("overage") == 1
+    assert sum(one.credit_used for one in kept) + await credit(world) == 2_000
+    for one in rows:
+        assert world.provider.money(one.id) == (one.amount if one in kept else 0)
+    await world.clean()
 
 
 @pytest.mark.parametrize(("has", "saved"), [(600, "pm_a"), (BILL, "pm_a"), (600, "pm_declined"), (600, None)])
