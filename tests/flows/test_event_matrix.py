@@ -9,13 +9,15 @@ import asyncio
 import itertools
 import random
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from tests.support.events import LIVES, Life, gone, hear
-from tests.support.shops import World
+from tests.support.shops import World, selling
+from tests.support.stores import Engine, Store, sqlite_url
 from tokentill.ports import BadSignature, Inbound
 from tokentill.rules.purchases import next_step
 from tokentill.rules.rows import ProviderEvent
@@ -40,7 +42,7 @@ async def life(request: pytest.FixtureRequest) -> AsyncIterator[Life]:
 
 async def ends(life: Life, world: World) -> tuple[Any, ...]:
     """How the order and the account ended."""
-    [row] = [one for one in await world.purchases("acme") if one.id == life.order.id]
+    [row] = [one for one in await world.purchases("acme") if (one.id != life.order.id) == bool(life.before)]
     account = await world.account("acme")
     assert next_step(row) is None
     return (
@@ -75,15 +77,37 @@ async def test_orders_end_alike(life: Life, run_seed: int) -> None:
     await all_alike(life, [backwards, *(order + order[len(order) // 2 :] for order in orders)])
 
 
+@pytest.mark.parametrize("kind", ["renewal", "given up"])
+async def test_orders_of_a_renewal_end_alike(kind: str, run_seed: int) -> None:
+    """R-LIC-1, R-LIC-3: declined, paid in the end, contested; or the provider gave it up, and it was paid then."""
+    async with LIVES["stripe renewal"](kind) as life:
+        orders = list(itertools.permutations(life.told))
+        await all_alike(life, random.Random(run_seed).sample(orders, ORDERS))
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("kind", ["renewal", "given up"])
+async def test_every_order_of_a_renewal_ends_alike(kind: str) -> None:
+    async with LIVES["stripe renewal"](kind) as life:
+        await all_alike(life, list(itertools.permutations(life.told)))
+
+
 @pytest.mark.nightly
 async def test_every_order_ends_alike(life: Life) -> None:
     await all_alike(life, list(itertools.permutations(life.told)))
 
 
-async def test_each_event_a_hundred_times_at_once(life: Life) -> None:
-    """Two processes get fifty each; one is let in, and the end is that of each event told once."""
-    world = await life.till()
-    name, shops = life.provider.name, [world.shop, world.open()]
+@pytest.mark.parametrize("engine", ["sqlite", "postgres"])
+async def test_each_event_a_hundred_times_at_once(
+    life: Life, engine: Engine, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """Two tills on one database get fifty each; one is let in, and the end is that of each event told once."""
+    url = request.getfixturevalue("postgres_url") if engine == "postgres" else sqlite_url(tmp_path)
+    store = Store(engine, url)
+    world = await life.till(store=store)
+    name = life.provider.name
+    other = World(store, await store.open(catalog=selling()), life.provider)
+    shops = [world.shop, other.shop]
     for one in life.told:
         new = await asyncio.gather(*(shops[nth % 2].receive(name, one) for nth in range(100)))
         assert sum(new) == 1
@@ -91,7 +115,7 @@ async def test_each_event_a_hundred_times_at_once(life: Life) -> None:
     await world.later(3_600_000)
     assert await ends(life, world) == await told(life, life.told)
     assert sum((await world.events()).values()) == len(life.told)
-    await shops[1].clerk.stop()
+    await other.shop.clerk.stop()
     await gone(world)
 
 

@@ -7,8 +7,9 @@ how things stand now. The till that hears the events is opened anew for every te
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -27,11 +28,21 @@ from tokentill.vendors.embedded.signing import SIGNATURE
 from tokentill.vendors.stripe import StripePayments
 
 HOUR = 3_600_000
-WEEK = 7 * 24 * HOUR
+DAY = 24 * HOUR
+WEEK = 7 * DAY
 STRIPE_PACK = (
     "payment_intent.payment_failed", "payment_intent.succeeded", "checkout.session.completed", "charge.refunded",
     "charge.dispute.created", "charge.dispute.closed",
 )  # fmt: skip
+STRIPE_RENEWAL = {
+    "renewal": (
+        "invoice.payment_failed", "customer.subscription.updated", "invoice.paid", "charge.dispute.created",
+        "charge.dispute.closed",
+    ),
+    "given up": (
+        "invoice.payment_failed", "customer.subscription.updated", "customer.subscription.deleted", "invoice.paid",
+    ),
+}  # fmt: skip
 STRIPE_PLAN = (
     "checkout.session.completed", "invoice.paid", "customer.subscription.created", "charge.refunded",
     "charge.dispute.created", "charge.dispute.closed",
@@ -53,15 +64,26 @@ class Life(Struct):
     stale_ms: int
     now: int
     ends: tuple[str, int]
+    before: list[Inbound] = []
+    """Of a renewal: what was told of the subscription a month before."""
+    then: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
+    """The provider as it was when that was told."""
 
-    async def till(self, order: Purchase | None = None, *, ordered: bool = True) -> World:
+    async def till(
+        self, order: Purchase | None = None, *, ordered: bool = True, store: Store | None = None
+    ) -> World:
         """A new till with this order on record, that has heard of nothing yet."""
-        store = Store("memory", ":memory:")
+        store = store or Store("memory", ":memory:")
         store.clock.time = self.now
         world = World(store, await store.open(catalog=selling()), self.provider)
         await world.begin(self.order.organization, plan="starter" if self.order.kind == "plan" else "pro")
         if ordered:
             await world.rows.add(replace(order or self.order, version=0))
+        if self.before:
+            world.clock.time = T0
+            with self.then():
+                await hear(world, self.provider.name, self.before)
+            world.clock.time = self.now
         return world
 
 
@@ -123,6 +145,55 @@ async def stripe(kind: str) -> AsyncIterator[Life]:
 
 
 @contextlib.asynccontextmanager
+async def renewal(kind: str) -> AsyncIterator[Life]:
+    """A month later at Stripe's lab: declined, then paid, disputed and won; or given up, and paid after that."""
+    clock = Store("memory", ":memory:").clock
+    clock.time = T0
+    lab = StripeLab(clock)
+    secret = str(lab.listen("http://127.0.0.1:9/stripe")["secret"])
+    async with serving(lab) as base:
+        payments = StripePayments(lab.key, [secret], clock, base=base, retries_max=0)
+        world, ordered = await _ordered(payments, T0, "plan")
+        lab.pay(ordered.checkout or "", VISA)
+        before = [Inbound(one.body, one.headers) for one in lab.webhooks() if one.type in STRIPE_PLAN]
+        things = lab.world.__dict__
+        names = ("tables", "index", "notes")
+        past = copy.deepcopy([things[name] for name in names])
+
+        @contextlib.contextmanager
+        def then() -> Iterator[None]:
+            present, now = [things[name] for name in names], clock.time
+            things.update(zip(names, copy.deepcopy(past), strict=True))
+            clock.time = T0
+            yield
+            clock.time = now
+            things.update(zip(names, present, strict=True))
+
+        [subscription] = lab.world.all("subscription")
+        lab.change_card(subscription["id"], DECLINED)
+        clock.time += (50 if kind == "given up" else 31) * DAY
+        lab.catch_up()
+        invoice = next(one for one in lab.world.all("invoice") if one["status"] == "open")
+        lab.pay_invoice(invoice["id"], VISA)
+        if kind == "renewal":
+            intents: Any = lab.world.all("payment_intent")
+            paid = next(str(one["id"]) for one in intents if one["status"] == "succeeded")
+            dispute: Any = lab.dispute(paid)
+            lab.decide(dispute["id"], "won")
+        sent = lab.webhooks()
+        chosen = [
+            next(one for one in reversed(sent) if one.type == name).body for name in STRIPE_RENEWAL[kind]
+        ]
+        # Each is signed anew when it is sent again.
+        signed = [{"stripe-signature": sign(body, secret, clock.time // 1000)} for body in chosen]
+        told = [Inbound(body, headers) for body, headers in zip(chosen, signed, strict=True)]
+        nobody = Inbound(b"{}", {})
+        yield Life(payments, ordered, told, [], nobody, 301_000, clock.time, ("delivered", 200), before)
+        await gone(world)
+        await payments.close()
+
+
+@contextlib.asynccontextmanager
 async def paypal(kind: str) -> AsyncIterator[Life]:
     """An order at PayPal's lab: approved, taken, given back in part, disputed, won."""
     assert kind == "pack", "no plan is sold there"
@@ -175,6 +246,7 @@ def _sealed(till: Embedded, body: bytes) -> Inbound:
 
 LIVES: dict[str, Callable[[str], contextlib.AbstractAsyncContextManager[Life]]] = {
     "stripe": stripe,
+    "stripe renewal": renewal,
     "paypal": paypal,
     "embedded": embedded,
 }
