@@ -42,7 +42,8 @@ from tokentill.rules.purchases import Purchase, next_step
 from tokentill.rules.receipts import Receipt
 from tokentill.rules.rows import Alert, Message, ProviderEvent, Subscription, TopUp
 from tokentill.store import faults
-from tokentill.vendors.mail import SmtpMail
+from tokentill.store.rows import KINDS, table
+from tokentill.vendors.mail import SmtpMail, _template
 from tokentill.vendors.outbound import HttpOutbound
 from tokentill.vendors.sealing import AesSeal
 from tokentill.vendors.stripe import StripePayments
@@ -54,14 +55,29 @@ DAY = 86_400_000
 PACK, THRESHOLD, CEILING = "token_pack_500", 100, 100_000
 OVERAGE_PRICE = 150
 
-for _late in (
+_LATE = (
     "_stripe_client", "_v1_services", "_charge", "_event", "_invoice", "_invoice_line_item", "_invoice_payment",
     "_list_object", "_payment_intent", "_payment_intent_service", "_payment_method", "_plan", "_price",
     "_price_service", "_product", "_product_service", "_search_result_object", "_subscription", "_subscription_item",
     "_subscription_service", "_invoice_service", "_checkout_service", "checkout._session", "checkout._session_service",
-):  # fmt: skip
-    # The SDK imports these where it meets them first, which would cost each process a quarter of a second.
-    importlib.import_module(f"stripe.{_late}")
+)  # fmt: skip
+"""What the SDK imports where it meets it first."""
+
+
+def _warm() -> None:
+    """Have what every process would make anew, which would be most of its work: before it is forked."""
+    for late in _LATE:
+        importlib.import_module(f"stripe.{late}")
+    for kind in KINDS:
+        table(kind, "?")
+        table(kind, "$")
+    for name in ("letter.txt", "letter.html"):
+        _template(name)
+
+
+_warm()
+CATALOG = selling()
+OVERDRAWN = change_plan(CATALOG, "pro", exhaustion=Exhaustion(overage=Overage(price=OVERAGE_PRICE)))
 
 
 class Where(Struct, frozen=True):
@@ -347,9 +363,7 @@ def tell(
         store.clock.time = await street.ask("time")
         if part == "told":
             faults.install(wire.cross)
-        overage = Exhaustion(overage=Overage(price=OVERAGE_PRICE))
-        catalog = change_plan(selling(), "pro", exhaustion=overage) if story == "overage" else selling()
-        ledger = await store.open(catalog=catalog)
+        ledger = await store.open(catalog=OVERDRAWN if story == "overage" else CATALOG)
         till = Till(Where(engine, url, base, mail), store, ledger, street, wire, plant)
         till.answered |= set(answered)
 
