@@ -3,9 +3,9 @@
 The upstream gives a prepared answer. The bare proxy reads the request, sends it on, reads the answer and sends that
 back; it knows no key and keeps no account. It runs on uvicorn with httptools and uvloop and calls the upstream with
 aiohttp, as the till does. The endpoint does all that and checks the key, reserves, settles and keeps the journal, on
-SQLite with full synchronization. Each is a process of one worker; each comparison runs its sides in turn. Processor
-time is that of the whole process: unlike the rates it hardly depends on what else the machine does, and it is what
-bounds a worker that has a core to itself.
+SQLite with full synchronization. Calls are answered whole; those that stream are measured too, and named so. Each is a
+process of one worker; each comparison runs its sides in turn. Processor time is that of the whole process: unlike the
+rates it hardly depends on what else the machine does, and it is what bounds a worker that has a core to itself.
 """
 
 from __future__ import annotations
@@ -42,12 +42,17 @@ ORGANIZATIONS = 20
 STREAMS = 256
 CHUNKS = 40
 PACE = 0.02
+LONG = 64
+"""Chunks of the streams whose rate is measured: an answer of some fifty words."""
+LONG_PACE = 0.001
 
 BODY = (
     b'{"model":"lab","messages":[{"role":"user","content":"Say something nice about tills, briefly."}],'
     b'"max_tokens":64}'
 )
 STREAMED = BODY[:-1] + b',"stream":true}'
+STREAMED_LONG = BODY[:-1] + b',"stream":true,"seed":%d}' % LONG
+"""The upstream takes the seed for a wish: so many chunks, at their own pace."""
 ANSWER = (
     b'{"id":"chatcmpl-1","object":"chat.completion","created":1770000000,"model":"lab","choices":[{"index":0,'
     b'"message":{"role":"assistant","content":"A till that adds up is a joy for ever."},"finish_reason":"stop"}],'
@@ -71,14 +76,15 @@ async def _upstream(scope: Scope, receive: Receive, send: Send) -> None:
     await send(
         {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]}
     )
-    for _ in range(CHUNKS):
+    chunks, pace = (LONG, LONG_PACE) if b'"seed"' in body else (CHUNKS, PACE)
+    for _ in range(chunks):
         said = b'[{"index":0,"delta":{"content":"%.6f "},"finish_reason":null}]}' % time.monotonic()
         await send(
             {"type": "http.response.body", "body": b"data: " + HEAD + said + b"\n\n", "more_body": True}
         )
-        await asyncio.sleep(PACE)
+        await asyncio.sleep(pace)
     end = HEAD + b'[{"index":0,"delta":{},"finish_reason":"stop"}]}'
-    usage = HEAD + b'[],"usage":{"prompt_tokens":16,"completion_tokens":%d,"total_tokens":0}}' % CHUNKS
+    usage = HEAD + b'[],"usage":{"prompt_tokens":16,"completion_tokens":%d,"total_tokens":0}}' % chunks
     tail = b"data: " + end + b"\n\ndata: " + usage + b"\n\ndata: [DONE]\n\n"
     await send({"type": "http.response.body", "body": tail})
 
@@ -198,30 +204,30 @@ class Side:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    def load(self, connections: int, seconds: float) -> Load:
-        """Whole calls, as fast as they are answered."""
+    def load(self, connections: int, seconds: float, body: bytes = BODY) -> Load:
+        """Calls, as fast as they are answered."""
         before = self.processor
-        load = load_of(self.port, self.keys, connections, seconds)
+        load = load_of(self.port, self.keys, connections, seconds, body)
         load.server = self.processor - before
         return load
 
 
-def load_of(port: int, keys: list[str], connections: int, seconds: float) -> Load:
-    """Whole calls to a server on this machine, as fast as they are answered."""
-    scripts = [_requests(keys, at) for at in range(connections)]
+def load_of(port: int, keys: list[str], connections: int, seconds: float, body: bytes = BODY) -> Load:
+    """Calls to a server on this machine, as fast as they are answered."""
+    scripts = [_requests(keys, at, body) for at in range(connections)]
     load = world.run(drive("127.0.0.1", port, scripts, seconds))
     if load.statuses:
         raise RuntimeError(f"the server answered {load.statuses}")
     return load
 
 
-def _requests(keys: list[str], at: int) -> Iterator[bytes]:
+def _requests(keys: list[str], at: int, body: bytes) -> Iterator[bytes]:
     while True:
         key = keys[at % len(keys)].encode()
         at += 1
         yield (
             b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer %b\r\n"
-            b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (key, len(BODY), BODY)
+            b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (key, len(body), body)
         )
 
 
@@ -281,13 +287,15 @@ def run(options: Options) -> list[Figure]:
             for side in sides:
                 side.load(CONNECTIONS, 0.5)
             many: list[list[Load]] = [[], []]
+            long: list[list[Load]] = [[], []]
             single: list[list[float]] = [[], []]
             durable: list[float] = []
             for turn in range(options.rounds):
                 durable.append(2 * commits(folder / f"bare{turn}.db", options.seconds / 4))
                 for number, side in enumerate(sides):
                     many[number].append(side.load(CONNECTIONS, options.seconds))
-                    single[number].append(1e3 / side.load(1, options.seconds / 2).rate)
+                    long[number].append(side.load(CONNECTIONS, options.seconds, STREAMED_LONG))
+                    single[number].append(1e3 * median(side.load(1, options.seconds / 2).latencies))
             streams = 16 if options.quick else STREAMS
             few = [1e3 * median(world.run(_streams(side, 4))[0]) for side in sides]
             _, memory = world.run(_streams(till, streams))
@@ -295,19 +303,27 @@ def run(options: Options) -> list[Figure]:
             for side in (*reversed(sides), lab):
                 side.stop()
     rates = [[load.rate for load in loads] for loads in many]
-    costs = [[1e6 * load.server / load.requests for load in loads] for loads in many]
+    costs, streamed = (
+        [[1e6 * load.server / load.requests for load in loads] for loads in both] for both in (many, long)
+    )
     added = [theirs - ours for ours, theirs in zip(*single, strict=True)]
     return [
         at_least("calls of the endpoint against the bare proxy", median(ratios(rates[1], rates[0])), 70),
         at_least(
             "processor time of the bare proxy against the endpoint's", median(ratios(costs[0], costs[1])), 70
         ),
+        at_least(
+            f"the same for streams of {LONG} chunks", median(ratios(streamed[0], streamed[1])), 70,
+            note="a chunk at a time; their rate the upstream bounds",
+        ),
         at_least("calls", median(rates[1]), 1_000, "/s", note="one worker, key, reserve, settle, journal"),
         known("calls of the bare proxy", median(rates[0]), "/s"),
         known("processor time of a call", median(costs[1]), "µs", note="all threads of the process"),
         known("processor time of a call of the bare proxy", median(costs[0]), "µs"),
-        at_most("added to a call at concurrency 1", median(added), 1.0, "ms"),
+        known(f"processor time of a stream of {LONG} chunks", median(streamed[1]), "µs"),
+        known("processor time of such a stream of the bare proxy", median(streamed[0]), "µs"),
+        at_most("added to a call at concurrency 1", median(added), 1.0, "ms", note="difference of medians"),
         known("two bare durable commits, which are a part of it", median(durable), "ms"),
         at_most("added to a chunk of a stream", few[1] - few[0], 1.0, "ms", note="median of 4 streams"),
         at_most(f"resident memory under {streams} streams", memory, 120, "MB"),
-    ]
+    ]  # fmt: skip

@@ -15,15 +15,20 @@ from tokentill.web.asgi import override
 
 _END = b"\r\n\r\n"
 _LENGTH = b"content-length: "
+_LAST = b"\r\n0\r\n\r\n"
 
 
 class Load(Struct):
-    """What a crowd of connections did, and the processor time it took here and at the server, in seconds."""
+    """What a crowd of connections did, how long each request took, and the processor time here and at the server.
+
+    All times in seconds.
+    """
 
     requests: int = 0
     seconds: float = 0.0
     processor: float = 0.0
     server: float = 0.0
+    latencies: list[float] = field(default_factory=list)
     statuses: Counter[bytes] = field(default_factory=Counter)
 
     @property
@@ -39,35 +44,35 @@ class _Connection(asyncio.Protocol):
         self._requests = requests
         self._load = load
         self._until = until
+        self._sent = 0.0
         self._buffer = b""
         self.done = asyncio.get_running_loop().create_future()
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        self._send()
+
+    def _send(self) -> None:
+        self._sent = time.perf_counter()
         self._transport.write(next(self._requests))
 
     @override
     def data_received(self, data: bytes) -> None:
         if self._buffer:
             data = self._buffer + data
-        end = data.find(_END)
-        at = data.find(_LENGTH)
-        if end < 0 or at < 0:
-            self._buffer = data
-            return
-        length = int(data[at + len(_LENGTH) : data.index(b"\r", at)])
-        if len(data) < end + len(_END) + length:
+        if not _is_whole(data):
             self._buffer = data
             return
         self._buffer = b""
         load = self._load
         load.requests += 1
+        load.latencies.append(time.perf_counter() - self._sent)
         status = data[9:12]
         if status[:1] != b"2":
             load.statuses[status] += 1
         if time.monotonic() < self._until:
-            self._transport.write(next(self._requests))
+            self._send()
         else:
             self._transport.close()
 
@@ -76,6 +81,16 @@ class _Connection(asyncio.Protocol):
         if self._buffer or exc is not None:
             self._load.statuses[b"cut"] += 1
         self.done.set_result(None)
+
+
+def _is_whole(data: bytes) -> bool:
+    """Whether an answer has come to its end: that of its length, or the last piece of one that streams."""
+    end = data.find(_END)
+    at = data.find(_LENGTH, 0, max(end, 0))
+    if at < 0:
+        return end >= 0 and data.endswith(_LAST)
+    length = int(data[at + len(_LENGTH) : data.index(b"\r", at)])
+    return len(data) >= end + len(_END) + length
 
 
 async def drive(host: str, port: int, scripts: Sequence[Iterator[bytes]], seconds: float) -> Load:

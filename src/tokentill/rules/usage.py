@@ -103,10 +103,8 @@ class Events:
 def _end_of_event(data: bytes, start: int) -> tuple[int, int]:
     """Where the next empty line begins, and its length; -1 where there is none."""
     plain = data.find(b"\n\n", start)
-    crlf = data.find(b"\r\n\r\n", start)
-    if crlf >= 0 and (plain < 0 or crlf < plain):
-        return crlf, 4
-    return plain, 2
+    crlf = data.find(b"\r\n\r\n", start, len(data) if plain < 0 else plain + 1)
+    return (plain, 2) if crlf < 0 else (crlf, 4)
 
 
 def data_of(event: bytes) -> bytes:

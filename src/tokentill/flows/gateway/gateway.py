@@ -189,7 +189,8 @@ class Running:
         if "event-stream" not in line.content_type:
             await self.drop("upstream_failed")
             return Trouble("upstream_failed", "The model did not stream. Nothing was charged.")
-        pump = Pump(call, hold, limit, line, self, lambda: leash.gone, gateway.later, self._keep_stream)
+        keep = None if self._claim is None else self._keep_stream
+        pump = Pump(call, hold, limit, line, self, lambda: leash.gone, gateway.later, keep)
         begun = {"operation": hold.id, "held": hold.receipt.held, "balance": hold.receipt.balance}
         self.over = True  # from here on the stream ends it
         return Stream(pump.chunks(), facts(begun))
@@ -323,8 +324,7 @@ class Running:
         self._gateway.notes.called(self._key, self._model.id, outcome, 0, 0)
 
     async def _keep_stream(self, body: bytes | None) -> None:
-        if self._claim is None:
-            return
+        assert self._claim is not None, "only what has a key is kept"
         if body is None:
             await self._gateway.once.gone(self._claim)
         else:

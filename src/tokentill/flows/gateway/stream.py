@@ -46,7 +46,10 @@ class Bill(Protocol):
 
 
 class Pump:
-    """One stream. `gone` says whether the client has gone; `later` runs what must be done whoever waits for it."""
+    """One stream. `gone` says whether the client has gone; `later` runs what must be done whoever waits for it.
+
+    `keep` is given what was sent, to be given again, None where that is too much; without it nothing is remembered.
+    """
 
     def __init__(
         self,
@@ -57,7 +60,7 @@ class Pump:
         bill: Bill,
         gone: Callable[[], bool],
         later: Callable[[Coroutine[Any, Any, Any]], object],
-        keep: Callable[[bytes | None], Awaitable[None]],
+        keep: Callable[[bytes | None], Awaitable[None]] | None,
     ) -> None:
         self._call = call
         self._hold = hold
@@ -75,7 +78,7 @@ class Pump:
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The answer as it is to be sent. Raises `Broken` where it came to nothing."""
-        kept: list[bytes] | None = []
+        kept: list[bytes] | None = None if self._keep is None else []
         size = 0
         try:
             held: Held = []
@@ -93,7 +96,8 @@ class Pump:
                             kept = None
                     yield part
             end = await self._finish(held, events)
-            await self._keep(None if kept is None else b"".join((*kept, end)))
+            if self._keep is not None:
+                await self._keep(None if kept is None else b"".join((*kept, end)))
             yield end
             await self._line.finish()
         except (UpstreamDown, ValueError) as down:
@@ -189,7 +193,8 @@ class Pump:
         if seen.done and seen.usage is not None:
             usage = seen.usage
         await self._bill.charge(usage, "delivered")
-        await self._keep(None)
+        if self._keep is not None:
+            await self._keep(None)
 
 
 def cut_ending(kind: str, last: dict[str, Any], written: int, told: dict[str, Any]) -> bytes:
