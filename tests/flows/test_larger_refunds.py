@@ -279,6 +279,18 @@ async def test_the_rest_may_have_been_given_back_in_the_dashboard_in_part(world:
     assert given(world, small, large) == [SMALL, DIFFERENCE]
 
 
+async def test_the_rest_may_have_been_given_back_in_the_dashboard_whole(world: World) -> None:  # R-REF-5
+    small, large, row = await refused_half_way(world)
+    await world.tell(world.provider.refund_outside(small.payment or "", SMALL))
+    await world.settle()
+    asked = world.provider.log.count("refund")
+    done = await world.shop.refund_desk.approve("acme", row.id, "ann", "given back by hand")
+    assert isinstance(done, Refund)
+    assert (done.state, done.money, world.provider.log.count("refund")) == ("settled", LARGE, asked)
+    assert given(world, small, large) == [SMALL, DIFFERENCE]
+    assert (await world.balance("acme"), (await world.purchase(large)).accounted) == (0, 0)
+
+
 async def test_the_rest_may_become_credit_where_credit_is_offered(world: World) -> None:  # R-REF-4, R-REF-6
     small, large, row = await refused_half_way(world)
     desk = world.shop.refund_desk

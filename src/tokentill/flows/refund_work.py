@@ -158,7 +158,7 @@ class RefundWork:
         while (part := next_part(purchase, row.id)) is not None:
             problem, refused = "the provider has it pending", None
             try:
-                refused = await self._ask_for_it(row, part)
+                refused = await self._ask_for_it(row, purchase, part)
             except VendorDown:
                 problem = "the provider did not answer"
             purchase = await self.purchase(row)
@@ -173,12 +173,14 @@ class RefundWork:
             return await self._again(row, problem)
         return await self.to(row, steps.paid)
 
-    async def _ask_for_it(self, row: Refund, part: Part) -> str | None:
+    async def _ask_for_it(self, row: Refund, purchase: Purchase, part: Part) -> str | None:
         """Ask for a part of the money and take in what the provider says; why it refuses, if it does.
 
         Raises `VendorDown`.
         """
-        paid = await self._means.rows.get(Purchase, part.purchase, row.organization)
+        paid: Purchase | None = purchase
+        if part.purchase != purchase.id:
+            paid = await self._means.rows.get(Purchase, part.purchase, row.organization)
         assert paid is not None, "a purchase is never deleted"
         payments = self._means.payments.get(paid.provider)
         if payments is None:
