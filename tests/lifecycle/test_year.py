@@ -6,7 +6,7 @@ Preset `analysis`: Starter $39.99 for 50 tokens every 30 days, packs 25/$25, 50/
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -107,49 +107,136 @@ async def year(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
     await store.close()
 
 
-async def test_steady_steve_buys_a_small_pack_twice(year: Year) -> None:  # R-PACK-1, R-PLAN-4
-    """50 a period, 55 in two of them: 12 x $39.99 + 2 x $25 = $529.88. Of 50 pack tokens 10 are used, 40 stay."""
-    await year.subscribe()
-    for period in range(12):
-        if period in (3, 8):
-            await year.buy("token_pack_25")
-            assert await year.use(55) == 0
-        else:
-            assert await year.use(50) == 0
-        if period < 11:
-            assert (await year.advance(30)).invoices == 1
-    stand = await year.stand()
-    assert (await year.paid(), stand.remaining, stand.monthly) == (12 * 3999 + 2 * 2500, 40, 50)
+class Row(NamedTuple):
+    """Wait so many days, do these deeds, and this is how it stands then; every figure by hand."""
+
+    days: int
+    deeds: str
+    tried: int
+    """Invoices that were collected, or were tried in vain, while waiting."""
+    paid: int
+    """Cents since the beginning of the year."""
+    plan: int
+    """Tokens left of the plan's 50."""
+    packs: int
+    """Tokens left of packs, set aside or not."""
+    standing: str = "active"
 
 
-async def test_seasonal_sam_buys_two_large_packs_in_november(year: Year) -> None:  # R-PACK-1, readings
-    """30 in 11 periods and 200 in one: 12 x $39.99 + 2 x $80 = $639.88, $560.00 less than 12 x $99.99."""
-    await year.subscribe()
-    for period in range(12):
-        if period == 10:
-            await year.buy("token_pack_100")
-            await year.buy("token_pack_100")
-            over = await year.shop.checkout.buy_pack(Ask(organization="acme"), "token_pack_25")
+# 50 a period, 55 in two of them: 12 x $39.99 + 2 x $25 = $529.88. Of 50 pack tokens 10 are used, 40 stay.
+STEVE = [
+    Row(0, "use 50", 0, 3_999, 0, 0),
+    Row(30, "use 50", 1, 7_998, 0, 0),
+    Row(30, "use 50", 1, 11_997, 0, 0),
+    Row(30, "buy 25, use 55", 1, 18_496, 0, 20),
+    Row(30, "use 50", 1, 22_495, 0, 20),
+    Row(30, "use 50", 1, 26_494, 0, 20),
+    Row(30, "use 50", 1, 30_493, 0, 20),
+    Row(30, "use 50", 1, 34_492, 0, 20),
+    Row(30, "buy 25, use 55", 1, 40_991, 0, 40),
+    Row(30, "use 50", 1, 44_990, 0, 40),
+    Row(30, "use 50", 1, 48_989, 0, 40),
+    Row(30, "use 50", 1, 52_988, 0, 40),
+]
+# 30 in 11 periods and 200 in one: 12 x $39.99 + 2 x $80 = $639.88, $560.00 less than 12 x $99.99. What is left of
+# the plan lapses; a third pack would be one more than two in 24 hours, on the account's own clock (R-PACK-4).
+SAM = [
+    Row(0, "use 30", 0, 3_999, 20, 0),
+    Row(30, "use 30", 1, 7_998, 20, 0),
+    Row(30, "use 30", 1, 11_997, 20, 0),
+    Row(30, "use 30", 1, 15_996, 20, 0),
+    Row(30, "use 30", 1, 19_995, 20, 0),
+    Row(30, "use 30", 1, 23_994, 20, 0),
+    Row(30, "use 30", 1, 27_993, 20, 0),
+    Row(30, "use 30", 1, 31_992, 20, 0),
+    Row(30, "use 30", 1, 35_991, 20, 0),
+    Row(30, "use 30", 1, 39_990, 20, 0),
+    Row(30, "buy 100, buy 100, limit 25, use 200", 1, 59_989, 0, 50),
+    Row(30, "use 30", 1, 63_988, 20, 50),
+]
+# 80 in one period: 30 beyond the plan, so the pack of 50 for $45: 12 x $39.99 + $45 = $524.88.
+PAULA = [
+    Row(0, "use 20", 0, 3_999, 30, 0),
+    Row(30, "use 20", 1, 7_998, 30, 0),
+    Row(30, "use 20", 1, 11_997, 30, 0),
+    Row(30, "use 20", 1, 15_996, 30, 0),
+    Row(30, "use 20", 1, 19_995, 30, 0),
+    Row(30, "use 50, refused 30, buy 50, use 30", 1, 28_494, 0, 20),
+    Row(30, "use 20", 1, 32_493, 30, 20),
+    Row(30, "use 20", 1, 36_492, 30, 20),
+    Row(30, "use 20", 1, 40_491, 30, 20),
+    Row(30, "use 20", 1, 44_490, 30, 20),
+    Row(30, "use 20", 1, 48_489, 30, 20),
+    Row(30, "use 20", 1, 52_488, 30, 20),
+]
+# Steve with a card that is declined twice. In the third period it is replaced on day 4, after the try of day 3; in the
+# eighth on day 16, after the tries of days 3, 5, 7 and 14, when sync is off too. Whatever is not his plan's is kept all
+# the while; each time the period goes on from the day on which its invoice was due. All twelve are paid in the end.
+UNLUCKY_STEVE = [
+    Row(0, "buy 25, use 40", 0, 6_499, 10, 25),
+    Row(30, "use 52, card declined", 1, 10_498, 0, 23),
+    Row(30, "refused 1", 1, 10_498, 0, 23, "past_due"),
+    Row(1, "refused 1", 0, 10_498, 0, 23, "grace"),
+    Row(3, "refused 1, card good, use 50", 1, 14_497, 0, 23),
+    Row(26, "use 10", 1, 18_496, 40, 23),
+    Row(30, "use 50", 1, 22_495, 0, 23),
+    Row(30, "use 51", 1, 26_494, 0, 22),
+    Row(30, "use 50, card declined", 1, 30_493, 0, 22),
+    Row(30, "refused 1", 1, 30_493, 0, 22, "past_due"),
+    Row(14, "refused 1", 4, 30_493, 0, 22, "grace"),
+    Row(1, "refused 1", 0, 30_493, 0, 22, "offline"),
+    Row(1, "card good, use 60", 0, 34_492, 0, 12),
+    Row(14, "use 50", 1, 38_491, 0, 12),
+    Row(30, "use 50", 1, 42_490, 0, 12),
+    Row(30, "use 50", 1, 46_489, 0, 12),
+    Row(30, "use 62", 1, 50_488, 0, 0),
+]
+
+
+async def do(year: Year, deed: str, first: Purchase) -> None:
+    """One deed of a row."""
+    verb, _, what = deed.partition(" ")
+    match verb:
+        case "use":
+            assert await year.use(int(what)) == 0
+        case "refused":
+            assert await year.use(int(what)) == int(what)
+        case "buy":
+            await year.buy(f"token_pack_{what}")
+        case "limit":
+            over = await year.shop.checkout.buy_pack(Ask(organization="acme"), f"token_pack_{what}")
             assert isinstance(over, Refusal)
-            assert over.code == Code.PACK_LIMIT  # two in 24 hours, on the account's own clock (R-PACK-4)
-        assert await year.use(200 if period == 10 else 30) == 0
-        if period < 11:
-            await year.advance(30)
-    assert await year.paid() == 12 * 3999 + 2 * 8000 == 12 * 9999 - 56_000
-    assert (await year.stand()).remaining == 20 + 50  # 50 - 30 of the plan, 200 - 150 of the packs
+            assert over.code == Code.PACK_LIMIT
+        case _:
+            card = {"declined": DECLINED, "good": GOOD}[what]
+            now = (await year.account("acme")).state.time
+            await year.deliver(await year.embedded.change_card(first.subscription or "", card, now))
 
 
-async def test_project_based_paula_buys_the_pack_that_is_enough(year: Year) -> None:  # R-PACK-1, readings
-    """80 in one period: 30 beyond the plan, so the pack of 50 for $45: 12 x $39.99 + $45 = $524.88."""
-    await year.subscribe()
-    for period in range(12):
-        if period == 5:
-            assert await year.use(80) == 30
-            await year.buy("token_pack_50")
-            assert await year.use(30) == 0
-        if period < 11:
-            await year.advance(30)
-    assert (await year.paid(), (await year.stand()).remaining) == (12 * 3999 + 4500, 50 + 20)
+@pytest.mark.parametrize(
+    ("rows", "in_all"),
+    [
+        (STEVE, 12 * 3999 + 2 * 2500), (SAM, 12 * 9999 - 56_000), (PAULA, 12 * 3999 + 4500),
+        (UNLUCKY_STEVE, 12 * 3999 + 2500),
+    ],
+    ids=["steady steve", "seasonal sam", "project-based paula", "steady steve, whose card is declined"],
+)  # fmt: skip
+async def test_a_year_of_an_example_customer(year: Year, rows: list[Row], in_all: int) -> None:
+    """R-PACK-1, R-PLAN-4, R-LIC-1, R-LIC-2, R-LIC-3: resets, packs, failures and restores, figure by figure."""
+    first = await year.subscribe()
+    for number, row in enumerate(rows, 1):
+        tried = (await year.advance(row.days)).invoices if row.days else 0
+        for deed in row.deeds.split(", "):
+            await do(year, deed, first)
+        account, stand = await year.account("acme"), await year.stand()
+        lots = account.state.lots.values()
+        packs = sum(lot.available for lot in lots if lot.origin == "pack")
+        free, aside = (row.plan + row.packs, 0) if row.standing == "active" else (0, row.packs)
+        assert (tried, await year.paid(), stand.remaining, stand.set_aside, packs, stand.standing) == (
+            row.tried, row.paid, free, aside, row.packs, row.standing,
+        ), (number, row)  # fmt: skip
+    assert rows[-1].paid == in_all
+    assert sum(row.days for row in rows) == 330, "the twelfth period"
 
 
 async def test_every_period_begins_where_the_last_ended(year: Year) -> None:  # R-PLAN-4
