@@ -5,9 +5,11 @@ from msgspec import structs
 
 from tests.support.desk import Desk, change_plan, ms, preset, without_limits
 from tokentill.rules import commands as c
+from tokentill.rules import happenings as h
 from tokentill.rules.catalog import Catalog, Exhaustion, Overage
 from tokentill.rules.margins import Line, MarginLine, Reading, Source, judged, remedy, report, span, total
-from tokentill.rules.purchases import Payment, Purchase, derive
+from tokentill.rules.purchases import Payment, Purchase, derive, merge
+from tokentill.rules.takings import booked, since
 
 GOALS = without_limits(preset("goals"))
 
@@ -26,22 +28,23 @@ def read(
 
     start, end = span(month)
     reading = Reading(start, end, desk.now, desk.account.state.plan, source, trials)
-    for row in sold:
-        reading.sold(row, desk.catalog.costs)
+    costs = desk.catalog.costs
+    reading.book(since(booked(sold, end, "USD", costs), booked(sold, start, "USD", costs)))
     for entry in reversed(desk.journal):
         if not reading.take(entry, desk.catalog.costs):
             break
     return reading.lines()
 
 
-def pack(at: str, refunds: tuple[tuple[str, int], ...] = ()) -> Purchase:
-    """A pack of 500 for $29, paid then."""
-    return derive(
-        Purchase(
-            id="bought", organization="acme", created_at=ms(at), kind="pack", item="token_pack_500", title="500 tokens",
-            amount=2900, currency="USD", tokens=500, payments=(Payment(ms(at), "pi", 2900, "USD"),), refunds=refunds,
-        )
+def pack(at: str, *back: tuple[str, int]) -> Purchase:
+    """A pack of 500 for $29, paid then, and what had gone back of it when."""
+    row = Purchase(
+        id="bought", organization="acme", created_at=ms(at), kind="pack", item="token_pack_500", title="500 tokens",
+        amount=2900, currency="USD", tokens=500, payments=(Payment(ms(at), "pi", 2900, "USD"),),
     )  # fmt: skip
+    for when, gone in back:
+        row = merge(row, h.Refunded(at=ms(when), payment="pi", refunded=gone, currency="USD"))
+    return derive(row)
 
 
 def test_a_whole_month_of_a_plan() -> None:  # R-FIN-1: S2 §4, "Pro tier margin = $147"
@@ -107,9 +110,23 @@ def test_packs_gifts_and_what_was_given_back() -> None:  # R-FIN-1
         1_000_000,
     )
     assert plan.tokens == 200
-    [given_back, _] = read(desk, "2025-01", pack("2025-01-05", (("pi", 900),)))
-    assert given_back.revenue == 2_000
     assert [line.kind for line in read(desk, "2025-02", pack("2025-01-05"))] == ["plan"]  # the one that runs
+
+
+def test_money_that_goes_back_is_of_the_month_in_which_it_does() -> None:  # R-FIN-1
+    desk = Desk(GOALS, "starter", at="2025-01-01")
+    sold = pack("2025-01-05", ("2025-01-20", 900), ("2025-03-01", 2_900))
+
+    def money(month: str) -> list[tuple[str, str, int]]:
+        found = read(desk, month, sold)
+        return [(line.kind, line.item, line.revenue) for line in found if line.kind != "plan"]
+
+    item = "token_pack_500"
+    assert money("2025-01") == [("pack", item, 2_900), ("refund", item, -900)]
+    assert money("2025-02") == []
+    assert money("2025-03") == [("refund", item, -2_000)]
+    [back] = [judged(GOALS, line) for line in read(desk, "2025-03", sold) if line.kind == "refund"]
+    assert (back.gross, back.net, back.gross_percent, back.per_payment) == (-2_000, -2_000, None, None)
 
 
 def test_a_trial_and_an_unpaid_period_bring_nothing() -> None:  # R-FIN-1

@@ -120,6 +120,13 @@ async def margin(
     return FOUND if found.remedies else DONE
 
 
+WORDS = {
+    "deferred": "what was paid in this month for plans and overage, less what this month has earned of them.",
+    "refund": "what went back in this month, whenever it had been paid.",
+}
+"""What lines of money that belongs to other months mean."""
+
+
 def _margin(found: MarginReport) -> Group:
     code = found.currency
     rows = [
@@ -138,6 +145,9 @@ def _margin(found: MarginReport) -> Group:
     parts: list[Table | Text] = [
         Text(f"{found.month}: {found.organizations} organizations{state}", style="bold"),
         show.table(columns, rows),
+    ]
+    parts += [
+        Text(f"{kind}: {what}") for kind, what in WORDS.items() if kind in {one.kind for one in found.lines}
     ]
     parts += [Text(line, style="yellow") for line in found.remedies]
     if found.below:

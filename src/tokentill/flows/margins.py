@@ -24,14 +24,16 @@ from tokentill.rules.margins import (
     Reading,
     Source,
     judged,
+    month_before,
     remedy,
     report,
     span,
     total,
 )
 from tokentill.rules.ordering import bill_id
-from tokentill.rules.purchases import Purchase
+from tokentill.rules.purchases import BILLED, Purchase
 from tokentill.rules.refusals import Code, Refusal
+from tokentill.rules.takings import booked, since
 from tokentill.rules.topups import month_of
 
 BATCH = 20
@@ -40,11 +42,13 @@ BATCH = 20
 LEASE_MS = 10 * 60_000
 """A batch may have a month of many entries to read."""
 
+WAIT_MS = 1_000
+"""A month waits for so long before it looks again whether the one before it was summed."""
+
 LIVE_MAX = 500
 """So many organizations are summed while somebody waits for the answer."""
 
 PAGE = 500
-PURCHASES_MAX = 5_000
 
 
 class Margins:
@@ -55,22 +59,32 @@ class Margins:
         self._seeded = ""
 
     async def seed(self) -> None:
-        """See to it that the present month will be checked when it is over."""
-        month = month_of(self._means.clock.now())
+        """See to it that the present month will be checked when it is over, and each since the last that was."""
+        now = self._means.clock.now()
+        month = month_of(now)
         if month == self._seeded:
             return
-        now = self._means.clock.now()
-        await self._means.rows.add(MarginCheck(id=month, created_at=now, due_at=span(month)[1] + HOUR_MS))
+        newest = await self._means.rows.find(MarginCheck, {}, limit=1)
+        known = newest[0].id if newest else month
+        while known <= month:
+            end = span(known)[1]
+            await self._means.rows.add(MarginCheck(id=known, created_at=now, due_at=end + HOUR_MS))
+            known = month_of(end)
         self._seeded = month
 
     async def attend(self, check: MarginCheck) -> None:
         """Sum the next organizations; after the last, look at what plans have left."""
         means, month = self._means, check.id
+        before = await means.rows.get(MarginCheck, month_before(month))
+        if before is not None and before.done_at is None:
+            # What is booked in this month depends on what was booked before.
+            await means.change(check, lambda row: later(row, means.clock.now() + WAIT_MS))
+            return
         names = await means.ledger.organizations(check.reached, BATCH)
         for name in names:
             account = await means.ledger.account(name)
             if account is not None and not account.state.simulated:
-                await self._keep(month, name, await self._lines(name, account, month))
+                await self._keep(month, name, *await self._summed(name, account, month))
         if names:
             reached, now = names[-1], means.clock.now()
             await means.change(check, lambda row: later(replace(row, reached=max(row.reached, reached)), now))
@@ -95,14 +109,18 @@ class Margins:
         if start > now:
             return Refusal(Code.INVALID, "This month has not begun yet.", detail="month")
         catalog = means.ledger.catalog
+        check = await means.rows.get(MarginCheck, month)
+        closed = check is not None and check.done_at is not None
         if organization is not None:
             account = await means.ledger.account(organization)
             if account is None:
                 return Refusal(Code.UNKNOWN_ORGANIZATION, "There is no organization of this id.")
-            own = {organization: await self._lines(organization, account, month)}
-            return report(catalog, month, own, closed=False)
-        check = await means.rows.get(MarginCheck, month)
-        if check is not None and check.done_at is not None:
+            row = (
+                await means.rows.get(MarginMonth, f"{month}:{organization}", organization) if closed else None
+            )
+            own = row.lines if row is not None else (await self._summed(organization, account, month))[0]
+            return report(catalog, month, {organization: own}, closed=row is not None)
+        if closed:
             kept = {row.organization: row.lines for row in await self._kept(month)}
             return report(catalog, month, kept, closed=True)
         names = await means.ledger.organizations("", LIVE_MAX + 1)
@@ -115,18 +133,21 @@ class Margins:
         for name in names:
             account = await means.ledger.account(name)
             if account is not None and not account.state.simulated:
-                live[name] = await self._lines(name, account, month)
+                live[name], _ = await self._summed(name, account, month)
         return report(catalog, month, live, closed=False)
 
-    async def _keep(self, month: str, organization: str, lines: tuple[Line, ...]) -> None:
+    async def _keep(
+        self, month: str, organization: str, lines: tuple[Line, ...], money: tuple[Line, ...]
+    ) -> None:
         row = MarginMonth(
             id=f"{month}:{organization}",
             organization=organization,
             created_at=self._means.clock.now(),
             month=month,
             lines=lines,
+            booked=money,
         )
-        await self._means.upsert(row, lambda known: replace(known, lines=lines))
+        await self._means.upsert(row, lambda known: replace(known, lines=lines, booked=money))
 
     async def _kept(self, month: str) -> Sequence[MarginMonth]:
         found: list[MarginMonth] = []
@@ -138,17 +159,14 @@ class Margins:
                 return found
             before = page[-1].id
 
-    async def _lines(self, organization: str, account: Account, month: str) -> tuple[Line, ...]:
-        """What the organization brought and used in the month, up to now."""
-        means, costs = self._means, self._means.ledger.catalog.costs
+    async def _summed(
+        self, organization: str, account: Account, month: str
+    ) -> tuple[tuple[Line, ...], tuple[Line, ...]]:
+        """What the organization brought and used in the month, up to now, and all that was ever booked of it."""
+        means, catalog = self._means, self._means.ledger.catalog
         start, end = span(month)
-        bought = {
-            kind: await means.rows.find(
-                Purchase, {"organization": organization, "kind": kind}, limit=PURCHASES_MAX
-            )
-            for kind in ("pack", "code", "plan", "overage")
-        }
-        items = {row.id: row.item for row in (*bought["pack"], *bought["code"])}
+        bought = await means.every(Purchase, {"organization": organization})
+        items = {row.id: row.item for row in bought if row.kind in ("pack", "code")}
         lots = account.state.lots
 
         def source(number: int) -> Source | None:
@@ -163,24 +181,31 @@ class Margins:
 
         trials = [
             (row.plan_start, row.plan_end)
-            for row in bought["plan"]
-            if row.amount == 0 < row.list_amount and row.plan_start is not None and row.plan_end is not None
+            for row in bought
+            if row.kind == "plan" and row.amount == 0 < row.list_amount
+            if row.plan_start is not None and row.plan_end is not None
         ]
-        bills = {row.id: row.credit_used for row in bought["overage"]}
-        now = account.moment(means.clock.now())
+        bills = {row.id: row.credit_used for row in bought if row.kind == "overage"}
         reading = Reading(
             start,
             end,
-            now,
+            account.moment(means.clock.now()),
             account.state.plan,
             source,
             trials,
-            lambda seq: bills.get(bill_id(organization, seq), 0),
+            {row.id for row in bought if row.kind in BILLED},
+            lambda seq: bills.get(bill_id(organization, seq)),
         )
-        for row in bought["pack"]:
-            reading.sold(row, costs)
+        money = booked(bought, end, catalog.currency, catalog.costs)
+        reading.book(since(money, await self._before(organization, bought, month)))
         await self._read(organization, reading)
-        return reading.lines()
+        return reading.lines(), money
+
+    async def _before(self, organization: str, bought: Sequence[Purchase], month: str) -> tuple[Line, ...]:
+        """What was booked in the months before: as the last one was summed, else what moved before this one."""
+        catalog, start = self._means.ledger.catalog, span(month)[0]
+        known = await self._means.rows.get(MarginMonth, f"{month_before(month)}:{organization}", organization)
+        return known.booked if known is not None else booked(bought, start, catalog.currency, catalog.costs)
 
     async def _read(self, organization: str, reading: Reading) -> None:
         before: int | None = None

@@ -4,12 +4,18 @@ A plan counts by whole periods, in the month in which they end, so that what was
 for it: what a period was sold for by the journal, the tokens that were used in it beside those of packs, and its
 overage. One that an upgrade ended early counts for the share of its time. In the present month the period that runs
 counts as it stands: its margin can only get less. A period that was not paid, and a trial, bring nothing. Packs, and
-tokens that were given away, count by the month itself: what was paid in it, less what was given back of that by now,
-and what was used of them in it. What money credit pays of a pack or of overage brings nothing: its money was counted
-when it came, with the purchase that it was the refund of.
+tokens that were given away, count by the month itself: what was paid in it, and what was used of them in it. What money
+credit pays of a pack or of overage brings nothing: its money was counted when it came, with the purchase that it was the
+refund of.
 
-The cost of tokens is the catalog's, rounded once for each line. What was given back of a charge is taken off when it
-was.
+Money that goes back is a line of its own (`refund`) in the month in which it does; a month that is over stays as it was
+(`tokentill.rules.takings`). What was paid in a month for plans and overage, less what was earned of them in it, is the
+line `deferred`: it is more than 0 where a year is paid at once, and less in the months that follow, where a bill is
+owed, or where credit paid. So the lines of a month together are the money that came in less the money that went out. A
+period that no purchase of the till's stands for was paid to the host, and counts as money that came in.
+
+The cost of tokens is the catalog's, rounded once for each line, and what a period has earned is rounded once. What was
+given back of a charge is taken off when it was.
 
 S2's rule: what one payment for a plan leaves, after the cost of its tokens, must be more than the catalog's
 `margin_min` (Pro > $100, Enterprise > $300). Otherwise "increase price or reduce token allocation".
@@ -21,7 +27,7 @@ Requirement ids: R-FIN-1.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Literal
@@ -32,17 +38,22 @@ from tokentill.rules import entries as e
 from tokentill.rules.catalog import Catalog, Costs
 from tokentill.rules.money import format_amount, half_up
 from tokentill.rules.pricing import Margin, card_fee, token_cost
-from tokentill.rules.purchases import Purchase
 from tokentill.rules.rows import Row
 
-Kind = Literal["plan", "pack", "overage", "given"]
+Kind = Literal["plan", "pack", "overage", "given", "deferred", "refund"]
+OVERAGE = "overage"
+"""The item of what is deferred of bills of overage, whichever plan they are beyond."""
+
 MILLION = 1_000_000
 Source = tuple[Kind, str]
 """What tokens or money belong to: a kind and the id of the plan or pack."""
 
 
 class Line(Struct, frozen=True, kw_only=True):
-    """What one plan or pack brought and used in a month. `payments` in millionths; money in minor units."""
+    """What one plan or pack brought and used in a month. `payments` in millionths; money in minor units.
+
+    `deferred`: what was paid in other months than it was earned in; `refund`: what went back.
+    """
 
     kind: Kind
     item: str
@@ -53,10 +64,14 @@ class Line(Struct, frozen=True, kw_only=True):
 
 
 class MarginMonth(Row, frozen=True, kw_only=True):
-    """The lines of an organization in a month that is over; `id` is `month:organization`."""
+    """The lines of an organization in a month that is over; `id` is `month:organization`.
+
+    `booked`: the money that was booked in this month and all before it, in sum.
+    """
 
     month: str
     lines: tuple[Line, ...]
+    booked: tuple[Line, ...] = ()
 
 
 class MarginCheck(Row, frozen=True, kw_only=True):
@@ -89,7 +104,12 @@ class MarginLine(Struct, frozen=True, kw_only=True):
 
 
 class MarginReport(Struct, frozen=True, kw_only=True):
-    """The margins of a month. `closed`: it is over and was summed. `below`: organizations whose plan left too little."""
+    """The margins of a month. `closed`: it is over and was summed. `below`: organizations whose plan left too little.
+
+    The revenue of all `lines` together is the money that came in in the month less the money that went out. Two kinds of
+    line are no sale: `refund`, what went back in the month, whenever it had been paid; and `deferred`, what was paid in
+    the month for plans and overage less what was earned of them in it.
+    """
 
     month: str
     currency: str
@@ -107,11 +127,18 @@ def span(month: str) -> tuple[int, int]:
     return int(begin.timestamp() * 1000), int(following.timestamp() * 1000)
 
 
+def month_before(month: str) -> str:
+    """The month before the month."""
+    begin = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC)
+    return f"{begin.year - (begin.month == 1):04}-{(begin.month - 2) % 12 + 1:02}"
+
+
 class Reading:
     """Sums the entries of one organization, newest first, for the month from `start` until before `end`.
 
     `now` is its time, `plan` the plan it is on. `source`: what a lot belongs to, None = the plan that ran. `trials`:
-    times that nothing was paid for. `credited`: what credit pays of the bill of the entry of this number.
+    times that nothing was paid for. `bought`: purchases that plans are paid with. `billed`: what credit pays of the bill
+    of the entry of this number, None where the till has made no bill of it.
     """
 
     def __init__(
@@ -122,13 +149,15 @@ class Reading:
         plan: str | None,
         source: Callable[[int], Source | None],
         trials: Iterable[tuple[int, int]] = (),
-        credited: Callable[[int], int] = lambda _: 0,
+        bought: Container[str] = (),
+        billed: Callable[[int], int | None] = lambda _: None,
     ) -> None:
         self._start, self._end, self._now = start, end, now
         self._plan = plan
         self._source = source
         self._trials = tuple(trials)
-        self._credited = credited
+        self._bought = bought
+        self._billed = billed
         self._ends: int | None = None
         """Where the period that is read next ended early, or was followed by another."""
         self._covered = False
@@ -144,8 +173,11 @@ class Reading:
         elif isinstance(entry, e.Refunded):
             self._spent(entry.time, (*entry.returned, *entry.lapsed), entry.beyond, entry.beyond_kind, -1)
         elif isinstance(entry, e.OverageBilled):
-            charged = entry.amount - self._credited(entry.seq)
+            credit = self._billed(entry.seq)
+            charged = entry.amount - (credit or 0)
             self._period.earn(("overage", self._plan or ""), charged, card_fee(charged, costs))
+            if credit is not None:
+                self._period.earn(("deferred", OVERAGE), -charged, 0)
         elif isinstance(entry, e.PeriodStarted):
             self._began(entry, costs)
         elif isinstance(entry, e.PlanChanged):
@@ -153,13 +185,11 @@ class Reading:
             self._plan = entry.before
         return entry.time >= self._start or (self._plan is not None and not self._covered)
 
-    def sold(self, purchase: Purchase, costs: Costs) -> None:
-        """Count a pack that was paid in the month."""
-        if purchase.paid_at is None or not self._start <= purchase.paid_at < self._end:
-            return
-        back = purchase.amount if purchase.state == "charged_back" else purchase.refunded
-        fee = card_fee(purchase.amount, costs)
-        self._sums.earn(("pack", purchase.item), purchase.amount - back, fee, Fraction(1))
+    def book(self, lines: Iterable[Line]) -> None:
+        """Count money that is booked in the month."""
+        for one in lines:
+            part = Fraction(one.payments, MILLION)
+            self._sums.earn((one.kind, one.item), one.revenue, one.fees, part)
 
     def lines(self) -> tuple[Line, ...]:
         """What was summed, by kind and id."""
@@ -178,7 +208,10 @@ class Reading:
             return
         part = Fraction(ends - entry.start, entry.end - entry.start) / entry.periods
         price = entry.price or 0
-        self._sums.earn(("plan", entry.plan), price * part, card_fee(price, costs) * part, part)
+        earned = _whole(price * part)
+        self._sums.earn(("plan", entry.plan), earned, card_fee(price, costs) * part, part)
+        if entry.reference is not None and entry.reference in self._bought:
+            self._sums.earn(("deferred", entry.plan), -earned, 0)
 
     def _spent(self, at: int, moves: e.Moves, beyond: int, kind: e.Beyond | None, sign: int) -> None:
         own: Source = ("plan", self._plan or "")
@@ -197,16 +230,14 @@ class _Sums:
 
     def __init__(self) -> None:
         self.tokens: dict[Source, int] = {}
-        self.money: dict[Source, tuple[Fraction, Fraction, Fraction]] = {}
+        self.money: dict[Source, tuple[int, Fraction, Fraction]] = {}
         """Revenue, fees, payments."""
 
     def use(self, source: Source, tokens: int) -> None:
         self.tokens[source] = self.tokens.get(source, 0) + tokens
 
-    def earn(
-        self, source: Source, amount: Fraction | int, fee: Fraction | int, part: Fraction = Fraction()
-    ) -> None:
-        revenue, fees, payments = self.money.get(source, (Fraction(), Fraction(), Fraction()))
+    def earn(self, source: Source, amount: int, fee: Fraction | int, part: Fraction = Fraction()) -> None:
+        revenue, fees, payments = self.money.get(source, (0, Fraction(), Fraction()))
         self.money[source] = (revenue + amount, fees + fee, payments + part)
 
     def add(self, other: _Sums) -> None:
@@ -218,13 +249,15 @@ class _Sums:
     def lines(self) -> tuple[Line, ...]:
         found = []
         for kind, item in sorted({*self.tokens, *self.money}):
-            revenue, fees, payments = self.money.get((kind, item), (Fraction(), Fraction(), Fraction()))
+            revenue, fees, payments = self.money.get((kind, item), (0, Fraction(), Fraction()))
+            if kind == "deferred" and not revenue:
+                continue
             found.append(
                 Line(
                     kind=kind,
                     item=item,
                     payments=_whole(payments * MILLION),
-                    revenue=_whole(revenue),
+                    revenue=revenue,
                     fees=_whole(fees),
                     tokens=self.tokens.get((kind, item), 0),
                 )

@@ -45,12 +45,12 @@ class Margin(Struct, frozen=True):
         return self.gross - self.fee
 
     def gross_percent(self, places: int = 1) -> str | None:
-        """Gross margin in percent of revenue, half-up; None when nothing was paid."""
-        return percent(self.gross, self.revenue, places) if self.revenue else None
+        """Gross margin in percent of revenue, half-up; None when nothing came in."""
+        return percent(self.gross, self.revenue, places) if self.revenue > 0 else None
 
     def net_percent(self, places: int = 1) -> str | None:
-        """Margin net of the card fee in percent of revenue, half-up; None when nothing was paid."""
-        return percent(self.net, self.revenue, places) if self.revenue else None
+        """Margin net of the card fee in percent of revenue, half-up; None when nothing came in."""
+        return percent(self.net, self.revenue, places) if self.revenue > 0 else None
 
 
 def cost(feature: Feature, quantity: int = 1) -> int:

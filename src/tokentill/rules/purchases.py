@@ -37,6 +37,7 @@ from msgspec.structs import replace
 from tokentill.rules import happenings as h
 from tokentill.rules.claims import after_taking, credit_step, has_credit, next_taking, wants_aside
 from tokentill.rules.legs import Claimable, Dispute, gone, legs, paid_money, spared
+from tokentill.rules.outgoes import Outgo, told
 
 T = TypeVar("T", int, str)
 
@@ -130,6 +131,8 @@ class Purchase(Claimable, frozen=True, kw_only=True):
     refunds_failed: tuple[str, ...] = ()
     """Refunds that did not reach the customer, by the provider's ids."""
     suspicions: tuple[str, ...] = ()
+    outgoes: tuple[Outgo, ...] = ()
+    """When which part of the money went back."""
     subscription: str | None = None
     invoice: str | None = None
     failed_at: int | None = None
@@ -171,20 +174,15 @@ def merge(purchase: Purchase, fact: h.AnyHappening) -> Purchase:
         name = fact.payment or fact.invoice
         paid = Payment(fact.at, name, fact.amount, fact.currency, fact.method)
         purchase = replace(
-            purchase,
-            payments=_with(purchase.payments, paid),
+            purchase, payments=_with(purchase.payments, paid), invoice=_least(purchase.invoice, fact.invoice),
             subscription=_least(purchase.subscription, fact.subscription),
-            invoice=_least(purchase.invoice, fact.invoice),
-            plan_start=_least(purchase.plan_start, fact.start),
-            plan_end=_least(purchase.plan_end, fact.end),
-        )
+            plan_start=_least(purchase.plan_start, fact.start), plan_end=_least(purchase.plan_end, fact.end),
+        )  # fmt: skip
     elif isinstance(fact, h.InvoiceFailed):
         purchase = replace(
-            purchase,
-            failed_at=_least(purchase.failed_at, fact.at),
+            purchase, failed_at=_least(purchase.failed_at, fact.at), invoice=_least(purchase.invoice, fact.invoice),
             subscription=_least(purchase.subscription, fact.subscription),
-            invoice=_least(purchase.invoice, fact.invoice),
-        )
+        )  # fmt: skip
     elif isinstance(fact, h.InvoiceVoided):
         purchase = replace(purchase, voided=True)
     elif isinstance(fact, h.Declined):
@@ -205,7 +203,7 @@ def merge(purchase: Purchase, fact: h.AnyHappening) -> Purchase:
         purchase = replace(purchase, disputes=_disputed(purchase.disputes, fact))
     elif isinstance(fact, h.Suspected):
         purchase = replace(purchase, suspicions=tuple(sorted({*purchase.suspicions, fact.warning})))
-    return derive(purchase)
+    return derive(replace(purchase, outgoes=told(purchase.outgoes, fact)))
 
 
 def _least(known: T | None, told: T | None) -> T | None:

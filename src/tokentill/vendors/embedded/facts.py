@@ -43,9 +43,9 @@ class Facts:
                 )
             )
         if payment.dispute is not None:
-            facts.append(self.disputed(payment))
+            facts.append(self.disputed(payment, now))
         if payment.refunded:
-            facts.append(self.refunded(payment, payment.paid_at))
+            facts.append(self.refunded(payment, now))
         return tuple(facts)
 
     def refunded(self, payment: EmbeddedPayment, at: int) -> h.Refunded:
@@ -86,14 +86,13 @@ class Facts:
             customer=payment.organization,
         )  # fmt: skip
 
-    def disputed(self, payment: EmbeddedPayment) -> h.Disputed:
+    def disputed(self, payment: EmbeddedPayment, at: int) -> h.Disputed:
         """Where the dispute of the payment stands."""
-        assert payment.paid_at is not None, "only a paid payment is disputed"
         state: h.DisputeState = (
             "won" if payment.dispute == "won" else "lost" if payment.dispute == "lost" else "open"
         )
         return h.Disputed(
-            at=payment.paid_at, purchase=payment.purchase, organization=payment.organization,
+            at=at, purchase=payment.purchase, organization=payment.organization,
             payment=name_of(payment), dispute=f"{payment.id}-dispute", state=state, amount=payment.amount,
             currency=payment.currency,
         )  # fmt: skip

@@ -209,7 +209,8 @@ class Embedded:
         found = await self._change(ident, lambda row: replace(row, dispute=state))
         if found is None or found.paid_at is None:
             return Paying("unknown")
-        return Paying(found.state, self._events(found, f"dispute.{state}", (self._facts.disputed(found),)))
+        fact = self._facts.disputed(found, self._now(found))
+        return Paying(found.state, self._events(found, f"dispute.{state}", (fact,)))
 
     async def renew(self, ident: str, now: int) -> Paying:
         """Bill what is due of a subscription at `now`: the next invoice, or another try of the failed one."""

@@ -170,13 +170,15 @@ def charge(found: Found, at: int) -> list[h.AnyHappening]:
 
 
 def refunds(payment: str, found: Iterable[Found], at: int) -> list[h.AnyHappening]:
-    """What was given back of a payment in sum, and each refund that came back undone."""
+    """What was given back of a payment in sum, since its last refund, and each refund that came back undone."""
     facts: list[h.AnyHappening] = []
     sums: dict[str, int] = {}
+    last = 0
     for refund in found:
         amount, code = money(refund, "amount")
         if refund["status"] == "succeeded":
             sums[code] = sums.get(code, 0) + amount
+            last = max(last, int(refund.get("created") or 0) * 1000)
         elif refund["status"] == "failed":
             why = refund.get("failure_reason") or "failed"
             facts.append(
@@ -184,6 +186,7 @@ def refunds(payment: str, found: Iterable[Found], at: int) -> list[h.AnyHappenin
                     at=at, payment=payment, refund=refund["id"], amount=amount, currency=code, code=why
                 )
             )
+    at = last or at
     facts += [h.Refunded(at=at, payment=payment, refunded=sum_, currency=code) for code, sum_ in sums.items()]
     return facts
 

@@ -50,6 +50,7 @@ create table purchase (
     refunds_failed text not null,
     disputes text not null,
     suspicions text not null,
+    outgoes text not null,
     subscription text,
     invoice text,
     failed_at integer,
@@ -367,6 +368,7 @@ create table margin_month (
     due_at integer,
     month text not null,
     lines text not null,
+    booked text not null,
     primary key (organization, id)
 );
 create index margin_month_id on margin_month (id);
