@@ -109,8 +109,8 @@ def _die_at(
             provider=wire.across(world.provider, "provider"),
         )
         await work(world, shop)
+        await world.store.close()  # its threads have passed their last point then, in every run alike
         faults.install(None)
-        await world.store.close()
 
     asyncio.run(run())
     channel.write({"crossed": wire.crossed})
