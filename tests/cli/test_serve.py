@@ -115,3 +115,14 @@ def test_the_server_going_away_is_said(shell: Shell) -> None:
     ran = shell("org", "list")
     assert ran.code == 4
     assert "cannot be reached" in ran.err
+
+
+def test_what_a_till_at_rest_does_not_need_is_not_loaded(tmp_path: Path) -> None:
+    """R-PLAT-5: on SQLite no PostgreSQL, and no ciphers before something is sealed."""
+    with served(tmp_path) as (process, _, _):
+        maps = Path(f"/proc/{process.pid}/maps")
+        if not maps.exists():
+            pytest.skip("Linux alone tells what a process has loaded")
+        loaded = maps.read_text()
+        assert "/apsw/" in loaded
+        assert [name for name in ("asyncpg", "cryptography") if f"/{name}/" in loaded] == []
