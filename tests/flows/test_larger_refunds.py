@@ -279,6 +279,23 @@ async def test_the_rest_may_have_been_given_back_in_the_dashboard_in_part(world:
     assert given(world, small, large) == [SMALL, DIFFERENCE]
 
 
+async def test_what_went_back_in_the_dashboard_is_not_taken_for_ours(
+    world: World,
+) -> None:  # R-REF-5, R-REF-6
+    """A quarter goes back by hand while a quarter of ours waits for an operator: the customer gets both."""
+    await set_policy(world, automatic_max=0, early_percent=100, guarantee_percent=None)
+    small, large = await chain(world, "acme", ITEMS[1:2])
+    await spend(world, 1002)
+    row = await accepted(world, await quoted(world, large, "technical"))
+    assert (row.state, row.money) == ("waiting", LARGE // 4)
+    await world.tell(world.provider.refund_outside(large.payment or "", LARGE // 4))
+    await world.settle()
+    done = await world.shop.refund_desk.approve("acme", row.id, "ann", "fair")
+    assert isinstance(done, Refund)
+    assert (done.state, done.money) == ("settled", LARGE // 4)
+    assert given(world, small, large) == [0, LARGE // 4 * 2]
+
+
 async def test_the_rest_may_have_been_given_back_in_the_dashboard_whole(world: World) -> None:  # R-REF-5
     small, large, row = await refused_half_way(world)
     await world.tell(world.provider.refund_outside(small.payment or "", SMALL))

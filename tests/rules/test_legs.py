@@ -17,7 +17,6 @@ from tokentill.rules.claims import (
     claimed,
     ended,
     fixed,
-    next_part,
     next_taking,
     rebased,
     resized,
@@ -69,6 +68,14 @@ def passed(packs: list[Purchase], number: int, fact: h.AnyHappening) -> list[Pur
     for after in range(number + 1, len(found)):
         found[after] = work(taken_over(found[after], found[after - 1]))
     return found
+
+
+def next_part(purchase: Purchase, refund: str) -> Part | None:
+    """The first part of the claim that has not gone back."""
+    claim = claim_of(purchase, refund)
+    assert claim is not None
+    done = done_of(purchase, claim)
+    return next((part for part in claim.parts if part not in done), None)
 
 
 def test_the_money_is_spread_over_the_payments_the_newest_first() -> None:  # R-REF-4

@@ -30,14 +30,14 @@ from tokentill.ports import VendorDown, VendorRefused
 from tokentill.rules import happenings as h
 from tokentill.rules import refund_steps as steps
 from tokentill.rules.catalog import DAY_MS
-from tokentill.rules.claims import claimed, ended, fixed, next_part, rebased
+from tokentill.rules.claims import claimed, ended, fixed, rebased
 from tokentill.rules.credit import available, usable
 from tokentill.rules.legs import Part, claim_of, done_of, legs
 from tokentill.rules.purchases import BILLED, Purchase, derive, purchase_id
 from tokentill.rules.receipts import Receipt
 from tokentill.rules.refund_notices import IN_PROGRESS, untold
 from tokentill.rules.refund_review import review
-from tokentill.rules.refund_rows import FINAL, Guarantee, Opinion, Refund
+from tokentill.rules.refund_rows import FINAL, Guarantee, Opinion, Refund, part_given
 from tokentill.rules.refusals import Refusal
 from tokentill.rules.rows import Payer
 from tokentill.rules.waiting import LEASE_MS
@@ -155,14 +155,16 @@ class RefundWork:
         if claim.money < row.money:
             money = claim.money
             row = await means.change(row, lambda one: replace(one, money=money))
-        while (part := next_part(purchase, row.id)) is not None:
+        for part in claim.parts:
+            if part in done_of(purchase, claim) and (row.tries or part_given(row)):
+                continue  # it was asked for before; at first all are, whatever went back in a dashboard by then
             problem, refused = "the provider has it pending", None
             try:
                 refused = await self._ask_for_it(row, purchase, part)
             except VendorDown:
                 problem = "the provider did not answer"
             purchase = await self.purchase(row)
-            if next_part(purchase, row.id) != part:
+            if part in done_of(purchase, claim):
                 continue
             if refused is not None:
                 return await self._refused(row, purchase, part, refused)

@@ -148,13 +148,6 @@ def rebased(purchase: P, refund: str) -> P:
     return _with(purchase, refund, lambda one: replace(one, parts=tuple(parts)))
 
 
-def next_part(purchase: Claimable, refund: str) -> Part | None:
-    """The part that is to be given back next; None where all of the claim's money has gone back."""
-    claim = claim_of(purchase, refund)
-    done = () if claim is None else done_of(purchase, claim)
-    return None if claim is None else next((part for part in claim.parts if part not in done), None)
-
-
 def trimmed(purchase: P, refund: str, credit: int) -> P:
     """The purchase with what has gone back of an open claim's money, and `credit` for all the rest of the claim.
 
