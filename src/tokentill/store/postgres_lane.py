@@ -1,8 +1,8 @@
 """The lane on PostgreSQL: one batch after the other on a connection of its own (design idea 3).
 
 While a batch commits the next collects. A batch begins, takes the advisory locks of its organizations in
-order, and only in later statements reads: what the cache knows is compared, what changed is loaded, keys
-are looked up. It decides, writes everything in one statement that counts what it wrote, and commits.
+order, and only then reads: what the cache knows is compared, what changed is loaded, keys are looked up. It
+decides, writes everything in one statement that counts what it wrote, and commits.
 
 Any number of processes may share a database. They wait for each other's locks and never for rows, and all
 take the locks in the same order, so there is nothing to deadlock on.
@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
@@ -27,12 +28,13 @@ import structlog
 from msgspec.structs import replace
 
 from tokentill.ports import Clock, StoreDown
+from tokentill.rules import chain
 from tokentill.rules import commands as c
 from tokentill.rules import entries as e
 from tokentill.rules.account import Account
 from tokentill.store import faults
 from tokentill.store import postgres_reads as reads
-from tokentill.store.lane import CATCH_UP_MAX, Book, Cached, Job, Writes, deliver
+from tokentill.store.lane import CACHE_ACCOUNTS_MAX, CATCH_UP_MAX, Book, Cached, Job, Writes, deliver
 from tokentill.store.postgres_connection import Connection, connect, describe, lost, part
 from tokentill.store.statements import statements
 
@@ -45,6 +47,8 @@ DELAY_SECONDS_MIN = 0.02
 DELAY_SECONDS_MAX = 1.0
 _LINK = 14
 """Where the link stands in a row of `Writes.entries`."""
+_NO_LINK = bytes(chain.LINK_BYTES)
+"""In place of the last link of an account that is not in memory; no journal ends in it."""
 
 log = structlog.get_logger("tokentill.lane")
 
@@ -61,6 +65,7 @@ class Batch:
         self.writes: Writes | None = None
 
 
+@lru_cache(CACHE_ACCOUNTS_MAX)
 def _lock(name: str) -> int:
     """The advisory lock of an organization. Two names may share one; then they wait for each other."""
     return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big", signed=True)
@@ -191,7 +196,7 @@ class PostgresLane:
         assert batch.sent is not None
         try:
             await connection.execute(SQL["begin"])
-            await self._locked(connection, batch.names)
+            await self._enter(connection, batch.names)
             await connection.fetch(SQL["organizations_now"], batch.names)
             stored: bool = await connection.fetchval(SQL["is_stored"], *batch.sent)
             await connection.execute(SQL["rollback"])
@@ -214,9 +219,9 @@ class PostgresLane:
         try:
             await connection.execute(SQL["begin"])
             faults.hit("lane.begun")
-            row = await self._locked(connection, batch.names)
+            row, exact = await self._enter(connection, batch.names)
             faults.hit("lane.locked")
-            fresh = await self._refresh(connection, jobs, batch.names)
+            fresh = {} if exact else await self._refresh(connection, jobs, batch.names)
             faults.hit("lane.loaded")
             stored = await self._look_up(connection, jobs)
             faults.hit("lane.looked_up")
@@ -270,10 +275,13 @@ class PostgresLane:
         if self._connection is connection:
             self._connection = None
 
-    async def _locked(self, connection: Connection, names: list[str]) -> int:
-        """Take the locks and name the organizations; the first id for their entries."""
-        row: int = await connection.fetchval(SQL["lock"], [_lock(name) for name in names], names)
-        return row
+    async def _enter(self, connection: Connection, names: list[str]) -> tuple[int, bool]:
+        """Take the locks and name the organizations; the first id for their entries, and whether the cache is exact."""
+        known = [self.book.cache.get(name) for name in names]
+        links = b"".join([_NO_LINK if cached is None else cached.head for cached in known])
+        entered = await connection.fetchrow(SQL["enter"], [_lock(name) for name in names], names, links)
+        assert entered is not None
+        return entered[0], entered[1] == len(names)
 
     async def _refresh(
         self, connection: Connection, jobs: Sequence[Job], names: Sequence[str]

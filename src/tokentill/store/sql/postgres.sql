@@ -17,12 +17,9 @@ commit
 -- name: rollback
 rollback
 
--- The locks first: only a later statement sees what those who held them have written. They are taken in the
--- array's order, and the block of ids after them, so that ids rise within an organization.
--- name: lock
-with locked as materialized (select pg_advisory_xact_lock(hash) is null as done from unnest($1::bigint[]) as hash)
-select nextval('entry_block'), set_config('tokentill.organizations', $2::text[]::text, true)
-from (select count(done) from locked) as all_locked
+-- The locks first, and what has changed since; see the function.
+-- name: enter
+select block, unchanged from enter_batch($1, $2, $3)
 
 -- name: more_ids
 select nextval('entry_block') from generate_series(1, $1::bigint)
