@@ -34,6 +34,7 @@ ACTIVE = 1_000
 FAR = 4_102_444_800_000
 """A deadline in the year 2100."""
 KEPT = "tokentill-bench-scale"
+ORGANIZATION = "insert into organization (number, name, seq, head, last_row, due_at) values (?,?,?,?,?,?)"
 
 
 class Size(Struct, frozen=True):
@@ -101,7 +102,7 @@ def build(path: Path, size: Size, *, ordered: bool) -> None:
     connection.pragma("synchronous", "off")
     index = str(connection.execute("select sql from sqlite_schema where name = 'entry_key'").get)
     connection.execute("drop index entry_key; begin")
-    connection.executemany("insert into organization values (?,?,?,?,?,?)", _organizations(size))
+    connection.executemany(ORGANIZATION, _organizations(size))
     connection.executemany(INSERT, _entries(size, ordered=ordered))
     connection.execute("commit")
     connection.execute(index)

@@ -56,12 +56,12 @@ class BelievesItself(SqliteLedger):
     """Does not ask whether another process has written: decides on what it remembers."""
 
     @override
-    def _refresh(self, jobs: Sequence[Job], names: Sequence[str]) -> None:
+    def _refresh(self, names: Sequence[str]) -> None:
         version = self._connection.execute("pragma data_version").get
         for name in names:
             if name in self.book.cache:
                 self.book.cache[name].version = version
-        super()._refresh(jobs, names)
+        super()._refresh(names)
 
 
 class ChecksThenDeducts(BelievesItself):

@@ -159,6 +159,7 @@ class SimLedger(SqliteLedger):
         self._coming = False
         self.book.accounts_max = world.dice.choice((1, 100))
         self.book.snapshot_bytes_min = SNAPSHOT_BYTES
+        self.near_places = 0
         self._real = self._connection
         self._real.pragma("synchronous", "off")  # power cuts are another rig's
         self._connection: Any = Flaky(self._real, world)

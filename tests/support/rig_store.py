@@ -28,8 +28,10 @@ L = TypeVar("L", SqliteLedger, PostgresLedger)
 
 
 def often(ledger: L) -> L:
-    """The ledger, which writes snapshots after a few entries, so that the rigs see many."""
+    """The ledger, which writes snapshots after a few entries and moves accounts, so that the rigs see many."""
     ledger.book.snapshot_bytes_min = SNAPSHOT_BYTES
+    if isinstance(ledger, SqliteLedger):
+        ledger.near_places = 0
     return ledger
 
 

@@ -51,6 +51,7 @@ class Cached:
         "head",
         "last_row",
         "name",
+        "near",
         "number",
         "snapshot_bytes",
         "tail_bytes",
@@ -68,6 +69,8 @@ class Cached:
         self.tail_bytes = 0
         self.version = -1
         """The engine's mark of the database state in which this was seen to be exact."""
+        self.near = False
+        """Whether its row is known to lie among those of other accounts in use (SQLite)."""
 
 
 class Job(Struct, eq=False):

@@ -31,7 +31,7 @@ from tokentill.rules.receipts import Receipt
 from tokentill.rules.refusals import Refusal
 from tokentill.store import faults
 from tokentill.store import sqlite_reads as reads
-from tokentill.store.lane import Book, Cached, Job, Writes, deliver
+from tokentill.store.lane import CACHE_ACCOUNTS_MAX, Book, Cached, Job, Writes, deliver
 from tokentill.store.sqlite_connection import DOWN, connect, keep_private, migrate
 from tokentill.store.sqlite_reads import ROWS_A_STATEMENT
 from tokentill.store.statements import for_rows, statements
@@ -58,6 +58,9 @@ class Call:
 
 class SqliteLane:
     """The writing half of a SQLite ledger; `start` it once, `stop` it once."""
+
+    near_places = CACHE_ACCOUNTS_MAX
+    """An account that comes into use stays where it is if it is among so many at the end of its table."""
 
     def __init__(
         self, path: str, catalog: Catalog, secret: bytes, clock: Clock, vfs: str | None = None
@@ -198,7 +201,8 @@ class SqliteLane:
                 faults.hit("lane.locked")
                 connection.execute(SQL["begin"])
                 faults.hit("lane.begun")
-                self._refresh(jobs, names)
+                self._refresh(names)
+                self._take_in_use(jobs)
                 faults.hit("lane.loaded")
                 stored = reads.operations(connection, book.lookups(jobs))
                 faults.hit("lane.looked_up")
@@ -223,8 +227,8 @@ class SqliteLane:
         self.batches += 1
         self.commands += len(jobs)
 
-    def _refresh(self, jobs: Sequence[Job], names: Sequence[str]) -> None:
-        """Make the cache exact for the accounts of this batch, and begin accounts that are to be opened."""
+    def _refresh(self, names: Sequence[str]) -> None:
+        """Make the cache exact for the accounts of this batch."""
         connection, book = self._connection, self.book
         version = connection.execute(SQL["data_version"]).get
         if version != self._version:
@@ -252,14 +256,23 @@ class SqliteLane:
             if loaded is not None:
                 loaded.version = version
                 book.put(loaded)
+
+    def _take_in_use(self, jobs: Sequence[Job]) -> None:
+        """Begin accounts that are to be opened, and have those that come into use lie where the others in use do."""
+        connection, book = self._connection, self.book
         for job in jobs:
-            name = job.envelope.organization
-            if type(job.envelope.command) is c.Open and name not in book.cache:
+            name, kind = job.envelope.organization, type(job.envelope.command)
+            cached = book.cache.get(name)
+            if cached is None and kind is c.Open:
                 root = book.root(name)
                 number = connection.execute(SQL["open_organization"], (name, root)).get
                 fresh = Cached(name, number, Account(), root, 0)
-                fresh.version = version
+                fresh.version, fresh.near = self._version, True
                 book.put(fresh)
+            elif cached is not None and not cached.near and kind is not c.Tick:
+                # The sweeper visits every account, and would move all of them.
+                connection.execute(SQL["move_account"], (cached.number, self.near_places))
+                cached.near = True
 
     def _store(self, writes: Writes) -> None:
         connection = self._connection

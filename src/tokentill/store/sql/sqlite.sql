@@ -51,7 +51,13 @@ order by entry.id
 select id, body, link from entry where key = ?1 and organization = ?2 order by id
 
 -- name: open_organization
-insert into organization (name, head) values (?1, ?2) returning number
+insert into organization (number, name, head)
+values ((select coalesce(max(number), 0) + 1 from organization), ?1, ?2) returning number
+
+-- To the end, unless it is near it.
+-- name: move_account
+update organization set place = (select max(place) + 1 from organization)
+where number = ?1 and place < (select max(place) from organization) - ?2
 
 -- name: drop_unopened
 delete from organization where number = ?1 and seq = 0
@@ -137,10 +143,11 @@ select count(*) from sqlite_master where type = 'table'
 -- name: every_person
 select organization, user, name from person
 
+-- Here too the index is named.
 -- name: follow
 select entry.id, organization.name, entry.body, entry.link, person.name
 from entry
-join organization on organization.number = entry.organization
+join organization indexed by sqlite_autoindex_organization_2 on organization.number = entry.organization
 left join person on person.organization = entry.organization and person.user = entry.user
 where entry.id > ?1 order by entry.id limit ?2
 

@@ -6,10 +6,12 @@ create table meta (
 ) without rowid;
 
 -- One row for each account. due_at is a lower bound of its next deadline (null: none), rewritten only to be
--- earlier or by the sweeper, so that hot updates touch no index.
+-- earlier or by the sweeper, so that hot updates touch no index. place is where the row lies in the file: an account
+-- that comes into use moves to the end, so that a batch of a few accounts among a million changes few pages.
 create table organization (
-    number integer primary key,
+    place integer primary key,
     name text not null unique,
+    number integer not null unique,
     seq integer not null default 0,
     head blob not null,
     last_row integer not null default 0,
