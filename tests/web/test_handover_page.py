@@ -9,6 +9,7 @@ from tests.web.conftest import Till, running_till
 from tests.web.test_checkout import DISPUTED, PAYS, Forms
 from tokentill.rules import keys
 from tokentill.rules.handovers import KEPT_MS
+from tokentill.rules.money import format_amount
 from tokentill.rules.rows import ApiKey
 
 # R-SALE-4, R-SALE-8
@@ -139,6 +140,24 @@ async def test_the_refund_line_leads_to_a_refund(selling: Till) -> None:
     assert (await selling.done("GET", f"{ORG}/balance"))["remaining"] == 0
     async with selling.client.get(url) as answer:
         assert "See what you get back" not in await answer.text()
+
+
+async def test_the_page_of_a_pack_that_became_a_larger_one_shows_the_way(selling: Till) -> None:
+    # R-REF-4
+    url = await bought(selling)
+    [small] = (await selling.done("GET", f"{ORG}/purchases"))["purchases"]
+    asked = await selling.done("POST", f"{ORG}/purchases/{small['id']}/refunds", {})
+    row = await selling.done("POST", f"{ORG}/refunds/{asked['id']}/accept", {"choice": "upgrade"})
+    large = await selling.done("GET", f"{ORG}/purchases/{row['upgrade']}")
+    await selling.press(large["url"], do="pay", card="4242424242424242")
+    _, text = await page(selling, url)
+    assert f"This pack was turned into a larger one. Ask for that purchase instead: {large['id']}." in text
+    assert "quote" not in Forms(text).buttons
+    delivered = await selling.done("POST", f"{ORG}/purchases/{large['id']}/hand-over")
+    async with selling.client.post(delivered["refunds"], data={"do": "quote", "reason": "unused"}) as answer:
+        text = await answer.text()
+    whole = format_amount(small["amount"] + large["amount"], "USD")
+    assert f"That is 100 % of {whole}: {whole}." in text
 
 
 async def test_a_refund_is_asked_for_with_the_purchases_own_link_alone(selling: Till) -> None:

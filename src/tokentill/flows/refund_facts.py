@@ -57,9 +57,7 @@ def not_refundable(catalog: Catalog, purchase: Purchase) -> Refusal | None:
         )
         return Refusal(Code.NOT_POSSIBLE, text, detail=purchase.kind)
     if purchase.replaced_by is not None:
-        text = (
-            f"This pack was turned into a larger one. Ask for that purchase instead: {purchase.replaced_by}."
-        )
+        text = catalog.refunds.texts.replaced.format(purchase=purchase.replaced_by)
         return Refusal(Code.NOT_POSSIBLE, text, detail=purchase.replaced_by)
     if purchase.paid_at is None:
         return Refusal(Code.NOT_POSSIBLE, "This purchase was not paid, so there is nothing to give back.")

@@ -54,6 +54,7 @@ class RefundTexts(Struct, frozen=True, kw_only=True):
     not_first: str = "This reason holds for a first purchase only. Choose the one that fits."
     no_tokens: str = "This purchase brought no tokens that could be taken back. Write to us instead."
     free: str = "Nothing was paid for this, so there is nothing to give back."
+    replaced: str = "This pack was turned into a larger one. Ask for that purchase instead: {purchase}."
 
     # Reasons that the till sees by itself.
     one_failed: str = "1 operation has failed since the purchase."

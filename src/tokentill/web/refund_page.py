@@ -48,10 +48,16 @@ async def press(shop: Shop, purchase: Purchase, form: Pressed) -> Refund | Refus
 
 
 def part(shop: Shop, purchase: Purchase, found: Refund | Refusal | None) -> dict[str, Any] | None:
-    """What the page says of refunds; None where nothing of the purchase can be given back and none was asked for."""
+    """What the page says of refunds; None where nothing of the purchase can be given back and none was asked for.
+
+    The page of a pack that was turned into a larger one says which purchase that is.
+    """
     policy = shop.means.ledger.catalog.refunds
     texts = policy.texts
-    possible = not_refundable(shop.means.ledger.catalog, purchase) is None and purchase.state in GOOD
+    refused = not_refundable(shop.means.ledger.catalog, purchase)
+    possible = refused is None and purchase.state in GOOD
+    if found is None and purchase.replaced_by is not None:
+        found = refused  # whoever follows the link of the pack before is shown the way
     if not possible and found is None:
         return None
     shown: dict[str, Any] = {
