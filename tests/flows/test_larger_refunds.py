@@ -15,6 +15,7 @@ from tests.support.stores import Store, ok, sqlite_url
 from tokentill.ports import VendorDown, VendorRefused
 from tokentill.rules import commands as c
 from tokentill.rules import happenings as h
+from tokentill.rules.catalog import DAY_MS
 from tokentill.rules.credit import available
 from tokentill.rules.purchases import Purchase
 from tokentill.rules.refund_rows import Refund
@@ -130,6 +131,28 @@ async def test_what_running_operations_carry_over_is_counted_and_taken(
     await world.later(61_000)
     account = await world.account("acme")
     assert (account.free, account.held, account.state.aside) == (0, 0, {})
+
+
+async def test_what_was_used_of_a_pack_that_is_long_gone_still_counts(world: World) -> None:  # R-REF-4
+    """The lot of a pack that is used up is forgotten after 400 days; what was carried of it is not."""
+    await set_policy(world, window_days=2_000, review_usage_percent=101)
+    small = await first_pack(world, "acme")
+    await spend(world, 450)
+    world.clock.time += 300 * DAY_MS
+    large = await larger_of(world, small, ITEMS[1])
+    await spend(world, 300)
+    world.clock.time += 110 * DAY_MS
+    await spend(world, 3)
+    lots = (await world.account("acme")).state.lots.values()
+    assert not [lot for lot in lots if lot.reference == small.id]
+    usage = (await quoted(world, large, "technical")).quote.usage
+    counted = sum(lot.spent for lot in lots if lot.reference == large.id) + large.carried
+    assert (usage.granted, usage.spent, usage.left) == (2000, counted, 2000 - counted)
+    third = await larger_of(world, large, ITEMS[2])
+    assert third.carried == counted
+    world.clock.time += 401 * DAY_MS
+    await ok(world.ledger, "acme", c.Tick())
+    assert (await quoted(world, third, "technical")).quote.usage.spent == counted
 
 
 @pytest.mark.parametrize("which", [0, 1])

@@ -113,8 +113,9 @@ class RefundFacts:
         if await forgotten(self._means, purchase):  # what was carried and is not there any more was used
             there = sum(lot.available + lot.held for lot in own if lot not in last)
             spent = max(spent, sum(lot.spent for lot in last) + carried - there)
+        whole = bool(last) or carried >= purchase.tokens  # else its own lot is not known any more either
         found = Usage(
-            granted=sum(lot.granted for lot in last) + carried,
+            granted=sum(lot.granted for lot in last) + carried if whole else 0,
             spent=spent,
             held=sum(lot.held for lot in lots),
             left=sum(lot.available for lot in lots),
