@@ -223,7 +223,7 @@ class Till:
             "topups": [
                 [row.enabled, row.stopped, row.spent, row.purchase] for row in await rows.find(TopUp, {})
             ],
-            "journal": sorted(_movement(row.entry) for row in page.rows),
+            "journal": sorted(_movement(row.entry) for row in page.rows if not isinstance(row.entry, MARKS)),
             "events": sorted(row.state for row in await rows.find(ProviderEvent, {}, limit=1000)),
             "messages": sorted(
                 [row.type, row.channel, row.state] for row in await rows.find(Message, {}, limit=1000)
@@ -233,6 +233,10 @@ class Till:
         }  # fmt: skip
         outside: dict[str, Any] = await self.street.ask("facts")
         return found | outside
+
+
+MARKS = (e.Frozen, e.StandingChanged, e.PlanChanged, e.PlanScheduled)
+"""Entries that move no tokens, and of which there may be one more where somebody was told later."""
 
 
 def _movement(entry: e.Entry) -> list[Any]:
@@ -343,19 +347,14 @@ STORIES: dict[str, tuple[Story, Story]] = {
 
 
 def tell(
-    channel: Channel, *, engine: Engine, url: str, base: str, mail: str, story: str, part: str, at: int,
-    answered: Sequence[str], plant: str,
+    channel: Channel, *, engine: Engine, url: str, base: str, mail: str, story: str, part: str, place: str,
+    at: int, answered: Sequence[str], plant: str,
 ) -> None:  # fmt: skip
-    """Prepare a story, or tell it and be killed at the `at`-th crossing; or with `at` 0 tell it to its end.
+    """Prepare a story, or tell it and be killed at the `at`-th crossing of `place`; with `at` 0 tell it to its end.
 
-    The last line says how everything ended, or where the process was killed.
+    The last line says what was crossed, and how everything ended.
     """
-
-    def die() -> None:
-        channel.write({"place": wire.places[-1], "at": at})
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    wire = Wire(at, die)
+    wire = Wire(at, lambda: os.kill(os.getpid(), signal.SIGKILL), place)
 
     async def run() -> None:
         store = Store(engine, url, snapshot_bytes_min=SNAPSHOT_BYTES)
@@ -378,7 +377,7 @@ def tell(
             places = list(wire.places)
             if at == 0:
                 await till.end()
-            channel.write({"crossed": len(places), "places": places})
+            channel.write({"places": places})
             if at == 0:
                 channel.write({"facts": await till.facts()})
         await till.shop.close()

@@ -20,10 +20,14 @@ class Crash(BaseException):
 
 
 class Wire:
-    """Counts the crossings of all the ports it is stretched across; at number `at` it calls `trip`."""
+    """Counts the crossings of all the ports it is stretched across; at number `at` it calls `trip`.
 
-    def __init__(self, at: int = 0, trip: Callable[[], None] | None = None) -> None:
+    With `only` those of this place are counted for that: so a certain one is met whatever else goes on beside it.
+    """
+
+    def __init__(self, at: int = 0, trip: Callable[[], None] | None = None, only: str = "") -> None:
         self.at = at
+        self.only = only
         self.crossed = 0
         self.places: list[str] = []
         self.dead = False
@@ -40,7 +44,8 @@ class Wire:
                 raise Crash  # nothing of a dead process goes on
             self.crossed += 1
             self.places.append(place)
-            if self.crossed == self.at:
+            counted = self.places.count(self.only) if self.only else self.crossed
+            if counted == self.at and self.only in ("", place):
                 self._trip()
 
     def across(self, port: Any, name: str) -> Any:
