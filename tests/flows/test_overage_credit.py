@@ -175,6 +175,26 @@ async def test_credit_that_goes_elsewhere_meanwhile(world: World) -> None:  # R-
     await world.clean()
 
 
+async def test_credit_that_was_gone_and_is_there_again(world: World) -> None:  # R-PLAN-6, R-REF-4
+    """One process finds none and has all charged, and another, that was slow, spends what came back meanwhile."""
+    await world.begin("acme")
+    await save(world, "pm_a")
+    await gift(world, 600)
+
+    async def given_up() -> None:
+        await ok(world.ledger, "acme", c.SpendCredit(amount=600, reference="another"))
+        assert (await world.shop.delivery.advance(await bill_of(world))).credit_used == 0
+        await gift(world, 600)
+
+    await used(world)
+    shop = world.open(ledger=Meanwhile(world.ledger, given_up))
+    await told(world, shop)
+    await shop.delivery.advance(await bill_of(world))
+    await world.later(11_000)
+    assert await paid(world) == (BILL, 0, "delivered", 600)
+    await world.clean()
+
+
 async def test_the_rest_is_one_that_every_provider_takes(world: World) -> None:  # R-PLAN-6, R-REF-4
     world.provider.leasts = {"USD": 50}
     await world.begin("acme")

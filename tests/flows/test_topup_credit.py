@@ -163,6 +163,32 @@ async def test_credit_that_goes_elsewhere_meanwhile(shop_world: World) -> None: 
     await world.clean()
 
 
+async def test_credit_that_was_gone_and_is_there_again(shop_world: World) -> None:  # R-PACK-3, R-REF-4
+    """One process finds none and gives the order up, and another, that was slow, spends what came back meanwhile."""
+    world = shop_world
+    await ready(world)
+    await gift(world, HAS)
+
+    async def given_up() -> None:
+        await ok(world.ledger, "acme", c.SpendCredit(amount=HAS, reference="another"))
+        [meant] = await world.purchases("acme")
+        assert (await world.shop.delivery.advance(meant)).problem == NO_CREDIT
+        await gift(world, HAS)
+
+    await ok(world.ledger, "acme", c.Adjust(tokens=-198, reason="used before", actor="ann"))
+    shop = world.open(ledger=Meanwhile(world.ledger, given_up))
+    row = await shop.topups.attend(await stand(world))
+    [over] = await world.purchases("acme")
+    assert (over.state, over.done, await credit(world)) == (
+        "abandoned", ("spend_credit", "return_credit"), HAS,
+    )  # fmt: skip
+    assert (row.enabled, row.purchase) == (True, None)
+    await world.later(6_000)
+    [bought] = [one for one in await world.purchases("acme") if one.id != over.id]
+    assert (bought.state, bought.credit_used, await credit(world)) == ("delivered", HAS, 0)
+    await world.clean()
+
+
 async def test_an_order_that_a_dead_process_left_without_its_credit(
     shop_world: World,
 ) -> None:  # R-PACK-11, R-REF-4

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from tokentill.flows.carry import carry, held_of
 from tokentill.flows.handing import prepare
-from tokentill.flows.means import Means, later, log
+from tokentill.flows.means import Means, deed_key, later, log
 from tokentill.rules import commands as c
 from tokentill.rules.catalog import HOUR_MS
 from tokentill.rules.credit import NO_CREDIT
@@ -75,12 +75,24 @@ class Delivery:
                 lots: tuple[int, ...] = lots,
                 figure: int = figure,
             ) -> Purchase:
-                if row.doing != step or row.done != done:
+                # It was given up by somebody who found no credit, before there was some and this process spent it.
+                given_up = step == "spend_credit" and row.doing is None and row.kind != "overage"
+                if row.done != done or (row.doing != step and not given_up):
                     return row  # somebody else took it too, and was first to write it down
-                return self.ready(replace(finish(row, now, lots, figure), problem=None))
+                why = row.problem if given_up or step == "return_credit" else None
+                return self.ready(replace(finish(replace(row, doing=step), now, lots, figure), problem=why))
 
-            purchase = await means.change(purchase, finished)
+            taken, purchase = purchase, await means.change(purchase, finished)
+            if step == "spend_credit" and purchase.doing is None and purchase.done == done:
+                await self._credit_back(taken)
         return purchase
+
+    async def _credit_back(self, bill: Purchase) -> None:
+        """Give back what was spent on a bill that somebody who found no credit had decided to do without it."""
+        back = c.Grant(
+            tokens=bill.credit_used, origin="credit", unit="money", reference=bill.id, reason="not used"
+        )
+        await self._means.submit(bill.organization, back, deed_key(bill.id, "credit back"))
 
     def _without_credit(self, row: Purchase) -> Purchase:
         """The order whose credit was spent on something else meanwhile: nothing was bought. A bill does without it."""
