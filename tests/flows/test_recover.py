@@ -268,3 +268,14 @@ class TestFile:
         """R-LED-4: several processes share a folder; here threads stand for them, each with a handle of its own."""
         await asyncio.gather(*(FileIntents(tmp_path).keep(intent(number)) for number in range(40)))
         assert sorted(state.intent.at for state in await FileIntents(tmp_path).states()) == list(range(40))
+
+
+async def test_what_is_pending_when_the_till_closes_waits_for_the_next_start(world: World) -> None:
+    """R-LED-4: a charge that fails after that, in a caller that is still there, begins no work that nobody ends."""
+    await pending_charge(world)
+    running = asyncio.all_tasks()
+    world.charging.recovery.wake()
+    assert asyncio.all_tasks() == running
+    world.ledger.down = False
+    assert await world.restart().recovery.once() == 0
+    assert await world.kinds() == ["hold", "charge"]

@@ -37,6 +37,7 @@ class Recovery:
         self._unkept: dict[str, Intent] = {}
         self._task: asyncio.Task[None] | None = None
         self._more = False
+        self._closed = False
 
     async def keep(self, intent: Intent) -> None:
         """Make `intent` durable. Where even that fails it stays in memory, and in the log whole."""
@@ -86,13 +87,16 @@ class Recovery:
         return left
 
     def wake(self) -> None:
-        """Work off what is pending, in the background."""
+        """Work off what is pending, in the background; once closed, that is for the next start."""
+        if self._closed:
+            return
         self._more = True
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._work())
 
     async def close(self) -> None:
         """Stop working; what is pending is kept for the next start."""
+        self._closed = True
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
