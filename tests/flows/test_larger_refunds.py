@@ -1,8 +1,9 @@
 """Larger packs that were paid for by the difference: a refund is reckoned on all payments, and goes back over them."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -12,7 +13,7 @@ from tests.support.larger import ITEMS, PRICES, TOKENS, chain, first_pack, large
 from tests.support.scripted import Scripted
 from tests.support.shops import World, make_world
 from tests.support.stores import Store, ok, sqlite_url
-from tokentill.ports import VendorDown, VendorRefused
+from tokentill.ports import Rows, VendorDown, VendorRefused
 from tokentill.rules import commands as c
 from tokentill.rules import happenings as h
 from tokentill.rules.catalog import DAY_MS
@@ -233,6 +234,43 @@ async def test_a_dispute_of_either_payment_sets_the_larger_pack_aside(
     assert await world.balance("acme") == 0
     assert (await world.purchase(large)).state == "charged_back"
     assert (await world.account("acme")).state.aside == {}
+
+
+class Overtaken:
+    """Rows of a process that is overtaken before it stores what it has learned of the purchase `number`."""
+
+    def __init__(self, rows: Rows, number: str, meanwhile: Callable[[], Awaitable[object]]) -> None:
+        self._rows, self._number, self._meanwhile = rows, number, meanwhile
+        self._over = False
+
+    async def put(self, row: Any) -> Any:
+        if row.id == self._number and not self._over:
+            self._over = True
+            await self._meanwhile()
+        return await self._rows.put(row)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._rows, name)
+
+
+async def test_what_is_passed_on_late_does_not_undo_what_is_known_by_then(world: World) -> None:  # R-REF-6
+    """One process learns that a dispute is open, and another one that it is lost before the first has passed it on."""
+    small, large = await chain(world, "acme", ITEMS[1:2])
+    fact = h.Disputed(
+        at=1, payment=small.payment or "", dispute="d", state="open", amount=SMALL, currency="USD"
+    )
+
+    async def meanwhile() -> None:
+        await world.tell(replace(fact, state="lost"))
+        await world.settle()
+
+    slow = world.open(rows=Overtaken(world.rows, large.id, meanwhile))
+    await slow.take_in("scripted", world.provider.told(fact))
+    found = await world.purchase(large)
+    assert (found.state, [one.state for one in found.disputes]) == ("partly_refunded", ["lost"])
+    assert await world.balance("acme") == TOKENS[1] - TOKENS[1] * SMALL // LARGE
+    assert (await world.account("acme")).state.aside == {}
+    await slow.close()
 
 
 async def test_a_dispute_that_is_open_when_the_difference_is_paid_goes_over(world: World) -> None:  # R-REF-6

@@ -157,6 +157,12 @@ def test_of_several_payments_one_lost_takes_its_share_and_the_last_everything() 
     assert (packs[1].state, packs[1].taken, next_step(packs[1])) == ("charged_back", ("dispute",), None)
 
 
+def test_sums_that_are_passed_on_late_are_no_less() -> None:  # R-REF-6
+    first, last = passed(chain(2500, 2000), 0, back(0, 1000))
+    older = replace(first, refunds=(("pi_0", 400),))
+    assert taken_over(last, older) == last
+
+
 def test_the_pack_before_takes_nothing_any_more() -> None:  # R-REF-6
     packs = passed(chain(2500, 2000), 0, back(0, 1000))
     assert (packs[0].state, packs[0].accounted, packs[0].done.count("take_back")) == ("partly_refunded", 0, 0)

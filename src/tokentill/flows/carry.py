@@ -94,7 +94,7 @@ async def carry(means: Means, delivery: Advance, purchase: Purchase) -> int:
         return max(0, purchase.tokens - share)
     before = await delivery.advance(before)
     assert claim.refund in before.taken, "the step is taken before anything else"
-    await means.change(purchase, lambda row: delivery.ready(taken_over(row, before)))
+    await _taken_over(means, delivery, before)
     lots = [lot for lot in await chain_of(means, before) if lot.origin == "pack"]
     if await forgotten(means, before):
         lots = [lot for lot in lots if lot.reference == before.id]
@@ -111,7 +111,16 @@ async def passed_on(means: Means, delivery: Advance, purchase: Purchase) -> Purc
     """Have what is told of a pack known to the larger one that took its place, if one did; the one that counts."""
     if purchase.replaced_by is None:
         return purchase
-    larger = await means.rows.get(Purchase, purchase.replaced_by, purchase.organization)
-    assert larger is not None, "a purchase is never deleted"
-    larger = await means.change(larger, lambda row: delivery.ready(taken_over(row, purchase)))
+    larger = await _taken_over(means, delivery, purchase)
     return await passed_on(means, delivery, await delivery.advance(larger))
+
+
+async def _taken_over(means: Means, delivery: Advance, before: Purchase) -> Purchase:
+    """The larger pack with what is known of the pack before, which others may learn more of at the same time."""
+    larger = await means.rows.get(Purchase, before.replaced_by or "", before.organization)
+    assert larger is not None, "a purchase is never deleted"
+    larger = await means.change(larger, lambda row: delivery.ready(taken_over(row, before)))
+    newest = await means.rows.get(Purchase, before.id, before.organization)
+    assert newest is not None, "a purchase is never deleted"
+    # Whoever learned more may have passed it on before this came with less.
+    return larger if newest.version == before.version else await _taken_over(means, delivery, newest)

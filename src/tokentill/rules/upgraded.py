@@ -21,7 +21,9 @@ def taken_over(purchase: Purchase, before: Purchase) -> Purchase:
     others = {payment.payment for payment in before.payments} - {before.payment}
     disputes = [one for one in purchase.disputes if one.payment in own]
     disputes += [one for one in before.disputes if one.payment not in others]
-    refunds = {**dict(purchase.refunds), **dict(before.refunds)}
+    refunds = dict(purchase.refunds)
+    for payment, refunded in before.refunds:
+        refunds[payment] = max(refunded, refunds.get(payment, 0))
     return derive(
         replace(
             purchase,
