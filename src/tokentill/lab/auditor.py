@@ -372,7 +372,7 @@ class Auditor:
             return state.period.end
         if not self.frozen:
             return state.renewal_by
-        left = [lot for lot in self.living.values() if lot.priority == PLAN_PRIORITY]
+        left = [lot for lot in self.living.values() if lot.priority == PLAN_PRIORITY and not lot.aside]
         return state.period.end if left else None
 
     def answered(self, envelope: c.Envelope, reply: Receipt | Refusal, wrote: Sequence[e.Entry]) -> None:

@@ -310,7 +310,8 @@ class Account:
     def period_due(self) -> int | None:
         """When something happens to the running period: it ends, or its renewal has been waited for long enough.
 
-        While payment is failed, a period that awaits its renewal ends for the tokens it brought, if any are left.
+        While payment is failed, a period that awaits its renewal ends for the tokens it brought, if any are left but
+        those set aside.
         """
         state = self.state
         if state.period is None:
@@ -319,7 +320,10 @@ class Account:
             return state.period.end
         if state.failed_at is None:
             return state.renewal_by
-        live = any(lot.priority == PLAN_PRIORITY and not lot.lapsed for lot in state.lots.values())
+        live = any(
+            lot.priority == PLAN_PRIORITY and not lot.lapsed and lot.id not in state.aside
+            for lot in state.lots.values()
+        )
         return state.period.end if live else None
 
     def push_period(self) -> None:

@@ -42,3 +42,5 @@ def given_back(account: Account, entry: e.GivenBack) -> None:
             account.list_lot(lot)
     if entry.reference == state.contested:
         state.contested = None
+    if state.failed_at is not None:
+        account.push_period()  # these are tokens of a period that may be over

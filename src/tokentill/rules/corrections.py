@@ -166,7 +166,10 @@ def _exceeds_unheld(free: int, tokens: int) -> Refusal:
 
 
 def _lots_of(turn: Turn, lot: int | None, reference: str | None) -> list[Lot] | Refusal:
-    """The lots a command names: the one of the number, or all token lots of the purchase, oldest first."""
+    """The lots a command names: the one of the number, or all token lots of the purchase, oldest first.
+
+    What rolled over of a purchase while it is contested is set aside for it, and named with it.
+    """
     lots = turn.state.lots
     if lot is not None:
         known = lots.get(lot) if type(lot) is int else None
@@ -176,7 +179,12 @@ def _lots_of(turn: Turn, lot: int | None, reference: str | None) -> list[Lot] | 
     if reference is None:
         message = "Say which lot: its number, or the reference of the purchase that brought it."
         return Refusal(Code.INVALID, message, detail="lot")
-    found = [known for known in lots.values() if known.reference == reference and known.unit == "token"]
+    aside = turn.state.aside
+    found = [
+        known
+        for known in lots.values()
+        if known.unit == "token" and (known.reference == reference or aside.get(known.id) == reference)
+    ]
     return found or Refusal(Code.UNKNOWN_LOT, "This organization has no token lot of this reference.")
 
 

@@ -184,7 +184,7 @@ def _begin(turn: Turn, command: c.Reset, plan: Plan | None, *, moves: bool) -> R
         return receipt(ended)
     paid = paid_by(command, billed=billed)
     if moves:
-        change(turn, plan, anchor, carried=carried, paid=paid)
+        change(turn, plan, anchor, carried=carried.free, paid=paid)
     begun = begin_paid(turn, plan, anchor, number, carried, paid, signed=True)
     apply_due(turn)
     return receipt(begun)

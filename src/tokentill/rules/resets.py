@@ -4,9 +4,10 @@ A reset is an expiry, the bill of the overage, the start of the period and the g
 the grant has a deterministic id (organization, plan, start), so that a period is granted once (invariant I12).
 A change of plan that waits for the period's end takes effect at the reset, whoever brings it about.
 
-Rollover (R-PLAN-5): what is unspent, unheld and not set aside in plan lots, old rollover included, is carried
-up to the cap. While payment is failed periods go by without a grant; restoring grants the current one, and what
-was carried waits for it (readings).
+Rollover (R-PLAN-5): what is unspent and unheld in plan lots, old rollover included, is carried up to the cap. What of it
+is set aside for a payment that is contested is carried as a lot that is set aside for the same payment, after what is
+free: so it is there if the dispute is won, and taken back with the rest if it is lost. While payment is failed periods
+go by without a grant; restoring grants the current one, and what was carried waits for it (readings).
 
 Where a payment provider bills, the end of what its invoice paid for begins nothing by itself: the period goes on
 until the next invoice is paid or fails. When it has been waited for long enough, payment counts as failed. A
@@ -21,6 +22,8 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import Any
 
+from msgspec import Struct
+
 from tokentill.rules import commands as c
 from tokentill.rules import entries as e
 from tokentill.rules.account import PLAN_PRIORITY, Lot, Period
@@ -32,6 +35,17 @@ from tokentill.rules.turn import Turn
 
 CONTESTED = "payment contested"
 """Why tokens are set aside as they come."""
+
+
+class Carried(Struct, frozen=True):
+    """Tokens that roll over: those that are `free`, and those that stay set `aside`, each with the purchase."""
+
+    free: int = 0
+    aside: tuple[tuple[str, int], ...] = ()
+
+
+NOTHING = Carried()
+"""Nothing rolls over."""
 
 
 def change(
@@ -77,7 +91,7 @@ def begin_paid(
     plan: Plan,
     anchor: int,
     number: int,
-    carried: int = 0,
+    carried: Carried = NOTHING,
     paid: Paid = PLAIN,
     *,
     signed: bool = False,
@@ -103,7 +117,7 @@ def _start(
     turn: Turn,
     plan: Plan | None,
     period: Period,
-    carried: int,
+    carried: Carried,
     terms: tuple[int | None, int, int],
     until: int | None = None,
     *,
@@ -126,20 +140,37 @@ def _start(
         end=period.end,
         plan=turn.state.plan,
         unpaid=unpaid,
-        brings=0 if unpaid else brings(turn, plan, carried, paid.reference),
+        brings=0 if unpaid else brings(turn, plan, carried.free, paid.reference),
         price=price,
         periods=periods,
         first=first,
         paid_until=until,
         renewal_by=None if until is None else until + wait,
-        carried=carried if unpaid else 0,
+        carried=carried.free if unpaid else 0,
         since=paid.since,
         reference=paid.reference,
     )
     turn.emit(entry)
     if not unpaid and plan is not None:
-        grant_period(turn, plan, carried)
+        grant_period(turn, plan, carried.free)
+    for contested_by, tokens in carried.aside:
+        roll = c.Grant(tokens=tokens, origin="rollover", expires_at=period.end)
+        _aside(turn, add_lot(turn, roll, turn.stamp()), contested_by)
     return entry
+
+
+def _aside(turn: Turn, lot: e.Granted, reference: str | None) -> None:
+    """Set a lot aside as it comes."""
+    turn.emit(
+        e.SetAside(
+            **turn.stamp(free=-lot.tokens),
+            tokens=lot.tokens,
+            moves=((lot.lot, lot.tokens),),
+            lots=(lot.lot,),
+            reference=reference,
+            reason=CONTESTED,
+        )
+    )
 
 
 def grant_period(turn: Turn, plan: Plan, carried: int) -> None:
@@ -153,18 +184,9 @@ def grant_period(turn: Turn, plan: Plan, carried: int) -> None:
         fields = turn.stamp()
         fields["key"] = period_id(plan.id, period)
         own = c.Grant(tokens=plan.tokens, origin="plan", expires_at=period.end, reference=reference)
-        lot = add_lot(turn, own, fields).lot
+        lot = add_lot(turn, own, fields)
         if contested(turn, reference):
-            turn.emit(
-                e.SetAside(
-                    **turn.stamp(free=-plan.tokens),
-                    tokens=plan.tokens,
-                    moves=((lot, plan.tokens),),
-                    lots=(lot,),
-                    reference=reference,
-                    reason=CONTESTED,
-                )
-            )
+            _aside(turn, lot, reference)
 
 
 def period_id(plan: str, period: Period) -> str:
@@ -218,15 +240,18 @@ def end_period(turn: Turn, end: int) -> None:
         end_plan(turn, end, turn.stamp())
     else:
         anchor, number = following(turn, new, end)
-        change(turn, new, anchor, carried=carried)
+        change(turn, new, anchor, carried=carried.free)
         begin_paid(turn, new, anchor, number, carried)
 
 
 def _renewal_missing(turn: Turn, time: int) -> None:
     """The invoice of the next period was not paid: payment has failed, and the period is over for its tokens."""
     if turn.state.failed_at is not None:
-        lots = plan_lots(turn)
-        expire(turn, lots, carried=_carry(turn.current_plan(), _unspent(turn)))
+        plan = turn.current_plan()
+        rolls = plan is not None and plan.rollover.mode != "none"
+        # What is set aside for a dispute waits with it for the period that is paid, and may roll over into that.
+        lots = [lot for lot in plan_lots(turn) if not (rolls and lot.id in turn.state.aside)]
+        expire(turn, lots, carried=_carry(plan, _unspent(turn)))
         return
     turn.emit(
         e.Frozen(
@@ -240,7 +265,7 @@ def _renewal_missing(turn: Turn, time: int) -> None:
     )
 
 
-def _go_on(turn: Turn, plan: Plan | None, carried: int) -> None:
+def _go_on(turn: Turn, plan: Plan | None, carried: Carried) -> None:
     """The next period of the same plan begins where the one before ended.
 
     What was paid keeps its terms: a period within a payment for several has the price of that payment, the
@@ -281,12 +306,22 @@ def following(turn: Turn, plan: Plan, at: int) -> tuple[int, int]:
     return (state.anchor, number) if start_at(state.anchor, plan.cycle, number) == at else (at, 0)
 
 
-def close_period(turn: Turn, new: Plan | None) -> int:
+def close_period(turn: Turn, new: Plan | None) -> Carried:
     """End the running period: its plan tokens lapse, its overage is billed. Gives what is carried into one of `new`."""
-    old, unspent = turn.current_plan(), _unspent(turn)
+    old, unspent, waiting = turn.current_plan(), _unspent(turn), _waiting(turn)
     expire(turn, plan_lots(turn))
     bill_overage(turn)
-    return _carry(old, unspent) if old is new else min(_carry(old, unspent), _carry(new, unspent))
+    free, every = (
+        min(_carry(old, tokens), _carry(new, tokens))
+        for tokens in (unspent, unspent + sum(tokens for _, tokens in waiting))
+    )
+    left, aside = every - free, []
+    for reference, tokens in waiting:
+        take = min(left, tokens)
+        left -= take
+        if take:
+            aside.append((reference, take))
+    return Carried(free, tuple(aside))
 
 
 def end_plan(turn: Turn, anchor: int, fields: dict[str, Any], credit: int = 0) -> e.PlanChanged:
@@ -302,6 +337,13 @@ def _unspent(turn: Turn) -> int:
     """What could be carried: free tokens of the plan, and what an unpaid period could not bring."""
     aside = turn.state.aside
     return turn.state.carried + sum(lot.available for lot in plan_lots(turn) if lot.id not in aside)
+
+
+def _waiting(turn: Turn) -> list[tuple[str, int]]:
+    """What is set aside for a purchase of the plan's tokens, which may yet turn out to be free: the oldest first."""
+    aside = turn.state.aside
+    lots = [lot for lot in plan_lots(turn) if lot.available]
+    return [(aside[lot.id], lot.available) for lot in lots if aside.get(lot.id)]
 
 
 def waiting_carried(turn: Turn) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tokentill.lab.naive.calendar import DAY_MS, number_starting_at, period_start
-from tokentill.lab.naive.notebook import Answer, LotNote, Notebook, UseNote
+from tokentill.lab.naive.notebook import Answer, Disputed, LotNote, Notebook, UseNote
 from tokentill.rules.catalog import TOKENS_MAX, Plan
 
 LOT_KEPT_MS = 400 * DAY_MS
@@ -111,7 +111,8 @@ def period_deadline(book: Notebook) -> int | None:
         return book.end
     if book.failed_at is None:
         return book.wait_until
-    return book.end if any(lot.of_plan and not lot.lapsed for lot in book.lots) else None
+    spendable = any(lot.of_plan and not lot.lapsed and not lot.aside for lot in book.lots)
+    return book.end if spendable else None
 
 
 def waits_for_invoice(book: Notebook) -> bool:
@@ -157,8 +158,9 @@ def invoice_missing(book: Notebook, at: int) -> None:
         book.standing = "past_due"
         return
     book.kept = may_carry(book.plan, plan_tokens(book)) or book.kept
+    none_roll = book.plan is None or book.plan.rollover.mode == "none"
     for lot in book.lots:
-        lot.lapsed = lot.lapsed or lot.of_plan
+        lot.lapsed = lot.lapsed or (lot.of_plan and (none_roll or not lot.aside))
 
 
 def change_plan(book: Notebook, plan: str | None, at: int, number: int = 0, carried: int = 0) -> None:
@@ -186,7 +188,7 @@ def end_plan(book: Notebook) -> None:
     """There is no plan any more, so no period either."""
     book.start = book.end = book.paid_until = book.wait_until = None
     book.invoice_start = book.paid_by = None
-    book.unpaid, book.kept = False, 0
+    book.unpaid, book.kept, book.disputed = False, 0, Disputed()
     _forget_period(book)
 
 
@@ -202,9 +204,28 @@ def close_period(book: Notebook) -> int:
     if book.start is not None:
         bill(book, book.start)
     unspent = plan_tokens(book)
+    disputed = [
+        (lot.aside_for, book.left_in(lot)) for lot in book.lots if lot.of_plan and lot.aside and lot.aside_for
+    ]
+    every = unspent + sum(tokens for _, tokens in disputed)
+    book.disputed = Disputed(disputed, every, may_carry(book.plan, every))
     for lot in book.lots:
         lot.lapsed = lot.lapsed or lot.of_plan
     return may_carry(book.plan, unspent)
+
+
+def roll_disputed(book: Notebook, carried: int) -> None:
+    """What a dispute keeps aside goes on aside, as far as there is room beside the free tokens that go on."""
+    room = min(book.disputed.most, may_carry(book.plan, book.disputed.every)) - carried
+    for reference, tokens in book.disputed.lots:
+        if n := min(room, tokens):
+            lot = add_lot(book, n, "rollover", book.end)
+            rearm(book)  # it came, and is set aside as it came
+            lot.aside, lot.aside_for = True, reference
+            room -= n
+            if reference == book.paid_by:
+                book.contested = reference
+    book.disputed = Disputed()
 
 
 def bill(book: Notebook, start: int) -> None:
@@ -274,6 +295,7 @@ def begin_period(
     book.kept = carried if book.unpaid else 0
     if not book.unpaid:
         grant_allowance(book, carried)
+    roll_disputed(book, carried)
 
 
 def grant_allowance(book: Notebook, carried: int) -> None:
@@ -286,7 +308,7 @@ def grant_allowance(book: Notebook, carried: int) -> None:
         lot.reference = book.paid_by
         if book.paid_by is not None and book.paid_by == book.contested:
             rearm(book)  # it came, and is set aside as it came
-            lot.aside = True
+            lot.aside, lot.aside_for = True, book.paid_by
 
 
 def add_lot(book: Notebook, tokens: int, origin: str, expires_at: int | None, unit: str = "token") -> LotNote:

@@ -56,7 +56,12 @@ def named(book: Notebook, command: c.Revoke | c.SetAside | c.GiveBack) -> list[L
     if command.reference is None:
         return Code.INVALID
     lots = [lot for lot in book.lots if not lot.gone and lot.unit == "token"]
-    return [lot for lot in lots if lot.reference == command.reference] or Code.UNKNOWN_LOT
+    ours = [
+        lot
+        for lot in lots
+        if lot.reference == command.reference or (lot.aside and lot.aside_for == command.reference)
+    ]
+    return ours or Code.UNKNOWN_LOT
 
 
 def revoke(book: Notebook, command: c.Revoke) -> Answer:
@@ -114,7 +119,7 @@ def set_aside(book: Notebook, command: c.SetAside) -> Answer:
     if command.reference is not None and command.reference == book.paid_by:
         book.contested = command.reference
     for lot in fresh:
-        lot.aside = True
+        lot.aside, lot.aside_for = True, command.reference
     return done("set_aside", sum(book.left_in(lot) for lot in fresh))
 
 

@@ -52,6 +52,8 @@ class LotNote(Struct):
     """When the customer is told that it will expire, until that was done."""
     aside: bool = False
     """A refund or a dispute about it is in progress."""
+    aside_for: str | None = None
+    """The purchase that it is about."""
 
 
 class UseNote(Struct):
@@ -90,8 +92,21 @@ class UserNote(Struct):
     alerts: list[int] = field(default_factory=list)
 
 
+class Disputed(Struct, frozen=True):
+    """Tokens of a period that was closed and that are set aside, each with the purchase that this is about.
+
+    With the free ones they are `every`, of which the plan of that period lets `most` go on.
+    """
+
+    lots: list[tuple[str, int]] = []
+    every: int = 0
+    most: int = 0
+
+
 class Notebook:
     """The records of one account and the sums over them."""
+
+    disputed = Disputed()
 
     def __init__(self, catalog: Catalog) -> None:
         self.catalog = catalog

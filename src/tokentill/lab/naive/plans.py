@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tokentill.lab.naive import clockwork
 from tokentill.lab.naive.calendar import DAY_MS, number_starting_at, period_start
-from tokentill.lab.naive.notebook import Answer, Notebook, done
+from tokentill.lab.naive.notebook import Answer, Disputed, Notebook, done
 from tokentill.rules import commands as c
 from tokentill.rules.catalog import TOKENS_MAX, Plan
 from tokentill.rules.refusals import Code
@@ -97,6 +97,7 @@ def change_plan(book: Notebook, command: c.ChangePlan) -> Answer:
     price = command.paid if command.paid is not None else None if new is None else new.price
     due = 0 if new is None else max(0, (price or 0) - credit)
     clockwork.close_period(book)
+    book.disputed = Disputed()  # a change at once leaves nothing to go on
     clockwork.leave_plan(book, command.plan)
     if new is None:
         clockwork.end_plan(book)
