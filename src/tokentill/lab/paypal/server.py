@@ -44,6 +44,9 @@ Send = Callable[[Message], Awaitable[None]]
 
 TOKEN_SECONDS = 32_400
 ANSWER_SECONDS = 10.0
+KEEP_ALIVE_SECONDS = 600
+"""An idle connection is kept for longer than a client leaves it, which would else meet its end with a request."""
+
 DELIVER_SECONDS = 0.05
 """How often the outbox is looked at."""
 
@@ -292,6 +295,7 @@ async def serving(
         files = tls or {}
         config = uvicorn.Config(
             app or lab, lifespan="off", ws="none", log_config=None, access_log=False, timeout_graceful_shutdown=1,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
             ssl_certfile=files.get("ssl_certfile"), ssl_keyfile=files.get("ssl_keyfile"),
         )  # fmt: skip
         server = _Server(config)

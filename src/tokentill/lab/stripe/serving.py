@@ -26,6 +26,9 @@ else:
 DELIVER_SECONDS = 0.05
 """How often the line of webhooks is looked at."""
 
+KEEP_ALIVE_SECONDS = 600
+"""An idle connection is kept for longer than a client leaves it, which would else meet its end with a request."""
+
 ANSWER_SECONDS = 10.0
 AGAIN_SECONDS = 1.0
 """How long to wait after a webhook was not taken."""
@@ -41,7 +44,9 @@ async def serving(
     """
     listening = socket.create_server((host, port))
     url = f"http://{host}:{listening.getsockname()[1]}"
-    config = uvicorn.Config(lab, log_level="critical", access_log=False, lifespan="off")
+    config = uvicorn.Config(
+        lab, log_level="critical", access_log=False, lifespan="off", timeout_keep_alive=KEEP_ALIVE_SECONDS
+    )
     server = _Server(config)
     running = asyncio.ensure_future(server.serve(sockets=[listening]))
     sending = asyncio.ensure_future(keep_delivering(lab)) if deliver else None
