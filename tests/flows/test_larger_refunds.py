@@ -19,7 +19,7 @@ from tokentill.rules import happenings as h
 from tokentill.rules.catalog import DAY_MS
 from tokentill.rules.credit import available
 from tokentill.rules.purchases import Purchase
-from tokentill.rules.refund_rows import Refund
+from tokentill.rules.refund_rows import Guarantee, Refund
 from tokentill.rules.refund_texts import sentences
 from tokentill.rules.refusals import Refusal
 from tokentill.rules.rows import Payer
@@ -132,6 +132,33 @@ async def test_what_running_operations_carry_over_is_counted_and_taken(
     await world.later(61_000)
     account = await world.account("acme")
     assert (account.free, account.held, account.state.aside) == (0, 0, {})
+
+
+async def test_what_the_first_pack_still_holds_is_taken_when_it_comes_back(world: World) -> None:  # R-REF-5
+    small = await first_pack(world, "acme")
+    hold = await ok(world.ledger, "acme", c.Reserve(feature="generate_goal", quantity=10))
+    large = await larger_of(world, small, ITEMS[1])
+    assert (await accepted(world, await quoted(world, large, "technical"))).money == LARGE
+    assert (await world.purchase(large)).sweep == "wait"
+    await ok(world.ledger, "acme", c.Settle(hold=hold.operation, tokens=6))
+    assert await world.balance("acme") == 0, "what it left is still set aside"
+    await world.later(61_000)
+    account = await world.account("acme")
+    assert (account.free, account.held, account.state.aside) == (0, 0, {})
+
+
+async def test_both_payments_are_the_purchase_in_question(world: World) -> None:  # R-REF-2, R-REF-4, readings
+    """It is a first purchase as the first pack was; what was spent before it is counted without either payment."""
+    small, large = await chain(world, "acme", ITEMS[1:2])
+    first = await quoted(world, large, "first_time")
+    assert (first.quote.refused, first.quote.price) == (None, LARGE)
+    await first_pack(world, "acme", amount=10_000, list_amount=10_000)
+    assert "customer" not in {line.name for line in (await quoted(world, large)).quote.lines}, (
+        "$100 is not more"
+    )
+    await first_pack(world, "acme", amount=1, list_amount=1)
+    assert "customer" in {line.name for line in (await quoted(world, large)).quote.lines}
+    assert small.amount > 1
 
 
 async def test_what_was_used_of_a_pack_that_is_long_gone_still_counts(world: World) -> None:  # R-REF-4
@@ -403,6 +430,22 @@ async def test_a_rest_that_is_denied_leaves_it_at_what_went_back(world: World) -
     again = await accepted(world, await quoted(world, large, "technical"))
     assert (again.state, again.money) == ("settled", SMALL)
     assert given(world, small, large) == [SMALL, DIFFERENCE]
+
+
+async def test_a_guarantee_of_which_a_part_went_back_is_used_up(world: World) -> None:  # R-REF-4, R-REF-6
+    """Half of $79 is $39.50, and the payment of the difference was only $10."""
+    third = await first_pack(world, "acme", amount=LARGE - 1000, list_amount=LARGE - 1000)
+    large = await larger_of(world, third, ITEMS[1])
+    assert large.amount == 1000
+    await spend(world, 1200)
+    row = await quoted(world, large, None)
+    assert (row.quote.guarantee, row.quote.amount) == (True, LARGE // 2)
+    world.provider.refuse[third.id] = "too_old"
+    assert (await accepted(world, row)).state == "waiting"
+    done = await world.shop.refund_desk.deny("acme", row.id, "ann", "the card is closed")
+    assert isinstance(done, Refund)
+    assert (done.state, done.money, done.guarantee) == ("settled", 1000, True)
+    assert {use.refund for use in await world.rows.find(Guarantee, {})} == {row.id}
 
 
 async def test_whom_the_newest_payment_refuses_gets_nothing_and_keeps_the_tokens(
