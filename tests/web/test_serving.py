@@ -337,10 +337,13 @@ END = "GET /the/end HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
 async def test_the_short_way_answers_as_the_events_do(pieces: list[str], till: Till) -> None:
     auth = f"host: x\r\nauthorization: Bearer {till.key}\r\ncontent-type: application/json\r\n"
     answers = []
+    # What comes when the server has closed resets the connection, and the answer with it: then all is sent at once.
+    closes = "connection: close" in pieces[0] or "HTTP/1.0" in pieces[0]
+    sent = ["".join([*pieces, END])] if closes else [*pieces, END]
     async with serving(cast("Application", WithoutExchange(till.app))) as other:
         for url in (till.url, other):
             reader, writer = await connect(url)
-            for piece in (*pieces, END):
+            for piece in sent:
                 writer.write(piece.format(org=ORG, auth=auth).encode())
                 await asyncio.sleep(0.02)
             answer = (await reader.read()).decode()
