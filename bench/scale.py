@@ -13,6 +13,7 @@ import random
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from bench.stores import Place
 from bench.world import CLOCK, SECRET, Drive, Options, ordered_key, random_key
 from tokentill.rules import chain
 from tokentill.rules import commands as c
+from tokentill.store.migrations import migrations
 from tokentill.store.sqlite import SqliteLedger
 from tokentill.store.sqlite_connection import connect
 
@@ -152,7 +154,9 @@ def _kept(rates: dict[tuple[str, str], list[float]], kind: str) -> float:
 
 
 def _file(kind: str, size: Size) -> str:
-    return f"{kind}-{size.accounts}-{size.entries}.db"
+    """Its name; one of an older schema has another."""
+    schema = blake2b("".join(one.sql for one in migrations("sqlite")).encode(), digest_size=4)
+    return f"{kind}-{size.accounts}-{size.entries}-{schema.hexdigest()}.db"
 
 
 async def _holds(folder: Path, count: int, options: Options) -> list[Figure]:
@@ -198,6 +202,8 @@ def run(options: Options) -> list[Figure]:
         for kind in ("ordered", "random"):
             path = folder / _file(kind, size)
             if not path.exists():
+                for old in folder.glob(f"{kind}-{size.accounts}-{size.entries}[-.]*"):
+                    old.unlink()
                 print(f"building {path.name}, once", flush=True)
                 build(path, size, ordered=kind == "ordered")
         figures = world.run(_compare(folder, size, options))
