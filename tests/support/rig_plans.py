@@ -172,8 +172,9 @@ class Till:
         await self.shop.means.ledger.submit(c.Envelope(ORGANIZATION, c.Tick(), secrets.token_hex(16)))
         async with asyncio.timeout(60):
             account = await self.ledger.account(ORGANIZATION)
-            # On PostgreSQL transactions of other tests may hold it back; the journal has no event.
-            while account and len((await self.ledger.follow("", 10_000)).rows) < account.state.seq:  # noqa: ASYNC110
+            seq = 0 if account is None else account.state.seq
+            # On PostgreSQL transactions of other tests may hold it back.
+            while len((await self.ledger.follow("", 10_000)).rows) < seq:  # noqa: ASYNC110 the journal has no event
                 await asyncio.sleep(0.01)
             await self.shop.clerk.once()
 

@@ -1,5 +1,6 @@
 """The test portal of the embedded provider, pressed as a browser presses it, on each engine (R-PLAT-1)."""
 
+import asyncio
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,36 @@ async def test_the_same_card_may_pay_later_and_pressing_again_pays_nothing_more(
     found = (await each_till.done("GET", f"{ORG}/purchases"))["purchases"]
     assert sorted(one["state"] for one in found) == ["delivered", "delivered"]
     assert await one.balance() == ("active", 200)
+
+
+async def test_however_many_press_at_once_one_invoice_is_paid(each_till: Till) -> None:
+    """R-PACK-3: the period that was owed begins, and no further one."""
+    one = await customer(each_till)
+    await one.press("spoil")
+    await one.days(32)
+    page = await one.open()
+    await asyncio.gather(*(one.send(page.fields(do)) for do in ("mend", "mend", "mend", "pay", "pay")))
+    page = await one.press("mend")
+    assert "Next payment $149.00 on 2026-03-01" in page.words
+    assert [row[3] for row in page.rows[1:]] == ["paid", "paid"]
+    assert await one.balance() == ("active", 200)
+
+
+async def test_a_trial_says_when_it_is_paid_for_first(tmp_path: Path) -> None:
+    """R-PLAN-4, R-LIC-1: nothing has been taken yet, and nobody owes anything."""
+    catalog = tmp_path / "till.toml"
+    catalog.write_text(preset_text("goals").replace("[plans.pro]\n", "[plans.pro]\ntrial_days = 14\n"))
+    async with running_till(":memory:", str(catalog)) as till:
+        one = await customer(till)
+        page = await one.open()
+        assert "This is a trial. Nothing has been taken for it yet." in page.words
+        assert "Next payment $149.00 on 2026-01-15" in page.words
+        assert (await one.subscription())["status"] == "trialing"
+        await one.days(15)
+        page = await one.open(await one.link())
+        assert "trial" not in page.words
+        assert "Next payment $149.00 on 2026-02-15" in page.words
+        assert (await one.subscription())["status"] == "active"
 
 
 async def test_the_plan_is_cancelled_and_kept_after_all(each_till: Till) -> None:
