@@ -42,7 +42,7 @@ def moved(row: Purchase) -> list[tuple[int, int]]:
 
 
 def test_each_part_that_goes_back_has_its_moment_in_every_order() -> None:  # R-PACK-3
-    facts = [paid(1), back(10, 300), back(20, 500), back(25, 500), lost(30, 1_000)]
+    facts: list[h.AnyHappening] = [paid(1), back(10, 300), back(20, 500), back(25, 500), lost(30, 1_000)]
     for told in itertools.permutations(facts):
         row = order()
         for fact in (*told, *told):
@@ -95,7 +95,8 @@ def test_all_months_together_are_money_in_less_money_out(
     told: list[tuple[str, list[tuple[int, h.AnyHappening]]]],
 ) -> None:
     """R-FIN-1: each month is summed when it is over, with what is known by then, and never again."""
-    total, before = 0, ()
+    total = 0
+    before: tuple[Line, ...] = ()
     for end in MONTHS[1:]:
         rows = []
         for kind, facts in told:
