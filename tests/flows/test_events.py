@@ -142,6 +142,7 @@ async def test_a_provider_that_is_away_for_days_loses_no_event(shop_world: World
     for _ in range(48):
         await world.later(3_600_000)
     assert (await world.events(), await world.alerts()) == ({"waiting": 1}, ["late_events"])
+    assert world.provider.log.count("look") <= 50, "it is asked now and then, not all the time"
     world.provider.fail = {}
     await world.later(3_600_000)
     assert ((await world.purchase(purchase)).state, await world.balance("acme")) == ("delivered", 200 + PACK)

@@ -1,8 +1,9 @@
 """Waiting: when somebody should look again at a purchase, or at an event whose purchase is not known.
 
 A look at an open checkout comes after a minute and then whenever it has been open for twice as long, so that
-a payment of which no webhook told is found, and an old checkout costs next to nothing. A charge whose answer
-was lost is asked for again soon, because money may have moved.
+a payment of which no webhook told is found, and an old checkout costs next to nothing; one whose end nobody can tell,
+because the provider is away, is not asked for all the time. A charge whose answer was lost is asked for again soon,
+because money may have moved.
 
 Times are epoch milliseconds.
 
@@ -22,6 +23,9 @@ START_MS = 2 * MINUTE_MS
 
 SWEEP_MS = MINUTE_MS
 """How often it is looked whether running operations have let go of tokens that are to be taken back."""
+
+OVERDUE_MS = 10 * MINUTE_MS
+"""How often a checkout whose time is over is looked at while its provider cannot say how it ended."""
 
 CHARGE_MS = DAY_MS
 """How long a charge without an answer is asked for again, before a person must look."""
@@ -58,7 +62,7 @@ def look_at(purchase: Purchase, now: int) -> int | None:
     if purchase.state == "created":
         return purchase.created_at + START_MS if age < START_MS else now
     end = (purchase.expires_at or purchase.created_at) + HONOURED_MS
-    return max(now, min(end, now + max(MINUTE_MS, age)))
+    return now + OVERDUE_MS if now >= end else min(end, now + max(MINUTE_MS, age))
 
 
 def try_at(tries: int, now: int) -> int:
