@@ -81,10 +81,8 @@ OVERDRAWN = change_plan(CATALOG, "pro", exhaustion=Exhaustion(overage=Overage(pr
 
 
 class Where(Struct, frozen=True):
-    """Where a process of the till finds everything."""
+    """Where a process of the till finds Stripe and the mail server."""
 
-    engine: Engine
-    url: str
     base: str
     mail: str
 
@@ -364,7 +362,7 @@ def tell(
         if part == "told":
             faults.install(wire.cross)
         ledger = await store.open(catalog=OVERDRAWN if story == "overage" else CATALOG)
-        till = Till(Where(engine, url, base, mail), store, ledger, street, wire, plant)
+        till = Till(Where(base, mail), store, ledger, street, wire, plant)
         till.answered |= set(answered)
 
         def answer(name: str) -> None:
