@@ -1,5 +1,7 @@
 """How the command line says that a part of a refund went back, and what can be done about the rest (R-REF-6)."""
 
+from typing import Any
+
 from rich.table import Table
 
 from tests.rules.test_refund_review import asked
@@ -11,17 +13,10 @@ from tokentill.web import refund_views as views
 REFUSED = (Opinion(1, "stripe", "refused", "too_old", 5_000),)
 
 
-def shown(**more: object) -> views.RefundView:
+def shown(**more: Any) -> views.RefundView:
     row = Refund(
-        id="r",
-        organization="acme",
-        purchase="p",
-        quote=asked(100),
-        item="pack",
-        choice="cash",
-        money=7_900,
-        **more,
-    )  # type: ignore[arg-type]  # fields of a refund
+        id="r", organization="acme", purchase="p", quote=asked(100), item="pack", choice="cash", money=7_900, **more
+    )  # fmt: skip
     return views.refund(row, preset("goals"))
 
 

@@ -75,11 +75,7 @@ async def die_everywhere(
         )  # fmt: skip
         await world.rows.add(saved)
         wire = Wire(at)
-        shop = world.open(
-            rows=wire.across(world.rows, "rows"),
-            ledger=wire.across(world.ledger, "ledger"),
-            provider=wire.across(world.provider, "provider"),
-        )
+        shop = wire.shop(world)
         ordered = world.order(name, **{"payer": saved.id, **order})
         died = False
         try:
@@ -123,11 +119,7 @@ async def test_the_clerk_alone_ends_what_a_dead_process_began(shop_world: World)
         name = f"acme_{at:03d}"
         await world.begin(name)
         wire = Wire(at)
-        shop = world.open(
-            rows=wire.across(world.rows, "rows"),
-            ledger=wire.across(world.ledger, "ledger"),
-            provider=wire.across(world.provider, "provider"),
-        )
+        shop = wire.shop(world)
         ordered = world.order(name)
         died = False
         try:

@@ -174,6 +174,7 @@ async def test_what_was_used_of_a_pack_that_is_long_gone_still_counts(world: Wor
     lots = (await world.account("acme")).state.lots.values()
     assert not [lot for lot in lots if lot.reference == small.id]
     usage = (await quoted(world, large, "technical")).quote.usage
+    assert large.carried is not None
     counted = sum(lot.spent for lot in lots if lot.reference == large.id) + large.carried
     assert (usage.granted, usage.spent, usage.left) == (2000, counted, 2000 - counted)
     third = await larger_of(world, large, ITEMS[2])

@@ -261,11 +261,7 @@ async def test_a_crash_between_any_two_steps(world: World, has: int, saved: str 
         await gift(world, has, name)
         await used(world, name)
         wire = Wire(at)
-        shop = world.open(
-            rows=wire.across(world.rows, "rows"),
-            ledger=wire.across(world.ledger, "ledger"),
-            provider=wire.across(world.provider, "provider"),
-        )
+        shop = wire.shop(world)
         died = False
         try:
             await told(world, shop, name)

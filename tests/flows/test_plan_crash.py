@@ -22,11 +22,7 @@ async def test_a_renewal_that_is_disputed_survives_the_end_of_its_process(shop_w
         world.clock.time += MONTH
         invoice = world.provider.fact_of_invoice(world.provider.bill(subscription, "cycle"))
         wire = Wire(at)
-        shop = world.open(
-            rows=wire.across(world.rows, "rows"),
-            ledger=wire.across(world.ledger, "ledger"),
-            provider=wire.across(world.provider, "provider"),
-        )
+        shop = wire.shop(world)
         told: list[h.AnyHappening] = [invoice, *(_dispute(invoice, state) for state in ("open", "lost"))]
         try:
             for fact in told:

@@ -278,11 +278,7 @@ async def test_a_process_that_ends_anywhere_leaves_a_refund_that_goes_on(world: 
         purchase, subscription = await subscribe(world, name)
         shown = await quoted(world, purchase)
         wire = Wire(at)
-        shop = world.open(
-            rows=wire.across(world.rows, "rows"),
-            ledger=wire.across(world.ledger, "ledger"),
-            provider=wire.across(world.provider, "provider"),
-        )
+        shop = wire.shop(world)
         died = False
         try:
             await shop.refunding.accept(name, shown.id, "cash")

@@ -56,11 +56,7 @@ async def die_everywhere(world: World, choice: Choice, money: int, credit: int, 
         row = await world.shop.refunding.quote(name, purchase.id, "technical")
         assert isinstance(row, Refund)
         wire = Wire(at)
-        shop = world.open(
-            rows=wire.across(world.rows, "rows"),
-            ledger=wire.across(world.ledger, "ledger"),
-            provider=wire.across(world.provider, "provider"),
-        )
+        shop = wire.shop(world)
         died = False
         try:
             await ask(world, shop, row, choice)
@@ -109,11 +105,7 @@ async def test_a_refund_that_fails_survives_it_too(shop_world: World) -> None:  
         row = await world.shop.refunding.quote(name, purchase.id, "technical")
         assert isinstance(row, Refund)
         wire = Wire(at)
-        shop = world.open(
-            rows=wire.across(world.rows, "rows"),
-            ledger=wire.across(world.ledger, "ledger"),
-            provider=wire.across(world.provider, "provider"),
-        )
+        shop = wire.shop(world)
         world.provider.fail["refund"] = [VendorRefused("too_old", "No.")] * 9
         died = False
         try:
@@ -171,11 +163,7 @@ async def test_an_order_that_credit_pays_survives_it(shop_world: World, amount: 
         mode = "checkout" if amount else "free"
         ordered = world.order(name, amount=amount, credit_used=PRICE - amount, mode=mode)
         wire = Wire(at)
-        shop = world.open(
-            rows=wire.across(world.rows, "rows"),
-            ledger=wire.across(world.ledger, "ledger"),
-            provider=wire.across(world.provider, "provider"),
-        )
+        shop = wire.shop(world)
         died = False
         try:
             await shop.checkout.place(ordered, (), Terms())

@@ -167,10 +167,7 @@ async def test_whoever_dies_in_between_leaves_it_to_be_told_once(telling: Tellin
         purchase = await bought(world, name, method=f"card_{at}")
         row = await quoted(world, purchase)
         wire = Wire(at)
-        shop = world.open(
-            rows=wire.across(world.rows, "rows"), ledger=wire.across(world.ledger, "ledger"),
-            provider=wire.across(world.provider, "provider"), posting=posting,
-        )  # fmt: skip
+        shop = wire.shop(world, posting=posting)
         died = False
         try:
             await shop.refunding.accept(name, row.id, "cash")

@@ -46,11 +46,7 @@ class Storm:
         if self.dice.randrange(4):
             return world.shop, False
         wire = Wire(self.dice.randrange(1, 40))
-        shop = world.open(
-            rows=wire.across(world.rows, "rows"),
-            ledger=wire.across(world.ledger, "ledger"),
-            provider=wire.across(world.provider, "provider"),
-        )
+        shop = wire.shop(world)
         return shop, True
 
     def sent(self, *facts: h.AnyHappening) -> None:

@@ -198,11 +198,7 @@ async def test_a_crash_between_any_two_steps_of_topping_up(shop_world: World) ->
         for _ in range(12):
             await ok(world.ledger, name, c.Charge(feature="generate_goal", quantity=3))
         wire = Wire(at)
-        shop = world.open(
-            rows=wire.across(world.rows, "rows"),
-            ledger=wire.across(world.ledger, "ledger"),
-            provider=wire.across(world.provider, "provider"),
-        )
+        shop = wire.shop(world)
         died = False
         try:
             await shop.topups.attend(await stand(world, name))

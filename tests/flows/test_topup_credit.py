@@ -245,11 +245,7 @@ async def test_a_charge_without_an_answer_keeps_its_credit(shop_world: World) ->
 async def crashed(world: World, name: str, at: int) -> tuple[str, bool]:
     """Attend the top-up of an organization, dying at that crossing; where, and whether it died."""
     wire = Wire(at)
-    shop = world.open(
-        rows=wire.across(world.rows, "rows"),
-        ledger=wire.across(world.ledger, "ledger"),
-        provider=wire.across(world.provider, "provider"),
-    )
+    shop = wire.shop(world)
     died = False
     try:
         await shop.topups.attend(await stand(world, name))

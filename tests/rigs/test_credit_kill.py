@@ -91,13 +91,10 @@ async def draw_and_die(
     start = world.clock.time
 
     def run(organization: str, at: int) -> tuple[int, str, int]:
-        child = processes.start(
+        return processes.tell(
             rig_shop.collect, engine=engine, url=url, folder=str(tmp_path), organization=organization,
             now=world.clock.time, at=at,
         )  # fmt: skip
-        said = list(child.channel.lines())
-        child.close()
-        return child.wait(), said[-1].get("place", ""), said[-1].get("crossed", 0)
 
     await owe(world, way, "whole", start)
     ended, _, crossings = run("whole", 0)

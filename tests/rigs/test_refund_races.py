@@ -263,7 +263,7 @@ class Race:
         assert available(account.state) == sum(row.credit for row in done), where
         if not self.plan:
             assert bool(account.state.aside) == any(one.state == "disputed" for one in heads), where
-        bonus = 60 if self.plan else {0, *(one.tokens * 30 // 100 for one in bought.values())}
+        bonuses = {60} if self.plan else {0, *(one.tokens * 30 // 100 for one in bought.values())}
         for head in heads:
             chain = [bought[leg.purchase] for leg in legs(head)]
             assert [one.replaced_by for one in chain[1:]] == [one.id for one in chain[:-1]], where
@@ -271,7 +271,7 @@ class Race:
         own = [
             lot for lot in account.state.lots.values() if lot.reference in bought and lot.origin == "bonus"
         ]
-        assert all(lot.granted == bonus or (not self.plan and lot.granted in bonus) for lot in own), where
+        assert all(lot.granted in bonuses for lot in own), where
         if self.plan:
             self.check_plan(heads[0], account, done, where)
 

@@ -62,7 +62,7 @@ async def sell_and_die(
 
     def start(organization: str, at: int) -> tuple[int, str, int]:
         payer = f"scripted:{organization}:card" if way == "saved" else None
-        child = processes.start(
+        return processes.tell(
             rig_shop.sell,
             engine=engine,
             url=url,
@@ -71,9 +71,6 @@ async def sell_and_die(
             payer=payer,
             at=at,
         )
-        said = list(child.channel.lines())
-        child.close()
-        return child.wait(), said[-1].get("place", ""), said[-1].get("crossed", 0)
 
     async def customer(organization: str) -> None:
         await world.begin(organization)

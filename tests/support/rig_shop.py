@@ -103,11 +103,7 @@ def _die_at(
     async def run() -> None:
         world = await make_world(store, Path(folder))
         faults.install(wire.cross)
-        shop = world.open(
-            rows=wire.across(world.rows, "rows"),
-            ledger=wire.across(world.ledger, "ledger"),
-            provider=wire.across(world.provider, "provider"),
-        )
+        shop = wire.shop(world)
         await work(world, shop)
         await world.store.close()  # its threads have passed their last point then, in every run alike
         faults.install(None)

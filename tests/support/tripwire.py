@@ -9,7 +9,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from threading import RLock
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tests.support.shops import World
+    from tokentill.flows.shop import Shop
 
 READS = frozenset({"get", "find", "position", "account", "event", "happenings", "follow"})
 """Calls that change nothing: dying after one is dying before the next."""
@@ -51,6 +55,11 @@ class Wire:
     def across(self, port: Any, name: str) -> Any:
         """The port behind the wire."""
         return _Port(self, port, name)
+
+    def shop(self, world: World, **more: Any) -> Shop:
+        """A shop of this world in another process, with the wire across its rows, its ledger and its provider."""
+        behind = {name: self.across(getattr(world, name), name) for name in ("rows", "ledger", "provider")}
+        return world.open(**behind, **more)
 
 
 class _Port:

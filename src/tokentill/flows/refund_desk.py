@@ -184,9 +184,7 @@ class RefundDesk:
             sort = "plan" if row.kind in BILLED else "pack"
             for key in ((sort, row.item), ("segment", segment), ("approach", row.approach or "none")):
                 found = figures.setdefault(key, Counter())
-                found.update(
-                    purchases=1, refunds=int(gone > 0), amount=price, refunded=gone
-                )
+                found.update(purchases=1, refunds=int(gone > 0), amount=price, refunded=gone)
         return [
             Share(by, name, found["purchases"], found["refunds"], found["amount"], found["refunded"])
             for (by, name), found in sorted(figures.items())
