@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.support.desk import preset, without_limits
 from tests.support.scripted import Scripted
-from tests.support.stores import SECRET, Store, ok
+from tests.support.stores import SECRET, Store, ok, readable
 from tokentill.flows.means import Means
 from tokentill.flows.pay import Terms
 from tokentill.flows.send import Retry
@@ -102,15 +102,8 @@ class World:
             await (shop or self.shop).clerk.once()
 
     async def follow(self) -> None:
-        """Every entry can be read by those who follow the journal, and everything that comes of it is done.
-
-        On PostgreSQL that is when every older transaction has ended, those of other tests included.
-        """
-        names = await self.ledger.organizations("", 1000)
-        total = sum([(await self.account(name)).state.seq for name in names])
-        async with asyncio.timeout(60):
-            while len((await self.ledger.follow("", 100_000)).rows) < total:  # noqa: ASYNC110 the journal has no event
-                await asyncio.sleep(0.01)
+        """Every entry can be read by those who follow the journal, and everything that comes of it is done."""
+        await readable(self.ledger)
         await self.settle()
 
     async def later(self, milliseconds: int) -> None:

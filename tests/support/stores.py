@@ -111,6 +111,18 @@ async def ok(ledger: Ledger, organization: str, command: c.Command, key: str | N
     return reply
 
 
+async def readable(ledger: Ledger) -> None:
+    """Wait until every entry can be read by those who follow the journal.
+
+    On PostgreSQL that is when every older transaction has ended, those of other tests included.
+    """
+    accounts = [await ledger.account(name) for name in await ledger.organizations("", 1000)]
+    total = sum(account.state.seq for account in accounts if account is not None)
+    async with asyncio.timeout(60):
+        while len((await ledger.follow("", 100_000)).rows) < total:  # noqa: ASYNC110 the journal has no event
+            await asyncio.sleep(0.01)
+
+
 async def no(ledger: Ledger, organization: str, command: c.Command, key: str | None = None) -> Refusal:
     """The refusal of a command that must be refused."""
     reply = await ledger.submit(envelope(organization, command, key))

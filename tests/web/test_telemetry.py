@@ -10,6 +10,7 @@ import structlog
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import LogCapture
 
+from tests.support.stores import readable
 from tests.web.conftest import Till, running_till
 from tokentill.ports import Health, StoreDown
 from tokentill.rules import keys
@@ -183,6 +184,7 @@ async def test_sales_are_counted(each_till: Till) -> None:
     await till.done("POST", f"{ORG}/purchases", {"pack": "token_pack_500"})
     await till.press(order["url"], do="pay", card="4242424242424242")
     assert (await till.ask("POST", "/v1/webhooks/embedded", {"id": "forged"})).code == "bad_signature"
+    await readable(till.ledger)
     await till.shop.clerk.once()
     found = metrics_of((await till.ask("GET", "/metrics")).raw.decode())
     assert found["tokentill_purchases", (("state", "delivered"),)] == 1
