@@ -24,7 +24,7 @@ from tokentill.rules.purchases import next_step
 from tokentill.rules.rows import Payer, TopUp
 
 ENGINES: tuple[Engine, ...] = ("sqlite", "postgres")
-CYCLES = 12
+CYCLES = 6
 HAS = 600
 COSTS = {"topup": 2_900, "bill": 1_500}
 
