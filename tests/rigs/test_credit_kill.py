@@ -29,33 +29,6 @@ HAS = 600
 COSTS = {"topup": 2_900, "bill": 1_500}
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("way", ["topup", "bill"])
-async def test_credit_and_money_are_each_taken_once(
-    engine: Engine,
-    way: str,
-    processes: Processes,
-    tmp_path: Path,
-    run_seed: int,
-    request: pytest.FixtureRequest,
-) -> None:
-    await draw_and_die(engine, way, processes, tmp_path, run_seed, request, CYCLES)
-
-
-@pytest.mark.nightly
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("way", ["topup", "bill"])
-async def test_credit_and_money_are_each_taken_once_at_every_crossing(
-    engine: Engine,
-    way: str,
-    processes: Processes,
-    tmp_path: Path,
-    run_seed: int,
-    request: pytest.FixtureRequest,
-) -> None:
-    await draw_and_die(engine, way, processes, tmp_path, run_seed, request, None)
-
-
 async def owe(world: World, way: str, organization: str, start: int) -> None:
     """An organization with credit and a saved method that is to be topped up, or has a bill in its journal."""
     world.clock.time = start
@@ -80,7 +53,12 @@ async def owe(world: World, way: str, organization: str, start: int) -> None:
         await ok(world.ledger, organization, c.Tick())
 
 
-async def draw_and_die(
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("way", ["topup", "bill"])
+@pytest.mark.parametrize(
+    "cycles", [CYCLES, pytest.param(None, marks=pytest.mark.nightly, id="every crossing")]
+)
+async def test_credit_and_money_are_each_taken_once(
     engine: Engine, way: str, processes: Processes, tmp_path: Path, run_seed: int, request: pytest.FixtureRequest,
     cycles: int | None,
 ) -> None:  # fmt: skip
