@@ -12,6 +12,7 @@ from tests.support.desk import change_plan, ms
 from tests.support.scripted import HOUR
 from tests.support.shops import World, make_world, selling
 from tests.support.stores import Store, sqlite_url
+from tokentill.flows import margins
 from tokentill.flows.checkout import Ask
 from tokentill.rules import commands as c
 from tokentill.rules import happenings as h
@@ -150,6 +151,7 @@ async def test_all_months_together_are_money_in_less_money_out(
             invoice = world.provider.bill(subscription, "cycle")
             await world.tell(world.provider.fact_of_invoice(invoice))
         await world.settle()
+        await world.later(margins.WAIT_MS)  # the month waits for its bills of overage
         closed[month] = await brought(world, month)
         for fact in story.late:
             await world.tell(fact)
@@ -190,3 +192,17 @@ async def test_a_refund_after_its_month_is_of_the_month_in_which_it_is_made(worl
     report = await world.shop.margins.report("2026-04", "acme")
     assert isinstance(report, MarginReport)
     assert (report.closed, [line.revenue for line in report.lines]) == (True, [14_900, -400])
+
+
+async def test_a_month_waits_for_its_bills_of_overage(world: World) -> None:
+    """R-FIN-1: nobody was there when the month ended, so it is summed before anybody has read what it left to pay."""
+    await world.begin("acme")
+    await world.shop.means.submit("acme", c.Charge(feature="generate_goal", quantity=70), "use")
+    await world.settle()
+    world.clock.time = ms("2026-04-02")
+    await world.settle()
+    await world.later(margins.WAIT_MS)
+    assert await brought(world, "2026-03") == {"plan": 14_900, "overage": 1_500, "deferred": -1_500}
+    report = await world.shop.margins.report("2026-03", "acme")
+    assert isinstance(report, MarginReport)
+    assert report.closed

@@ -27,7 +27,7 @@ def read(
         return None if lot.origin in ("plan", "rollover") else ("given", "")
 
     start, end = span(month)
-    reading = Reading(start, end, desk.now, desk.account.state.plan, source, trials)
+    reading = Reading(start, end, desk.now, desk.account.state.plan, source, trials, billed=lambda _: 0)
     costs = desk.catalog.costs
     reading.book(since(booked(sold, end, "USD", costs), booked(sold, start, "USD", costs)))
     for entry in reversed(desk.journal):
@@ -148,7 +148,8 @@ def test_overage_stands_by_itself() -> None:  # R-FIN-1, R-PLAN-6
     desk.charge("generate_goal", quantity=70)
     desk.until("2025-02-10")
     desk.view()
-    overage, plan = read(desk, "2025-01")
+    deferred, overage, plan = read(desk, "2025-01")
+    assert (deferred.kind, deferred.revenue) == ("deferred", -1_500)  # the bill is paid in the next month
     assert (overage.kind, overage.item, overage.tokens, overage.revenue) == ("overage", "pro", 10, 1_500)
     assert plan.tokens == 200
 

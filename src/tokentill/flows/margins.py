@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from tokentill.flows.means import Means, later
+from tokentill.rules import commands as c
 from tokentill.rules.account import Account
 from tokentill.rules.catalog import HOUR_MS
 from tokentill.rules.margins import (
@@ -43,7 +44,7 @@ LEASE_MS = 10 * 60_000
 """A batch may have a month of many entries to read."""
 
 WAIT_MS = 1_000
-"""A month waits for so long before it looks again whether the one before it was summed."""
+"""A month waits for so long before it looks again whether the one before it was summed, and its bills were made."""
 
 LIVE_MAX = 500
 """So many organizations are summed while somebody waits for the answer."""
@@ -82,9 +83,15 @@ class Margins:
             return
         names = await means.ledger.organizations(check.reached, BATCH)
         for name in names:
+            await means.ledger.submit(c.Envelope(name, c.Tick()))  # what is due in it belongs to the journal
             account = await means.ledger.account(name)
-            if account is not None and not account.state.simulated:
-                await self._keep(month, name, *await self._summed(name, account, month))
+            if account is None or account.state.simulated:
+                continue
+            lines, money, whole = await self._summed(name, account, month)
+            if not whole:
+                await means.change(check, lambda row: later(row, means.clock.now() + WAIT_MS))
+                return
+            await self._keep(month, name, lines, money)
         if names:
             reached, now = names[-1], means.clock.now()
             await means.change(check, lambda row: later(replace(row, reached=max(row.reached, reached)), now))
@@ -133,7 +140,7 @@ class Margins:
         for name in names:
             account = await means.ledger.account(name)
             if account is not None and not account.state.simulated:
-                live[name], _ = await self._summed(name, account, month)
+                live[name], _, _ = await self._summed(name, account, month)
         return report(catalog, month, live, closed=False)
 
     async def _keep(
@@ -161,8 +168,11 @@ class Margins:
 
     async def _summed(
         self, organization: str, account: Account, month: str
-    ) -> tuple[tuple[Line, ...], tuple[Line, ...]]:
-        """What the organization brought and used in the month, up to now, and all that was ever booked of it."""
+    ) -> tuple[tuple[Line, ...], tuple[Line, ...], bool]:
+        """What the organization brought and used in the month, up to now, and all that was ever booked of it.
+
+        Last whether that is all there is: each bill that the journal tells of was made.
+        """
         means, catalog = self._means, self._means.ledger.catalog
         start, end = span(month)
         bought = await means.every(Purchase, {"organization": organization})
@@ -199,7 +209,7 @@ class Margins:
         money = booked(bought, end, catalog.currency, catalog.costs)
         reading.book(since(money, await self._before(organization, bought, month)))
         await self._read(organization, reading)
-        return reading.lines(), money
+        return reading.lines(), money, not reading.unbilled
 
     async def _before(self, organization: str, bought: Sequence[Purchase], month: str) -> tuple[Line, ...]:
         """What was booked in the months before: as the last one was summed, else what moved before this one."""

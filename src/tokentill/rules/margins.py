@@ -138,7 +138,7 @@ class Reading:
 
     `now` is its time, `plan` the plan it is on. `source`: what a lot belongs to, None = the plan that ran. `trials`:
     times that nothing was paid for. `bought`: purchases that plans are paid with. `billed`: what credit pays of the bill
-    of the entry of this number, None where the till has made no bill of it.
+    of the entry of this number, None where the till has not made it yet; then `unbilled` says so.
     """
 
     def __init__(
@@ -165,6 +165,7 @@ class Reading:
         self._period = _Sums()
         """What was used in the period that is being read, and billed beyond it."""
         self._sums = _Sums()
+        self.unbilled = False
 
     def take(self, entry: e.Entry, costs: Costs) -> bool:
         """Count an entry; False once what is older does not matter."""
@@ -173,11 +174,11 @@ class Reading:
         elif isinstance(entry, e.Refunded):
             self._spent(entry.time, (*entry.returned, *entry.lapsed), entry.beyond, entry.beyond_kind, -1)
         elif isinstance(entry, e.OverageBilled):
-            credit = self._billed(entry.seq)
+            credit = self._billed(entry.seq) if entry.amount else 0
+            self.unbilled = self.unbilled or credit is None
             charged = entry.amount - (credit or 0)
             self._period.earn(("overage", self._plan or ""), charged, card_fee(charged, costs))
-            if credit is not None:
-                self._period.earn(("deferred", OVERAGE), -charged, 0)
+            self._period.earn(("deferred", OVERAGE), -charged, 0)
         elif isinstance(entry, e.PeriodStarted):
             self._began(entry, costs)
         elif isinstance(entry, e.PlanChanged):
