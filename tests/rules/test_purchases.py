@@ -87,6 +87,7 @@ FACTS: list[h.AnyHappening] = [
     invoice_paid(invoice="in_3", payment="pi_5", amount=2400),
     invoice_failed(),
     invoice_failed(T0 + 3),
+    h.InvoiceDrafted(at=T0 + 8, subscription="sub_1", invoice="in_1", plan="pro", start=T0),
     h.InvoiceVoided(at=T0 + 20, subscription="sub_1", invoice="in_1"),
     h.Subscribed(at=T0 + 2, subscription="sub_1", plan="pro", status="active"),
 ]

@@ -255,6 +255,15 @@ class Scripted:
             standing |= {"plan": order.purchase.item, "amount": order.purchase.list_amount}
         self._set("subscription", subscription.ref, standing)
 
+    async def apply_credit(self, purchase: Purchase, key: str) -> bool:
+        self._asked("apply_credit")
+        invoice = self._get("invoice", purchase.invoice or "")
+        if invoice["credit"] is None and invoice["draft"]:
+            invoice |= {"credit": key, "amount": invoice["amount"] - purchase.credit_used}
+            self._set("invoice", purchase.invoice or "", invoice)
+        self._asked("apply_credit.answer")
+        return bool(invoice["credit"] == key)
+
     async def event(self, inbound: Inbound, now: int) -> ProviderEvent:
         given = inbound.headers.get("x-signature", "")
         if not hmac.compare_digest(given, self._sign(inbound.body)):
@@ -325,17 +334,31 @@ class Scripted:
         ]  # fmt: skip
 
     def bill(
-        self, subscription: str, reason: str, amount: int | None = None, purchase: str | None = None
-    ) -> str:
-        """An invoice of the subscription for a period from now on, paid."""
+        self, subscription: str, reason: str, amount: int | None = None, purchase: str | None = None,
+        *, draft: bool = False,
+    ) -> str:  # fmt: skip
+        """An invoice of the subscription for a period from now on, paid or drafted."""
         standing = self._get("subscription", subscription)
         ident = self._new("in")
         self._set("invoice", ident, {
             "subscription": subscription, "reason": reason, "plan": standing["plan"], "start": self.now(),
             "amount": standing["amount"] if amount is None else amount, "end": self.now() + MONTH, "paid_at": self.now(),
             "purchase": purchase or standing["purchase"], "organization": standing["organization"],
+            "draft": draft, "credit": None,
         })  # fmt: skip
         return ident
+
+    def fact_of_draft(self, ident: str) -> h.InvoiceDrafted:
+        one = self._get("invoice", ident)
+        return h.InvoiceDrafted(
+            at=one["paid_at"], subscription=one["subscription"], invoice=ident, plan=one["plan"], start=one["start"],
+            organization=one["organization"],
+        )  # fmt: skip
+
+    def collect(self, ident: str) -> h.InvoicePaid:
+        """A drafted invoice is paid."""
+        self._set("invoice", ident, {**self._get("invoice", ident), "draft": False, "paid_at": self.now()})
+        return self.fact_of_invoice(ident)
 
     def fact_of_invoice(self, ident: str) -> h.InvoicePaid:
         one = self._get("invoice", ident)

@@ -16,11 +16,12 @@ from msgspec.structs import replace
 from tokentill.flows.carry import carry, held_of
 from tokentill.flows.handing import prepare
 from tokentill.flows.means import Means, deed_key, later, log
+from tokentill.ports import VendorDown, VendorRefused
 from tokentill.rules import commands as c
 from tokentill.rules.catalog import HOUR_MS
 from tokentill.rules.credit import NO_CREDIT
 from tokentill.rules.deliveries import answered, came_late, step_commands
-from tokentill.rules.ordering import bill_with
+from tokentill.rules.ordering import bill_with, renewal_without
 from tokentill.rules.purchases import BILLED, Purchase, Step, begin, derive, finish, next_step, step_key
 from tokentill.rules.refusals import Refusal
 from tokentill.rules.waiting import look_at
@@ -29,6 +30,9 @@ OWED_MAX = 1000
 
 RECEIPTED = BILLED | {"overage"}
 """Kinds whose receipt is written here; that of the others is read off the lot in the journal (R-PACK-7)."""
+
+OWED = ("overage", "renewal")
+"""Kinds that are owed whatever becomes of the credit that was to pay for them."""
 
 Telling = Callable[[Purchase], Awaitable[None]]
 """Writes the receipt of a purchase, or its delivery message, once however often it is called."""
@@ -59,6 +63,13 @@ class Delivery:
                 purchase = await means.change(purchase, self.ready)
                 continue
             step, done = purchase.doing, purchase.done
+            if step == "apply_credit":
+                applied = await self._apply_credit(purchase)
+                if applied is None:
+                    return purchase
+                if not applied:
+                    purchase = await self._collected_whole(purchase)
+                    continue
             lots, figure, problem = await self._take(purchase)
             now = means.clock.now()
             if problem is not None:
@@ -76,7 +87,7 @@ class Delivery:
                 figure: int = figure,
             ) -> Purchase:
                 # It was given up by somebody who found no credit, before there was some and this process spent it.
-                given_up = step == "spend_credit" and row.doing is None and row.kind != "overage"
+                given_up = step == "spend_credit" and row.doing is None and row.kind not in OWED
                 if row.done != done or (row.doing != step and not given_up):
                     return row  # somebody else took it too, and was first to write it down
                 why = row.problem if given_up or step == "return_credit" else None
@@ -86,6 +97,26 @@ class Delivery:
             if step == "spend_credit" and purchase.doing is None and purchase.done == done:
                 await self._credit_back(taken)
         return purchase
+
+    async def _apply_credit(self, renewal: Purchase) -> bool | None:
+        """Take the credit off the drafted invoice: whether it is; None where that is not known, and is asked again."""
+        payments = self._means.payments.get(renewal.provider)
+        if payments is None:
+            return None
+        try:
+            return await payments.apply_credit(renewal, deed_key(renewal.id, "apply credit"))
+        except (VendorDown, VendorRefused) as trouble:
+            log.warning("credit was not applied yet", purchase=renewal.id, trouble=type(trouble).__name__)
+            return None
+
+    async def _collected_whole(self, renewal: Purchase) -> Purchase:
+        """The invoice is collected without the credit that was spent on it, which is given back first."""
+        await self._credit_back(renewal)
+
+        def whole(row: Purchase) -> Purchase:
+            return self.ready(renewal_without(row)) if row.doing == "apply_credit" else row
+
+        return await self._means.change(renewal, whole)
 
     async def _credit_back(self, bill: Purchase) -> None:
         """Give back what was spent on a bill that somebody who found no credit had decided to do without it."""
@@ -100,6 +131,8 @@ class Delivery:
             return row
         if row.kind == "overage":
             return self.ready(bill_with(replace(row, doing=None), 0))
+        if row.kind == "renewal":
+            return self.ready(renewal_without(row))
         return self.ready(derive(replace(row, doing=None, ended=True, problem=NO_CREDIT)))
 
     async def _take(self, purchase: Purchase) -> tuple[tuple[int, ...], int, str | None]:

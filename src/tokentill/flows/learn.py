@@ -24,11 +24,13 @@ from tokentill.flows.refund_facts import wake
 from tokentill.flows.standing import Subscriptions
 from tokentill.flows.suspect import Suspicion
 from tokentill.rules import happenings as h
+from tokentill.rules.credit import available, usable
+from tokentill.rules.ordering import renewal_with
 from tokentill.rules.purchases import Purchase, begin, derive, merge, purchase_id
 from tokentill.rules.rows import Payer, Reference
 from tokentill.rules.waiting import look_at
 
-Invoice = h.InvoicePaid | h.InvoiceFailed | h.InvoiceVoided
+Invoice = h.InvoiceDrafted | h.InvoicePaid | h.InvoiceFailed | h.InvoiceVoided
 UPGRADES_MAX = 100
 
 
@@ -58,6 +60,8 @@ class Learning:
                 await self._means.refer(provider, {fact.subscription}, owner.id, owner.organization)
                 await self._subscriptions.stand(provider, fact, owner)
                 continue
+            if isinstance(fact, h.InvoiceDrafted) and not await self._concerns(provider, fact):
+                continue
             purchase = await self._find(provider, fact)
             if purchase is None:
                 unknown.append(fact)
@@ -75,9 +79,10 @@ class Learning:
                 at=fact.at, purchase=purchase.id, organization=purchase.organization, attempt=fact.invoice
             )
         await means.refer(provider, refs, purchase.id, purchase.organization)
+        credit = await self._credit(purchase) if isinstance(fact, h.InvoiceDrafted) else 0
 
         def told(row: Purchase) -> Purchase:
-            merged = merge(row, fact)
+            merged = renewal_with(merge(row, fact), credit)
             if merged == row:
                 return row
             merged = begin(merged)
@@ -93,6 +98,19 @@ class Learning:
         if isinstance(fact, h.Paid | h.InvoicePaid):
             await self._remember(provider, purchase, fact)
         return await self._suspicion.judge(purchase, fact, counts)
+
+    async def _concerns(self, provider: str, fact: h.InvoiceDrafted) -> bool:
+        """Whether there may be credit for a drafted invoice; it is a purchase only then, before it is paid."""
+        first = await self._referred(provider, fact.subscription)
+        account = None if first is None else await self._means.ledger.account(first.organization)
+        return account is None or available(account.state) > 0
+
+    async def _credit(self, renewal: Purchase) -> int:
+        """How much of the renewal credit can pay now, so that its provider can collect the rest (R-REF-4)."""
+        account = await self._means.ledger.account(renewal.organization)
+        if account is None or renewal.kind != "renewal":
+            return 0
+        return usable(renewal.amount, available(account.state), self._means.coins(renewal.provider))
 
     # ---- whose it is ---------------------------------------------------------------------------------
 
@@ -156,7 +174,7 @@ class Learning:
     async def _renewal(self, provider: str, first: Purchase, fact: Invoice) -> Purchase:
         """The renewal that the invoice bills, stored now if it was not known."""
         means = self._means
-        at = fact.start if isinstance(fact, h.InvoicePaid) else fact.at
+        at = fact.start if isinstance(fact, h.InvoicePaid | h.InvoiceDrafted) else fact.at
         plan_id = getattr(fact, "plan", None)
         item, amount, currency = await self._subscriptions.terms(
             provider, first, fact.subscription, at, plan_id

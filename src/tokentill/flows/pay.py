@@ -19,7 +19,7 @@ from typing import Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tokentill.flows.deliver import Delivery
+from tokentill.flows.deliver import OWED, Delivery
 from tokentill.flows.handing import PURCHASE_PATH, purchase_page
 from tokentill.flows.learn import Learning
 from tokentill.flows.means import Means, deed_key, later, log
@@ -150,7 +150,7 @@ class Paying:
         purchase = await self._means.rows.get(Purchase, purchase_id, organization)
         if purchase is None:
             return unknown_purchase()
-        if purchase.state not in ("created", "pending") or purchase.kind == "overage":
+        if purchase.state not in ("created", "pending") or purchase.kind in OWED:
             return Refusal(Code.NOT_POSSIBLE, "Only a checkout that is still open can be cancelled.")
         if purchase.mode == "saved" and purchase.url is None:
             message = (

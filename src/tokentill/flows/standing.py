@@ -199,8 +199,12 @@ class Subscriptions:
             await means.submit(row.organization, command, deed_key(row.id, "unfreeze"))
 
     async def _forgive(self, row: Subscription) -> None:
-        """The subscription is over: what was still owed for it is not collected any more."""
-        for owed in await self._delivery.owed(row.organization):
+        """The subscription is over: what was still owed for it, or is drafted, is not collected any more."""
+        drafted = {"organization": row.organization, "kind": "renewal", "state": "created"}
+        for owed in (
+            *await self._delivery.owed(row.organization),
+            *await self._means.rows.find(Purchase, drafted),
+        ):
             if owed.subscription != row.ref:
                 continue
             void = h.InvoiceVoided(at=owed.failed_at or 0, subscription=row.ref, invoice=owed.invoice or "")

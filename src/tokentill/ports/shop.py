@@ -208,6 +208,13 @@ class Payments(Protocol):
         """
         ...
 
+    async def apply_credit(self, purchase: Purchase, key: str) -> bool:
+        """Take the purchase's `credit_used` off its invoice, which was drafted; whether it is off, now or before.
+
+        False: the invoice is collected whole, or was, and asking again can change nothing.
+        """
+        ...
+
     async def event(self, inbound: Inbound, now: int) -> ProviderEvent:
         """The webhook as an event to keep, once its signature, age and account are right; `BadSignature` if not."""
         ...

@@ -100,6 +100,18 @@ class Suspected(Happening, frozen=True, kw_only=True, tag="suspected"):
     warning: str
 
 
+class InvoiceDrafted(Happening, frozen=True, kw_only=True, tag="invoice_drafted"):
+    """The next invoice of a subscription is made and will be collected; until then credit can be applied to it.
+
+    It bills a period of `plan` from `start` on. `at` is when it was made.
+    """
+
+    subscription: str
+    invoice: str
+    plan: str | None
+    start: int
+
+
 class InvoicePaid(Happening, frozen=True, kw_only=True, tag="invoice_paid"):
     """An invoice of a subscription was paid: a period of `plan` may begin, from `start` to `end`.
 
@@ -165,6 +177,7 @@ AnyHappening = (
     | RefundFailed
     | Disputed
     | Suspected
+    | InvoiceDrafted
     | InvoicePaid
     | InvoiceFailed
     | InvoiceVoided

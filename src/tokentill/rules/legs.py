@@ -14,11 +14,12 @@ from typing import Literal
 
 from msgspec import Struct
 
-from tokentill.rules.happenings import DisputeState
+from tokentill.rules.happenings import Disputed, DisputeState
 from tokentill.rules.rows import Row
 
 ClaimState = Literal["open", "settled", "failed"]
 Sweep = Literal["", "wait", "now"]
+_RANK = {"open": 0, "won": 1, "lost": 2}
 
 
 class Part(Struct, frozen=True, array_like=True):
@@ -109,6 +110,19 @@ class Claimable(Row, frozen=True, kw_only=True):
     """What was given back from outside and has been answered by taking tokens back."""
     sweep: Sweep = ""
     """Whether running operations still hold tokens that are to be taken."""
+
+
+def disputed(disputes: tuple[Dispute, ...], fact: Disputed) -> tuple[Dispute, ...]:
+    """The disputes with what was told of one; one that was decided is not opened again."""
+    by_name = {dispute.dispute: dispute for dispute in disputes}
+    known = by_name.get(fact.dispute)
+    if known is None:
+        by_name[fact.dispute] = Dispute(fact.dispute, fact.state, fact.amount, fact.payment)
+    else:
+        state = max(known.state, fact.state, key=_RANK.__getitem__)
+        amount, payment = max(known.amount, fact.amount), max(known.payment, fact.payment)
+        by_name[fact.dispute] = Dispute(fact.dispute, state, amount, payment)
+    return tuple(sorted(by_name.values()))
 
 
 def legs(purchase: Claimable) -> tuple[Leg, ...]:

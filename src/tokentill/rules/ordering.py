@@ -31,7 +31,7 @@ from tokentill.rules.catalog import Catalog, Plan
 from tokentill.rules.credit import usable
 from tokentill.rules.money import ANY, Coins
 from tokentill.rules.promos import Uses, terms
-from tokentill.rules.purchases import Mode, Purchase, Source, derive, purchase_id
+from tokentill.rules.purchases import Mode, Purchase, Source, Step, derive, purchase_id
 from tokentill.rules.refusals import Code, Refusal
 from tokentill.rules.rows import RedemptionCode
 from tokentill.rules.selling import Shopper, pack_refused, payment_failed, plan_of, shown, unknown_pack
@@ -201,6 +201,23 @@ def bill_with(bill: Purchase, credit: int) -> Purchase:
     rest = bill.list_amount - credit
     mode: Mode = "free" if not rest else "invoice" if bill.payer is None else "saved"
     return derive(replace(bill, amount=rest, credit_used=credit, mode=mode))
+
+
+def renewal_with(renewal: Purchase, credit: int) -> Purchase:
+    """The renewal, whose invoice was drafted, with so much credit to be applied to it; asked once (R-REF-4).
+
+    It costs what it did until the provider has taken the credit off.
+    """
+    settled = renewal.credit_used or renewal.doing is not None or renewal.done
+    if renewal.kind != "renewal" or renewal.state != "created" or settled:
+        return renewal
+    return replace(renewal, credit_used=credit)
+
+
+def renewal_without(renewal: Purchase) -> Purchase:
+    """The renewal whose invoice is collected whole; no more is tried."""
+    done: tuple[Step, ...] = (*renewal.done, "apply_credit")
+    return derive(replace(renewal, doing=None, done=done, credit_used=0, amount=renewal.list_amount))
 
 
 def limits(catalog: Catalog, purchase: Purchase) -> tuple[Limit, ...]:

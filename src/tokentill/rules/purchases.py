@@ -36,7 +36,7 @@ from msgspec.structs import replace
 
 from tokentill.rules import happenings as h
 from tokentill.rules.claims import after_taking, credit_step, has_credit, next_taking, wants_aside
-from tokentill.rules.legs import Claimable, Dispute, gone, legs, paid_money, spared
+from tokentill.rules.legs import Claimable, disputed, gone, legs, paid_money, spared
 from tokentill.rules.outgoes import Outgo, told
 
 T = TypeVar("T", int, str)
@@ -45,7 +45,8 @@ Kind = Literal["pack", "plan", "renewal", "upgrade", "overage", "code"]
 Mode = Literal["checkout", "saved", "invoice", "free"]
 Source = Literal["customer", "topup", "operator", "provider"]
 Step = Literal[
-    "deliver", "set_aside", "give_back", "take_back", "freeze", "restore", "spend_credit", "return_credit", "carry",
+    "deliver", "set_aside", "give_back", "take_back", "freeze", "restore", "carry",
+    "spend_credit", "return_credit", "apply_credit",
 ]  # fmt: skip
 State = Literal[
     "created", "pending", "paid", "delivered", "failed", "abandoned", "mismatched",
@@ -200,7 +201,7 @@ def merge(purchase: Purchase, fact: h.AnyHappening) -> Purchase:
     elif isinstance(fact, h.RefundFailed):
         purchase = replace(purchase, refunds_failed=tuple(sorted({*purchase.refunds_failed, fact.refund})))
     elif isinstance(fact, h.Disputed):
-        purchase = replace(purchase, disputes=_disputed(purchase.disputes, fact))
+        purchase = replace(purchase, disputes=disputed(purchase.disputes, fact))
     elif isinstance(fact, h.Suspected):
         purchase = replace(purchase, suspicions=tuple(sorted({*purchase.suspicions, fact.warning})))
     return derive(replace(purchase, outgoes=told(purchase.outgoes, fact)))
@@ -226,21 +227,6 @@ def _order(payment: Payment) -> tuple[int, str, int, str]:
     return (payment.at, payment.payment, payment.amount, payment.currency)
 
 
-_RANK = {"open": 0, "won": 1, "lost": 2}
-
-
-def _disputed(disputes: tuple[Dispute, ...], fact: h.Disputed) -> tuple[Dispute, ...]:
-    by_name = {dispute.dispute: dispute for dispute in disputes}
-    known = by_name.get(fact.dispute)
-    if known is None:
-        by_name[fact.dispute] = Dispute(fact.dispute, fact.state, fact.amount, fact.payment)
-    else:
-        state = max(known.state, fact.state, key=_RANK.__getitem__)
-        amount, payment = max(known.amount, fact.amount), max(known.payment, fact.payment)
-        by_name[fact.dispute] = Dispute(fact.dispute, state, amount, payment)
-    return tuple(sorted(by_name.values()))
-
-
 def matches(purchase: Purchase, payment: Payment) -> bool:
     """Whether the payment is what was ordered."""
     return payment.amount == purchase.amount and payment.currency == purchase.currency
@@ -262,7 +248,7 @@ def derive(purchase: Purchase) -> Purchase:
     if first is None and purchase.mode == "free" and (has_credit(purchase) or not purchase.credit_used):
         first = Payment(purchase.created_at, "", purchase.amount, purchase.currency)
     flagged = purchase.flagged
-    if len(right) < len(purchase.payments):
+    if len(right) < len(purchase.payments) and not settling(purchase):
         flagged = "mismatched"
     elif len(purchase.payments) > 1:
         flagged = "paid_twice"
@@ -290,7 +276,7 @@ def _went_back(purchase: Purchase, payment: Payment) -> bool:
 
 def _state(purchase: Purchase) -> State:
     if purchase.paid_at is None:
-        if purchase.payments:
+        if purchase.payments and not settling(purchase):
             return "mismatched"
         if purchase.voided or (purchase.ended and purchase.mode != "invoice"):
             return "abandoned"  # an invoice stays open when a try to pay it ends
@@ -327,8 +313,11 @@ def next_step(purchase: Purchase) -> Step | None:
     done = purchase.done
     if purchase.doing is not None:
         return purchase.doing
-    if (step := credit_step(purchase)) and (step, purchase.kind) != ("return_credit", "overage"):
-        return step  # a bill is owed still where a try to pay it fails, and keeps what credit has paid of it
+    step = credit_step(purchase)
+    if step == "return_credit" and not keeps_credit(purchase):
+        return step
+    if step == "spend_credit" or (applies(purchase) and "apply_credit" not in done):
+        return step or "apply_credit"
     if "deliver" not in done and deliverable(purchase):
         return "deliver" if purchase.replaces is None or purchase.carried is not None else "carry"
     frozen = done.count("freeze") > done.count("restore")
@@ -345,6 +334,21 @@ def next_step(purchase: Purchase) -> Step | None:
     if (gone or wants_aside(purchase)) != aside:
         return "give_back" if aside else "set_aside"
     return None
+
+
+def keeps_credit(purchase: Purchase) -> bool:
+    """Whether it is owed still where a try to pay it fails, so that what credit has paid of it stays paid."""
+    return purchase.kind == "overage" or (purchase.kind == "renewal" and not purchase.voided)
+
+
+def applies(purchase: Purchase) -> bool:
+    """Whether its credit is to be taken off an invoice that the provider has drafted, once it is spent here."""
+    return purchase.kind == "renewal" and has_credit(purchase) and purchase.credit_used > 0
+
+
+def settling(purchase: Purchase) -> bool:
+    """Whether it is not known yet how much of a drafted invoice credit pays, so that no payment of it is wrong."""
+    return purchase.kind == "renewal" and purchase.doing in ("spend_credit", "apply_credit")
 
 
 def deliverable(purchase: Purchase) -> bool:
@@ -376,6 +380,8 @@ def finish(purchase: Purchase, at: int, lots: tuple[int, ...] = (), figure: int 
         found = after_taking(found, figure)
     elif purchase.doing == "carry":
         found = replace(found, carried=figure)
+    elif purchase.doing == "apply_credit":
+        found = replace(found, amount=purchase.list_amount - purchase.credit_used)
     return derive(found)
 
 

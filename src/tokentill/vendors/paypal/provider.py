@@ -162,6 +162,11 @@ class PayPal:
         del subscription, order, key
         raise not_offered("A subscription", "Change the plan where it is paid.")
 
+    async def apply_credit(self, purchase: Purchase, key: str) -> bool:
+        """Refused: there are no subscriptions, and no invoices of any."""
+        del purchase, key
+        raise not_offered("A subscription", "Change the plan where it is paid.")
+
     async def end_subscription(self, subscription: Subscription, *, now: bool, key: str) -> None:
         """Refused: there are no subscriptions."""
         del subscription, now, key
