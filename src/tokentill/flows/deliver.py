@@ -141,6 +141,8 @@ class Delivery:
             return (), 0, await self._restore(purchase)
         if purchase.doing == "carry":
             return (), await carry(self._means, self, purchase), None
+        if purchase.doing == "apply_credit":
+            return (), 0, None  # the provider has done it
         now = await self._means.time_of(purchase.organization)
         if purchase.doing == "deliver":
             await prepare(self._means, purchase)

@@ -40,7 +40,7 @@ class RefundTexts(Struct, frozen=True, kw_only=True):
     cash_and_credit: str = "Get {money} back to where it came from and {credit} back as credit."
     no_cash: str = "No money can be given back for this now."
     bonus: str = "Keep your {left} unspent tokens and get {tokens} more. The purchase is then settled."
-    credit: str = "Get {credit} as credit for later purchases, except a plan's renewals; it never expires."
+    credit: str = "Get {credit} as credit for later purchases and renewals; it never expires."
     upgrade: str = "Turn it into {title} for {pay} more. What you have used counts: {tokens} tokens are left."
     tokens_go: str = "Your {left} unspent tokens go."
     plan_ends: str = "Your plan ends at once, and nothing more is charged for it. Tokens of packs stay yours."
@@ -84,9 +84,7 @@ class RefundTexts(Struct, frozen=True, kw_only=True):
     mail_waiting: str = "Your refund is being looked at"
     mail_settled: str = "Your refund is on its way"
     mail_money: str = "The money goes back to where it came from. Your bank may take some days to show it."
-    mail_credit: str = (
-        "The credit in your account never expires and pays for later purchases, except a plan's renewals."
-    )
+    mail_credit: str = "The credit in your account never expires and pays for later purchases and renewals."
     mail_tokens_went: str = "Tokens of the purchase that were unspent are gone."
     mail_plan_ended: str = "Your plan has ended with it, and nothing more is charged for it."
     mail_why: str = "Why this amount: {reason}"

@@ -21,7 +21,7 @@ from tokentill.rules.catalog import Catalog
 from tokentill.rules.catalog_shop import AlertRule, Pattern
 from tokentill.rules.happenings import DisputeState
 from tokentill.rules.money import format_amount
-from tokentill.rules.purchases import Purchase, matches
+from tokentill.rules.purchases import Purchase, matches, settling
 from tokentill.rules.rows import Alert
 
 MONEY = frozenset({"mismatched", "paid_twice", "refund_failed"})
@@ -104,7 +104,8 @@ def _suspicions(catalog: Catalog, purchase: Purchase, seen: Seen, now: int) -> I
     if purchase.flagged == "over_limit":
         text = f"{who} has paid for {what} above the limit of packs. Its tokens were delivered."
         yield "over_limit", purchase.id, text
-    for wrong in (payment for payment in purchase.payments if not matches(purchase, payment)):
+    unknown = settling(purchase)
+    for wrong in (one for one in purchase.payments if not unknown and not matches(purchase, one)):
         paid, due = (format_amount(one.amount, one.currency) for one in (wrong, purchase))
         text = f"{who} paid {paid} for {what}, which costs {due}. Nothing was delivered for it; give it back."
         yield "mismatched", f"{purchase.id}:{wrong.payment}", text
