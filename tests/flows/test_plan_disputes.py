@@ -346,29 +346,6 @@ async def test_a_method_of_many_organizations_is_not_read_through(shop_world: Wo
     assert "3 or more organizations" in text
 
 
-async def test_a_payment_that_is_told_after_the_end_brings_its_period_and_no_other(
-    shop_world: World,
-) -> None:  # R-PLAN-4, R-LIC-3
-    world = shop_world
-    subscription = await started(world)
-    await ok(world.ledger, "acme", c.Grant(tokens=500, origin="pack"))
-    await world.later(MONTH)
-    renewal = world.provider.fact_of_invoice(world.provider.bill(subscription, "cycle"))
-    await world.later(DAY)
-    await world.tell(world.provider.standing(subscription, status="canceled", ended=True))
-    await world.settle()
-    assert (await plan_of(world), await world.balance("acme")) == (None, 500)
-    await world.later(DAY)
-    await world.tell(renewal)
-    await world.settle()
-    assert (await plan_of(world), await world.balance("acme")) == ("pro", 700), "it was paid for"
-    await world.later(2 * MONTH)
-    await ok(world.ledger, "acme", c.Tick())
-    account = await world.account("acme")
-    assert (account.state.plan, account.state.failed_at, account.free) == (None, None, 500)
-    await world.clean()
-
-
 async def test_a_renewal_that_is_told_after_a_downgrade_was_asked_for(shop_world: World) -> None:  # R-PLAN-4
     """It is of the plan before, the lower plan still comes, and an event that is told again changes neither."""
     world = shop_world

@@ -400,6 +400,33 @@ async def test_an_invoice_that_is_paid_after_the_end_brings_its_period_in_either
     await world.clean()
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+@pytest.mark.parametrize("dated", [True, False])
+async def test_an_invoice_that_was_paid_before_the_end_ends_with_it_in_either_order(
+    shop_world: World, order: tuple[int, ...], dated: bool
+) -> None:  # R-PLAN-4, R-PACK-3
+    """Somebody ended it at once in the provider's dashboard: what was paid before is no plan any more."""
+    world = shop_world
+    subscription = await started(world)
+    await ok(world.ledger, "acme", c.Grant(tokens=500, origin="pack"))
+    await world.later(MONTH)
+    invoice = world.provider.fact_of_invoice(world.provider.bill(subscription, "cycle"))
+    await world.later(24 * HOUR)
+    ends_at = world.clock.time if dated else None
+    over = world.provider.standing(subscription, status="canceled", ended=True, ends_at=ends_at)
+    await world.later(HOUR)
+    for place in order:
+        await world.tell((invoice, over)[place])
+        await world.settle()
+    assert (await plan_of(world), await world.balance("acme")) == (None, 500)
+    assert await world.shop.subscribing.current("acme") is None
+    await world.later(2 * MONTH)
+    await ok(world.ledger, "acme", c.Tick())
+    account = await world.account("acme")
+    assert (account.state.plan, account.free, account.state.failed_at) == (None, 500, None)
+    await world.clean()
+
+
 async def test_leaving_ends_with_the_period_and_can_be_withdrawn(shop_world: World) -> None:  # R-PLAN-4
     world = shop_world
     subscription = await started(world)

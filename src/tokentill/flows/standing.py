@@ -87,16 +87,22 @@ class Subscriptions:
 
             row = await self._means.upsert(new, begun)
             if row.status == "ended":
-                await self._end_with(newest)
+                await self._end_with(row, newest, row.read_at if row.ends_at is None else row.ends_at)
         if purchase.kind == "plan":
             await self._warn_of_two(new)
 
-    async def _end_with(self, newest: Purchase) -> None:
-        """A payment that was told after its subscription had ended: no period is waited for after its own."""
+    async def _end_with(self, row: Subscription, newest: Purchase, ended_at: int) -> None:
+        """A payment beside the end of its subscription, whichever is told first: paid before, its period ends at once.
+
+        Paid after, the period is had to its end, and no other is waited for.
+        """
         account = await self._means.ledger.account(newest.organization)
-        if account is not None and account.state.paid_reference == newest.id:
-            command = c.ChangePlan(plan=None, when="period_end")
-            await self._means.submit(newest.organization, command, deed_key(newest.id, "last"))
+        if account is None or account.state.paid_reference != newest.id:
+            return
+        command = c.ChangePlan(plan=None, when="period_end")
+        if (newest.paid_at or 0) <= ended_at:
+            command = await self._after(row)
+        await self._means.submit(newest.organization, command, deed_key(newest.id, "last"))
 
     async def billed(self, row: Subscription) -> list[Purchase]:
         """What was paid for the subscription, each for a time of its own."""
@@ -152,8 +158,9 @@ class Subscriptions:
             if plan == row.plan:
                 await self._unfreeze(row)
                 newest = latest(await self.billed(row))
-                if newest is not None and fact.ends_at is not None and (newest.paid_at or 0) > fact.ends_at:
-                    await self._end_with(newest)  # paid when it had ended already, whichever is told first
+                ended_at = fact.at if fact.ends_at is None else fact.ends_at
+                if newest is not None and (newest.paid_at or 0) > ended_at:
+                    await self._end_with(row, newest, ended_at)
                     return
                 command = await self._after(row)
                 await means.submit(organization, command, deed_key(row.id, "ended"))
