@@ -8,6 +8,7 @@ import pytest
 from tests.client.conftest import FACES, World, world_of
 from tokentill.catalogs import preset_text
 from tokentill.client import Code, Refused
+from tokentill.flows.testclock import tell
 from tokentill.ports import EmbeddedPayments
 from tokentill.rules import keys
 from tokentill.rules.rows import ApiKey
@@ -18,8 +19,7 @@ async def pay(world: World, purchase: str) -> None:
     assert isinstance(embedded, EmbeddedPayments)
     bought = await world.shop.checkout.purchase("acme", purchase)
     assert bought is not None
-    for event in (await embedded.pay(bought.checkout or "", "4242424242424242")).events:
-        await world.shop.take_in("embedded", event)
+    await tell(embedded, await embedded.pay(bought.checkout or "", "4242424242424242"), world.shop.take_in)
 
 
 @pytest.fixture(params=FACES)

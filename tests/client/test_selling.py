@@ -11,6 +11,7 @@ import pytest
 from tests.client.conftest import World
 from tests.support.desk import DAY
 from tokentill.client import Code, NotHere, Refused, Till
+from tokentill.flows.testclock import tell
 from tokentill.ports import EmbeddedPayments
 from tokentill.settings import Settings
 from tokentill.wiring import make_ledger, secret_of
@@ -22,8 +23,7 @@ async def pay(world: World, url: str) -> None:
     """The customer pays on the test page."""
     embedded = world.shop.means.payments["embedded"]
     assert isinstance(embedded, EmbeddedPayments)
-    for event in (await embedded.pay(url.rpartition("/")[2], CARD)).events:
-        await world.shop.take_in("embedded", event)
+    await tell(embedded, await embedded.pay(url.rpartition("/")[2], CARD), world.shop.take_in)
 
 
 async def refused(asked: Awaitable[Any]) -> Refused:

@@ -15,7 +15,7 @@ from tests.support.scripted import Scripted
 from tests.support.shops import World
 from tests.support.stores import SECRET, Store, ok
 from tokentill.flows.shop import Ask, open_shop
-from tokentill.flows.testclock import Moved, TestClock
+from tokentill.flows.testclock import Moved, TestClock, tell
 from tokentill.ports import Inbound, Paying
 from tokentill.rules import commands as c
 from tokentill.rules.balance import Balance, balance
@@ -45,8 +45,7 @@ class Year(World):
         await self.shop.webhooks.process(event)
 
     async def deliver(self, paying: Paying) -> None:
-        for event in paying.events:
-            await self.take("embedded", event)
+        await tell(self.embedded, paying, self.take)
 
     async def pay(self, purchase: Purchase | Refusal, card: str = GOOD) -> Purchase:
         assert isinstance(purchase, Purchase), purchase

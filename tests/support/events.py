@@ -21,7 +21,7 @@ from tests.support.stores import SECRET, Store
 from tests.support.stripe import DECLINED, T0, VISA
 from tokentill.flows.checkout import Ask
 from tokentill.lab.stripe import StripeLab, serving, sign
-from tokentill.ports import Inbound
+from tokentill.ports import Inbound, Paying
 from tokentill.rules.purchases import Purchase
 from tokentill.vendors.embedded.provider import Embedded
 from tokentill.vendors.embedded.signing import SIGNATURE
@@ -225,9 +225,9 @@ async def embedded(kind: str) -> AsyncIterator[Life]:
     number = ordered.checkout or ""
     told: list[Inbound] = []
     for card in (DECLINED, "4000000000009995", "4000000000005423"):
-        told += (await provider.pay(number, card)).events
+        told += await _told(provider, await provider.pay(number, card))
     for state in ("open", "won"):
-        told += (await provider.dispute(number, "open" if state == "open" else "won")).events
+        told += await _told(provider, await provider.dispute(number, "open" if state == "open" else "won"))
     unknown = json.dumps({"id": "unknown", "type": "coffee", "happenings": []}).encode()
     stranger = Embedded(ledger.rows, b"another till's secret, of 32 byte", store.clock, str)
     yield Life(
@@ -236,6 +236,12 @@ async def embedded(kind: str) -> AsyncIterator[Life]:
     )  # fmt: skip
     await gone(world)
     await store.close()
+
+
+async def _told(provider: Embedded, paying: Paying) -> Sequence[Inbound]:
+    for event in paying.events:
+        await provider.heard(event)
+    return paying.events
 
 
 def _sealed(till: Embedded, body: bytes) -> Inbound:

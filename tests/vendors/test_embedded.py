@@ -9,6 +9,7 @@ import pytest
 from tests.support.shops import World, selling
 from tests.support.stores import SECRET, Store
 from tokentill.flows.checkout import Ask
+from tokentill.flows.testclock import tell
 from tokentill.ports import BadSignature, Inbound, Order, Paying, Started, VendorRefused
 from tokentill.rules.happenings import Refunded
 from tokentill.rules.purchases import Purchase
@@ -30,8 +31,7 @@ class Trying(World):
         self.embedded: Embedded = embedded
 
     async def deliver(self, paying: Paying) -> Paying:
-        for event in paying.events:
-            await self.shop.receive("embedded", event)
+        await tell(self.embedded, paying, self.shop.receive)
         await self.settle()
         return paying
 

@@ -12,24 +12,33 @@ Requirement ids: R-PLAN-4, R-LIC-1, R-LIC-3, R-PLAT-1, R-PACK-3.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from msgspec import Struct
 
 from tokentill.flows.means import Means, later
-from tokentill.ports import EmbeddedPayments, Ids, Inbound, Ledger
+from tokentill.ports import EmbeddedPayments, Ids, Inbound, Ledger, Paying
 from tokentill.rules import commands as c
 from tokentill.rules.catalog import DAY_MS
 from tokentill.rules.refusals import Refusal
 from tokentill.rules.rows import EmbeddedPayment
 
 Deliver = Callable[[str, Inbound], Awaitable[object]]
+"""The way in of webhooks: the provider's name and what it sent."""
 
 STOPS_MAX = 2_000
 """Invoices and tries in one move; enough for a century of months."""
 
 STEP_MS = 365 * DAY_MS
 """An account's clock moves no further in one step."""
+
+
+async def tell(provider: EmbeddedPayments, paying: Paying, deliver: Deliver) -> Paying:
+    """Deliver the events of the embedded provider that came of a deed, each until it is kept."""
+    for event in paying.events:
+        await deliver(provider.name, event)
+        await provider.heard(event)
+    return paying
 
 
 class Billing:
@@ -41,15 +50,16 @@ class Billing:
         self._deliver = deliver
 
     async def attend(self, row: EmbeddedPayment) -> object:
-        """Bill what is due of a subscription, unless the organization has a clock of its own."""
+        """Tell what is untold, else bill what is due, unless the organization has a clock of its own."""
         means = self._means
+        if row.untold:
+            return await tell(self._provider, await self._provider.untold(row.id), self._deliver)
         account = await means.ledger.account(row.organization)
         if account is None or account.state.simulated or row.next_at is None:
-            return await means.change(row, lambda known: later(known, None))
-        billed = await self._provider.renew(row.id, means.clock.now())
-        for event in billed.events:
-            await self._deliver(self._provider.name, event)
-        return billed
+            return await means.change(row, lambda known: known if known.untold else later(known, None))
+        return await tell(
+            self._provider, await self._provider.renew(row.id, means.clock.now()), self._deliver
+        )
 
 
 class Moved(Struct, frozen=True):
@@ -85,15 +95,25 @@ class TestClock:
             if isinstance(moved, Refusal):
                 return moved
             if due is not None and due[0] <= stop:
-                invoices += 1
-                for event in (await self._provider.renew(due[1], stop)).events:
-                    await self._deliver(self._provider.name, event)
+                done = await self._provider.renew(due[1], stop)
+                invoices += done.state in ("paid", "declined")
+                await tell(self._provider, done, self._deliver)
             elif stop >= to:
                 break
         return Moved(to, invoices)
 
     async def _next(self, organization: str, to: int) -> tuple[int, str] | None:
-        """When a subscription is billed next, up to `to`, and which."""
-        found = await self._ledger.rows.find(EmbeddedPayment, {"organization": organization}, limit=1_000)
-        due = [(row.next_at, row.id) for row in found if row.next_at is not None and not row.ended]
+        """When something of a subscription is due next, up to `to`, and of which."""
+        rows = await self._payments(organization)
+        due = [(at, row.id) for row in rows if (at := self._provider.acts_at(row)) is not None]
         return min((one for one in due if one[0] <= to), default=None)
+
+    async def _payments(self, organization: str) -> Sequence[EmbeddedPayment]:
+        """The organization's payments, once everything of them is told."""
+        while True:
+            found = await self._ledger.rows.find(EmbeddedPayment, {"organization": organization}, limit=1_000)
+            untold = [row for row in found if row.untold]
+            if not untold:
+                return found
+            for row in untold:
+                await tell(self._provider, await self._provider.untold(row.id), self._deliver)

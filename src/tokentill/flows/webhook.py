@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from tokentill.flows.learn import Learning
 from tokentill.flows.means import Means, later, log
-from tokentill.ports import Inbound, StoreDown, VendorDown, VendorRefused
+from tokentill.ports import Added, Inbound, StoreDown, VendorDown, VendorRefused
 from tokentill.rules.rows import ProviderEvent
 from tokentill.rules.waiting import LEASE_MS, TRIES_MAX, try_at
 
@@ -35,19 +35,12 @@ class Webhooks:
 
         Raises `UnknownProvider`, `BadSignature`, `VendorDown` or `StoreDown`; then the provider sends it again.
         """
-        payments = self._means.payments.get(provider)
-        if payments is None:
-            raise UnknownProvider(provider)
-        now = self._means.clock.now()
-        event = await payments.event(inbound, now)
-        added = await self._means.rows.add(replace(event, due_at=now + LEASE_MS))
+        added = await self._keep(provider, inbound)
         return added.row if added.how == "new" else None
 
     async def take_in(self, provider: str, inbound: Inbound) -> None:
-        """Keep the event and return when the accounts know of it. Raises as `receive` does."""
-        event = await self.receive(provider, inbound)
-        if event is not None:
-            await self.process(event)
+        """Keep the event and return when the accounts know of it, whoever kept it first. Raises as `receive` does."""
+        await self.process((await self._keep(provider, inbound)).row)
 
     async def process(self, event: ProviderEvent) -> ProviderEvent:
         """Take the event in; how it stands then. Raises `StoreDown`, and then it stays as it was."""
@@ -82,6 +75,14 @@ class Webhooks:
         return await self._means.change(
             found[0], lambda row: later(replace(row, state="new", tries=0, problem=None), now)
         )
+
+    async def _keep(self, provider: str, inbound: Inbound) -> Added[ProviderEvent]:
+        payments = self._means.payments.get(provider)
+        if payments is None:
+            raise UnknownProvider(provider)
+        now = self._means.clock.now()
+        event = await payments.event(inbound, now)
+        return await self._means.rows.add(replace(event, due_at=now + LEASE_MS))
 
     async def _again(self, event: ProviderEvent, problem: str, *, patient: bool = False) -> ProviderEvent:
         """It waits for a while; one that waited too long is given up unless `patient`, and a person must look."""

@@ -249,7 +249,8 @@ class TestCard(Struct, frozen=True):
 class EmbeddedPayments(Payments, Protocol):
     """The embedded provider: what its page, a test clock and a person trying the shop may do beyond the port.
 
-    Events that come back are to be delivered by the way in of webhooks; nothing has reached an account yet.
+    Events that come back are to be delivered by the way in of webhooks, and then to be told as `heard`; nothing has
+    reached an account yet. Whoever dies in between leaves a payment that is due, with what is `untold` of it.
     """
 
     cards: tuple[TestCard, ...]
@@ -275,7 +276,19 @@ class EmbeddedPayments(Payments, Protocol):
         ...
 
     async def renew(self, ident: str, now: int) -> Paying:
-        """Bill what is due of a subscription at `now`, one invoice or one further try; idle where nothing is."""
+        """Do what is due of a subscription at `now`: one invoice, one further try, its end; idle where nothing is."""
+        ...
+
+    def acts_at(self, payment: EmbeddedPayment) -> int | None:
+        """When it does something about the payment by itself, the next time; None where it never will."""
+        ...
+
+    async def untold(self, ident: str) -> Paying:
+        """What became true of a payment and was not heard yet."""
+        ...
+
+    async def heard(self, event: Inbound) -> None:
+        """The event is kept, so it is told no more."""
         ...
 
     async def change_card(self, ident: str, number: str, now: int) -> Paying:

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from tokentill.rules import happenings as h
+
 
 class Row(Struct, frozen=True, kw_only=True):
     """What every row has. `version` 0 = not stored yet; the store counts it up at every change."""
@@ -180,6 +182,13 @@ class Message(Row, frozen=True, kw_only=True):
     sent_at: int | None = None
 
 
+class Untold(Struct, frozen=True, array_like=True):
+    """An event that the embedded provider has still to tell: its name, once for each payment, and the facts in it."""
+
+    name: str
+    facts: tuple[h.AnyHappening, ...]
+
+
 class EmbeddedPayment(Row, frozen=True, kw_only=True):
     """What the embedded provider remembers of one payment, or of the subscription that it began.
 
@@ -218,6 +227,8 @@ class EmbeddedPayment(Row, frozen=True, kw_only=True):
     failures: int = 0
     ends_at: int | None = None
     ended: bool = False
+    untold: tuple[Untold, ...] = ()
+    """What became true and is not kept as an event yet, oldest first (R-PLAT-1)."""
 
 
 class ApiKey(Row, frozen=True, kw_only=True):

@@ -22,12 +22,10 @@ from litestar.params import Body, FromPath
 from msgspec import Struct
 
 from tokentill.flows.checkout import Checkout
-from tokentill.ports import Clock, EmbeddedPayments, Inbound, Paying
+from tokentill.flows.testclock import Deliver, tell
+from tokentill.ports import Clock, EmbeddedPayments, Paying
 from tokentill.rules.money import format_amount
 from tokentill.rules.rows import EmbeddedPayment
-
-Deliver = Callable[[str, Inbound], Awaitable[object]]
-"""The way in of webhooks: the provider's name and what it sent."""
 
 TimeOf = Callable[[str], Awaitable[int]]
 """The time of an organization, whose clock may be simulated."""
@@ -122,9 +120,7 @@ class Page:
         return code
 
     async def _take(self, paying: Paying) -> str | None:
-        for event in paying.events:
-            await self._deliver(self._provider.name, event)
-        return paying.code
+        return (await tell(self._provider, paying, self._deliver)).code
 
     async def render(self, payment: EmbeddedPayment, notice: str | None) -> str:
         """The page as it stands now."""

@@ -24,6 +24,7 @@ from msgspec import Struct
 from tokentill.flows.pay import Terms
 from tokentill.flows.shop import Shop
 from tokentill.flows.standing import status_of
+from tokentill.flows.testclock import tell
 from tokentill.ports import EmbeddedPayments, Paying
 from tokentill.rules.delivery import day
 from tokentill.rules.links import Link
@@ -116,8 +117,7 @@ class Portal:
             done = await provider.change_card(ident, NEW_CARDS[pressed.do], now)
         elif pressed.do in ("leave", "stay"):
             done = await provider.leave(ident, now, leaving=pressed.do == "leave")
-        for event in done.events:
-            await shop.take_in(provider.name, event)
+        await tell(provider, done, shop.take_in)
         return NOTICES.get(done.code or "", ""), here
 
     async def render(self, visitor: Link, notice: str = "") -> str:

@@ -30,6 +30,11 @@ def period(payment: EmbeddedPayment, number: int) -> tuple[int, int]:
     return start, end
 
 
+def acts_at(row: EmbeddedPayment) -> int | None:
+    """When the provider does something about the payment by itself, the next time; None where it never will."""
+    return row.next_at
+
+
 def period_end(row: EmbeddedPayment) -> int | None:
     """When the period ends that was invoiced last, be that invoice still owed; None where no other will follow."""
     return row.next_at if row.next_at is None or row.failed_at is None else period(row, row.billed)[1]

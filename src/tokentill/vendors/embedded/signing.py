@@ -6,7 +6,6 @@ Requirement ids: R-PACK-3, R-PLAT-1.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Sequence
 from hashlib import sha256
 
 import msgspec
@@ -14,7 +13,7 @@ from msgspec import Struct
 
 from tokentill.ports import BadSignature, Clock, Inbound
 from tokentill.rules import happenings as h
-from tokentill.rules.rows import ProviderEvent
+from tokentill.rules.rows import ProviderEvent, Untold
 
 NAME = "embedded"
 SIGNATURE = "tokentill-signature"
@@ -40,13 +39,11 @@ class Signing:
         self._key = key
         self._clock = clock
 
-    def events(self, payment: str, name: str, facts: Sequence[h.AnyHappening]) -> tuple[Inbound, ...]:
-        """The facts of a payment as one signed event, ready for the webhook's way in; the same `name` once."""
-        if not facts:
-            return ()
-        body = _encode(Told(f"{payment}.{name}", name, tuple(facts)))
+    def event_of(self, payment: str, one: Untold) -> Inbound:
+        """An event of a payment as it travels, signed now, ready for the webhook's way in."""
+        body = _encode(Told(f"{payment}.{one.name}", one.name, one.facts))
         at = str(self._clock.now())
-        return (Inbound(body, {SIGNATURE: f"t={at},v1={self._sign(at, body)}"}),)
+        return Inbound(body, {SIGNATURE: f"t={at},v1={self._sign(at, body)}"})
 
     def event(self, inbound: Inbound, now: int) -> ProviderEvent:
         """The event, if it is ours, unaltered, and not old; else `BadSignature`."""

@@ -333,6 +333,7 @@ create table embedded_payment (
     failures bigint not null,
     ends_at bigint,
     ended bigint not null,
+    untold text not null,
     primary key (organization, id)
 );
 create index embedded_payment_id on embedded_payment (id);

@@ -333,6 +333,7 @@ create table embedded_payment (
     failures integer not null,
     ends_at integer,
     ended integer not null,
+    untold text not null,
     primary key (organization, id)
 );
 create index embedded_payment_id on embedded_payment (id);
