@@ -104,6 +104,53 @@ async def test_a_subscription_goes_on_with_another_price_without_an_invoice() ->
         assert len(listed["data"]) == amount
 
 
+async def test_the_invoice_of_the_next_period_is_a_draft_for_an_hour() -> None:
+    """So long it takes items; what they leave below the least charge is owed with the next one."""
+    lab = StripeLab(Watch(T0))
+    found = await a_subscription(lab)
+    lab.advance(30 * 86_400)
+    [event] = [one for one in lab.world.all("event") if one["type"] == "invoice.created"][:1]
+    draft = event["data"]["object"]
+    assert (draft["status"], draft["amount_due"], draft["lines"]["data"][0]["amount"]) == (
+        "draft",
+        2500,
+        2500,
+    )
+    assert draft["automatically_finalizes_at"] == lab.world.now + 3600
+    item = {"customer": found["customer"], "invoice": draft["id"], "currency": "usd", "amount": "-2460"}
+    stranger = await post(lab, "customers", {})
+    for wrong in ({"customer": stranger["id"]}, {"currency": "eur"}, {"invoice": "in_nobody"}):
+        assert (await ask(lab, "POST", "invoiceitems", **{**item, **wrong}))[0] in (400, 404)
+    made = await post(lab, "invoiceitems", {**item, "description": "Less", "metadata[a]": "b"})
+    assert (made["amount"], made["invoice"], made["metadata"]) == (-2460, draft["id"], {"a": "b"})
+    _, listed = await ask(lab, "GET", "invoiceitems", invoice=draft["id"])
+    assert [one["id"] for one in listed["data"]] == [made["id"]]
+    lab.advance(3599)
+    assert lab.world.get("invoice", draft["id"])["status"] == "draft"
+    lab.advance(1)
+    _, paid = await ask(lab, "GET", f"invoices/{draft['id']}")
+    assert (paid["status"], paid["total"], paid["amount_paid"], paid["ending_balance"]) == ("paid", 40, 0, 40)
+    status, body = await ask(lab, "POST", "invoiceitems", **item)
+    assert (status, body["error"]["code"]) == (400, "invoice_not_editable")
+    lab.advance(32 * 86_400)
+    assert lab.world.all("invoice")[0]["amount_paid"] == 2540
+
+
+async def test_a_draft_that_is_not_to_advance_stays_one() -> None:
+    lab = StripeLab(Watch(T0))
+    found = await a_subscription(lab)
+    lab.advance(30 * 86_400)
+    [draft, _] = lab.world.all("invoice")
+    held = await post(lab, f"invoices/{draft['id']}", {"auto_advance": "false"})
+    assert (held["auto_advance"], held["automatically_finalizes_at"]) == (False, None)
+    lab.advance(86_400)
+    assert draft["status"] == "draft"
+    await post(lab, f"invoices/{draft['id']}", {"auto_advance": "true"})
+    assert (await ask(lab, "DELETE", f"subscriptions/{found['id']}"))[0] == 200
+    lab.advance(3600)
+    assert draft["status"] == "paid", "its subscription's end does not stop it"
+
+
 @pytest.mark.parametrize(
     ("form", "status"),
     [

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support import stripe_types
-from tests.support.stripe import ASKS_ALWAYS, VISA, Desk, key, order, plan, purchase
+from tests.support.stripe import ASKS_ALWAYS, T0, VISA, Desk, key, order, plan, purchase
 from tokentill import catalogs
 from tokentill.ports.shop import Payments, Started
 from tokentill.rules import catalog_file
@@ -102,6 +102,8 @@ ROUTES = {
     ),
     "invoices/:id": ("params/_invoice_update_params", "InvoiceUpdateParams"),
     "invoices/:id GET": ("params/_invoice_retrieve_params", "InvoiceRetrieveParams"),
+    "invoiceitems": ("params/_invoice_item_create_params", "InvoiceItemCreateParams"),
+    "invoiceitems GET": ("params/_invoice_item_list_params", "InvoiceItemListParams"),
     "invoices/:id/void": ("params/_invoice_void_invoice_params", "InvoiceVoidInvoiceParams"),
     "products": ("params/_product_create_params", "ProductCreateParams"),
     "products/:id GET": ("params/_product_retrieve_params", "ProductRetrieveParams"),
@@ -160,7 +162,14 @@ async def a_whole_life(desk: Desk) -> None:
     by_id = order(plan(8, "starter", 5_000), interval="month", price_ref=made.id)
     await payments.renew_as(row, by_id, key(8))
     await payments.end_subscription(row, now=False, key=key(9))
-    await payments.end_subscription(row, now=True, key=key(10))
+    await payments.renew_as(row, None, key(10))
+    desk.lab.advance(
+        desk.lab.world.get("subscription", name)["items"]["data"][0]["current_period_end"] - T0 // 1000
+    )
+    drafted = desk.lab.world.get("subscription", name)["latest_invoice"]
+    renewal = purchase(9, kind="renewal", list_amount=14_900, credit_used=900, invoice=drafted)
+    assert await payments.apply_credit(renewal, key(11))
+    await payments.end_subscription(row, now=True, key=key(12))
     await desk.hear()
 
 

@@ -68,6 +68,7 @@ class Billing:
         self.invoices.line_of_plan(invoice, item, now, end, amount)
         if coupon is not None:
             self.invoices.discount(invoice, coupon)
+        self.invoices.told(invoice)
         self.invoices.finalize(invoice)
         found["latest_invoice"] = invoice["id"]
         world.add(found)
@@ -174,6 +175,7 @@ class Billing:
             self.invoices.item(customer, self.goods.price_of(extra, "add_invoice_items"), found["id"])
         invoice = self.invoices.draft(customer, found["currency"], "subscription_update", found)
         self.invoices.line_of_plan(invoice, item, begins, ends, price["unit_amount"])
+        self.invoices.told(invoice)
         self.invoices.finalize(invoice)
         change = {
             "items": _items(found, [item]),

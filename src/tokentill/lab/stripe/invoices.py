@@ -1,14 +1,16 @@
-"""Invoices: drawn up, finalized, collected, failed, voided; and items that wait for the next one.
+"""Invoices: drawn up, finalized, collected, failed, voided; and items, for one or for the next.
 
-Renewals are finalized and collected at once; Stripe waits about an hour in between.
+An invoice of the next period is a draft for an hour after it was told of, as at Stripe
+(docs.stripe.com/invoicing/integration/workflow-transitions): so long items can be added to it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from tokentill.lab.stripe import shapes_billing
-from tokentill.lab.stripe.paying import Customer, Paying
+from tokentill.lab.stripe.paying import Customer, Paying, least
 from tokentill.lab.stripe.refusals import Refused
 from tokentill.lab.stripe.world import Object, World
 
@@ -16,6 +18,8 @@ RETRIES_DAYS = (3, 5, 7)
 """Days between tries to collect an invoice; after the last the subscription ends."""
 
 DAY = 86_400
+DRAFT_SECONDS = 3_600
+"""How long the invoice of the next period is a draft."""
 
 
 class Invoices:
@@ -69,7 +73,8 @@ class Invoices:
             "subscription_item_details": details,
             "type": "subscription_item_details",
         }
-        return self._line(invoice, amount, item["price"], start, end, parent)
+        marks = invoice["parent"]["subscription_details"]["metadata"]
+        return self._line(invoice, amount, item["price"], start, end, parent, metadata=dict(marks))
 
     def line_of_item(self, invoice: Object, item: Object) -> Object:
         """The line of an invoice item."""
@@ -85,11 +90,13 @@ class Invoices:
             "type": "invoice_item_details",
         }
         price = self.world.get("price", item["pricing"]["price_details"]["price"])
-        period = item["period"]
-        return self._line(invoice, item["amount"], price, period["start"], period["end"], parent)
+        period, own = item["period"], {"metadata": dict(item["metadata"])}
+        if item["description"] is not None:
+            own["description"] = item["description"]
+        return self._line(invoice, item["amount"], price, period["start"], period["end"], parent, **own)
 
     def _line(
-        self, invoice: Object, amount: int, price: Object, start: int, end: int, parent: Object
+        self, invoice: Object, amount: int, price: Object, start: int, end: int, parent: Object, **own: Any
     ) -> Object:
         name = self.world.get("product", price["product"])["name"]
         made = shapes_billing.line(
@@ -100,14 +107,24 @@ class Invoices:
             start,
             end,
             parent=parent,
-            description=f"1 × {name}",
+            **{"description": f"1 × {name}", **own},
         )
         invoice["lines"]["data"].append(made)
         return made
 
-    def item(self, customer: Object, price: Object, subscription: str | None = None) -> Object:
-        """An item that waits for the customer's next invoice."""
+    def item(
+        self,
+        customer: Object,
+        price: Object,
+        subscription: str | None = None,
+        *,
+        invoice: Object | None = None,
+        **own: Any,
+    ) -> Object:
+        """An item of a draft, or one that waits for the customer's next invoice."""
         world = self.world
+        if invoice is not None and invoice["currency"] != price["currency"]:
+            raise Refused("The invoice is in another currency.", param="currency")
         found: Object = {
             "id": world.id("ii_"),
             "object": "invoiceitem",
@@ -139,6 +156,12 @@ class Invoices:
         if subscription is not None:
             details = {"subscription": subscription, "subscription_item": None}
             found["parent"] = {"subscription_details": details, "type": "subscription_details"}
+        found |= own
+        if invoice is not None:
+            found["invoice"] = invoice["id"]
+            self.line_of_item(invoice, found)
+            self._reckon(invoice)
+            world.emit("invoice.updated", invoice)
         world.emit("invoiceitem.created", world.add(found))
         return found
 
@@ -150,35 +173,52 @@ class Invoices:
         coupon["valid"] = most is None or coupon["times_redeemed"] < most
         invoice["total_discount_amounts"] = [{"amount": off, "discount": self.world.id("di_")}]
 
-    def finalize(self, invoice: Object) -> None:
-        """Reckon it up and open it; what is due is the total less what the customer has in balance."""
-        world = self.world
-        if invoice["status"] != "draft":
-            raise Refused("This invoice is already finalized.", code="invoice_not_editable")
-        world.emit("invoice.created", invoice)
-        customer = world.get("customer", invoice["customer"])
+    def told(self, invoice: Object, *, waits: bool = False) -> None:
+        """The draft is made, and told of; one that `waits` is finalized by itself when its time has come."""
+        self._reckon(invoice)
+        if waits:
+            invoice["automatically_finalizes_at"] = self.world.now + DRAFT_SECONDS
+        self.world.emit("invoice.created", invoice)
+
+    def _reckon(self, invoice: Object) -> int:
+        """Sum it up: what is due is the total less what the customer has in balance; what becomes of the balance.
+
+        Less than Stripe charges is not collected: it is owed with the next invoice.
+        """
         subtotal = sum(line["amount"] for line in invoice["lines"]["data"])
         total = subtotal - sum(one["amount"] for one in invoice["total_discount_amounts"])
-        balance = customer["balance"]
-        due = max(total + balance, 0)
-        ending = min(total + balance, 0)
-        customer.update(balance=ending, currency=invoice["currency"])
-        number = customer["next_invoice_sequence"]
-        customer["next_invoice_sequence"] += 1
+        balance = self.world.get("customer", invoice["customer"])["balance"]
+        left: int = total + balance
+        due = left if left >= least(invoice["currency"]) else 0
         invoice.update(
-            status="open",
             subtotal=subtotal,
             total=total,
             amount_due=due,
             amount_remaining=due,
             starting_balance=balance,
+            subtotal_excluding_tax=subtotal,
+            total_excluding_tax=total,
+        )
+        return left - due
+
+    def finalize(self, invoice: Object) -> None:
+        """Reckon it up and open it."""
+        world = self.world
+        if invoice["status"] != "draft":
+            raise Refused("This invoice is already finalized.", code="invoice_not_editable")
+        customer = world.get("customer", invoice["customer"])
+        ending = self._reckon(invoice)
+        customer.update(balance=ending, currency=invoice["currency"])
+        number = customer["next_invoice_sequence"]
+        customer["next_invoice_sequence"] += 1
+        invoice.update(
+            status="open",
+            automatically_finalizes_at=None,
             ending_balance=ending,
             effective_at=world.now,
             hosted_invoice_url=f"{world.public or 'https://invoice.stripe.com'}/pay/{invoice['id']}",
             invoice_pdf=f"https://pay.stripe.com/invoice/{invoice['id']}/pdf",
             number=f"{customer['invoice_prefix']}-{number:04}",
-            subtotal_excluding_tax=subtotal,
-            total_excluding_tax=total,
         )
         invoice["status_transitions"]["finalized_at"] = world.now
         world.emit("invoice.finalized", invoice)
@@ -285,3 +325,15 @@ class Invoices:
                 world.drop(item)
         world.untell("invoice", since)
         world.drop(invoice)
+
+
+def check_editable(invoice: Object, customer: Object) -> None:
+    """Items are for drafts only, and of the same customer."""
+    if invoice["status"] != "draft":
+        raise Refused(
+            f"The invoice {invoice['id']} is {invoice['status']} and can take no more items.",
+            code="invoice_not_editable",
+            param="invoice",
+        )
+    if invoice["customer"] != customer["id"]:
+        raise Refused("The invoice is of another customer.", param="customer")

@@ -32,11 +32,17 @@ def check_amount(amount: int, currency: str, *, free: bool = False) -> None:
             f"Invalid amount. An amount in {currency.upper()} must be evenly divisible.",
             code="invalid_charge_amount_no_decimal_compatible",
         )
-    least = 0 if free else 1 if currency in ZERO_DECIMAL else AMOUNT_MIN
-    if amount < least:
-        raise Refused(f"Amount must be at least {least} {currency}.", param="amount", code="amount_too_small")
+    smallest = 0 if free else least(currency)
+    if amount < smallest:
+        told = f"Amount must be at least {smallest} {currency}."
+        raise Refused(told, param="amount", code="amount_too_small")
     if amount > AMOUNT_MAX:
         raise Refused("Amount is too large.", param="amount", code="amount_too_large")
+
+
+def least(currency: str) -> int:
+    """The least that is charged."""
+    return 1 if currency in ZERO_DECIMAL else AMOUNT_MIN
 
 
 class Paying:

@@ -66,6 +66,9 @@ class Renewing:
             again = invoice["next_payment_attempt"]
             if invoice["status"] == "open" and again is not None:
                 found.append((again, invoice["id"], _call(self._try_again, invoice)))
+            opens = invoice["automatically_finalizes_at"]
+            if opens is not None:
+                found.append((opens, invoice["id"], _call(self._finalize, invoice)))
         return found
 
     def _of_subscription(self, one: Object) -> list[Due]:
@@ -93,7 +96,7 @@ class Renewing:
         self._renew(one)
 
     def _renew(self, one: Object) -> None:
-        """The next period begins: an invoice for it, collected at once."""
+        """The next period begins: a draft of its invoice, which is collected an hour later."""
         world = self.world
         item = one["items"]["data"][0]
         start = item["current_period_end"]
@@ -109,18 +112,24 @@ class Renewing:
         customer = world.get("customer", one["customer"])
         invoice = self.invoices.draft(customer, one["currency"], "subscription_cycle", one)
         self.invoices.line_of_plan(invoice, item, start, end, item["price"]["unit_amount"])
-        self.invoices.finalize(invoice)
+        self.invoices.told(invoice, waits=True)
         one["latest_invoice"] = invoice["id"]
-        self._collect(invoice, one)
         world.emit("customer.subscription.updated", one, {"latest_invoice": None})
+
+    def _finalize(self, invoice: Object) -> None:
+        """A draft is opened and collected, even where its subscription has ended meanwhile."""
+        self.invoices.finalize(invoice)
+        one = self.billing.of_invoice(invoice)
+        if one is not None:
+            self._collect(invoice, one)
 
     def _collect(self, invoice: Object, one: Object) -> None:
         try:
             paid = self.invoices.collect(invoice, self.billing.method_of(one), off_session=True)
         except Refused:
             paid = False
-        if not paid:
-            one["status"] = "past_due"
+        if not paid and one["status"] not in (*OVER, "past_due"):
+            self.world.change("customer.subscription.updated", one, status="past_due")
 
     def _try_again(self, invoice: Object) -> None:
         one = self.billing.of_invoice(invoice)

@@ -18,7 +18,7 @@ from tokentill.lab.stripe.billing import OVER, Billing
 from tokentill.lab.stripe.checkout import Checkout
 from tokentill.lab.stripe.form import Form
 from tokentill.lab.stripe.goods import Goods
-from tokentill.lab.stripe.invoices import Invoices
+from tokentill.lab.stripe.invoices import DRAFT_SECONDS, Invoices, check_editable
 from tokentill.lab.stripe.paying import Paying
 from tokentill.lab.stripe.refusals import Refused
 from tokentill.lab.stripe.schedules import Schedules
@@ -154,6 +154,7 @@ class Routes:
             "metadata description default_payment_method cancel_at_period_end items billing_cycle_anchor "
             "proration_behavior payment_behavior add_invoice_items trial_end"
         )
+        item = "customer price_data subscription invoice amount currency description metadata"
         return [
             Route("POST", "subscriptions/{id}", self.billing.update, change),
             Route("DELETE", "subscriptions/{id}", self.billing.cancel, "invoice_now prorate"),
@@ -168,12 +169,14 @@ class Routes:
                 "phases end_behavior proration_behavior",
             ),
             self._get("subscription_schedules", "subscription_schedule"),
-            Route("POST", "invoiceitems", self._invoice_item, "customer price_data subscription"),
+            Route("POST", "invoiceitems", self._invoice_item, item),
+            self._get("invoiceitems", "invoiceitem"),
+            self._list("invoiceitems", "invoiceitem", "customer invoice"),
             Route("POST", "invoices", self._invoice, "customer metadata auto_advance currency"),
             Route("POST", "invoices/{id}/finalize", self._finalize),
             Route("POST", "invoices/{id}/pay", self._pay_invoice, "payment_method off_session"),
             Route("POST", "invoices/{id}/void", self._void_invoice),
-            Route("POST", "invoices/{id}", self._update_invoice, "metadata"),
+            Route("POST", "invoices/{id}", self._update_invoice, "metadata auto_advance"),
             self._get("invoices", "invoice"),
             self._list("invoices", "invoice", "customer status"),
             self._list("invoice_payments", "invoice_payment", "invoice"),
@@ -255,13 +258,23 @@ class Routes:
 
     def _invoice_item(self, form: Form) -> Object:
         customer = self.world.get("customer", f.needed(form, "customer"), "customer")
+        named = f.text(form, "invoice")
+        invoice = None if named is None else self.world.get("invoice", named, "invoice")
+        if invoice is not None:
+            check_editable(invoice, customer)
+        about = f.text(form, "description")
+        if "amount" in form:
+            inline = {"currency": form.get("currency", ""), "unit_amount": form["amount"]}
+            form = {**form, "price_data": {**inline, "product_data": {"name": about or "Item"}}}
         price = self.goods.price_of(form, "add_invoice_items")
-        return self.invoices.item(customer, price, f.text(form, "subscription"))
+        own = {"description": about, "metadata": f.metadata(form)}
+        return self.invoices.item(customer, price, f.text(form, "subscription"), invoice=invoice, **own)
 
     def _invoice(self, form: Form) -> Object:
         customer = self.world.get("customer", f.needed(form, "customer"), "customer")
         found = self.invoices.draft(customer, f.text(form, "currency", "usd") or "usd", "manual")
         found["metadata"] = f.metadata(form)
+        self.invoices.told(found)
         return found
 
     def _finalize(self, ident: str, _form: Form) -> Object:
@@ -289,7 +302,13 @@ class Routes:
 
     def _update_invoice(self, ident: str, form: Form) -> Object:
         found = self.world.get("invoice", ident, "invoice")
-        self.world.change("invoice.updated", found, metadata=f.metadata(form, found["metadata"]))
+        values: Object = {"metadata": f.metadata(form, found["metadata"])}
+        if "auto_advance" in form:
+            advances = f.flag(form, "auto_advance")
+            waits = advances and found["status"] == "draft"
+            opens = self.world.now + DRAFT_SECONDS if waits else None
+            values |= {"auto_advance": advances, "automatically_finalizes_at": opens}
+        self.world.change("invoice.updated", found, **values)
         return found
 
     # ---- webhooks ----------------------------------------------------------------------------------------

@@ -4,11 +4,12 @@ Everything here follows from its arguments alone, so that a call that is repeate
 call (Stripe refuses another one). Our own ids travel as metadata on every object that will be told of again:
 the session, the payment intent and with it the charge, the subscription and with it its invoices.
 
-Requirement ids: R-PACK-2, R-PACK-8, R-PLAN-4, R-SALE-3.
+Requirement ids: R-PACK-2, R-PACK-8, R-PLAN-4, R-REF-4, R-SALE-3.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from tokentill.ports.shop import Order, VendorRefused
@@ -21,6 +22,9 @@ ORGANIZATION = "tokentill_organization"
 ITEM = "tokentill_item"
 PLAN = "tokentill_plan"
 KEY = "tokentill_key"
+
+CREDIT = "Credit"
+"""What a customer reads beside the credit that was taken off."""
 
 CREDIT_PRODUCT = "tokentill_unused_share"
 """The product whose name stands beside the credit of an upgrade on the invoice."""
@@ -61,7 +65,7 @@ def coupon(order: Order) -> Params | None:
         "currency": purchase.currency.lower(),
         "duration": "once",
         "max_redemptions": 1,
-        "name": purchase.promo or ("Credit" if purchase.credit_used else "Promotion"),
+        "name": purchase.promo or (CREDIT if purchase.credit_used else "Promotion"),
         "metadata": marks(purchase),
     }
 
@@ -186,3 +190,15 @@ def change(order: Order, credit: int, item: str, product: str | None) -> Params:
         }
         params["add_invoice_items"] = [{"price_data": share, "quantity": 1}]
     return params
+
+
+def credit_item(purchase: Purchase, invoice: Mapping[str, Any]) -> Params:
+    """The credit of a renewal as a line of its drafted invoice, which lessens what is due (R-REF-4)."""
+    return {
+        "customer": invoice["customer"],
+        "invoice": invoice["id"],
+        "amount": -to_wire(purchase.credit_used, purchase.currency),
+        "currency": purchase.currency.lower(),
+        "description": CREDIT,
+        "metadata": marks(purchase),
+    }

@@ -184,9 +184,8 @@ class StripePayments:
         await self._subscriptions.renew_as(subscription.ref, order, key)
 
     async def apply_credit(self, purchase: Purchase, key: str) -> bool:
-        """No invoice is told of before it is collected, so it is collected whole."""
-        del purchase, key
-        return False
+        """Take credit off the draft of a renewal's invoice, as a line of its own (R-REF-4)."""
+        return await self._subscriptions.apply_credit(purchase, key)
 
     async def event(self, inbound: Inbound, now: int) -> ProviderEvent:
         """The webhook as an event to keep, once it is surely Stripe's and meant for us."""

@@ -5,7 +5,7 @@ Payments, charges, disputes and warnings are facts as their events tell them. Wh
 old. The fingerprint of the card comes with `charge.succeeded` without asking, so that the purchase of a pack
 needs no call to Stripe between the webhook and the tokens.
 
-Requirement ids: R-PACK-3, R-PACK-4, R-PACK-10, R-LIC-1, R-LIC-3, R-REF-6, R-PLAT-1.
+Requirement ids: R-PACK-3, R-PACK-4, R-PACK-10, R-LIC-1, R-LIC-3, R-REF-4, R-REF-6, R-PLAT-1.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ PRICES_MAX = 1000
 
 LISTED_MAX = 100
 _WHOLE_SUBSCRIPTION = ["items.data.price.product", "default_payment_method"]
+Owner = dict[str, str | None]
 _Read = Callable[[Mapping[str, Any], int], Awaitable[list[h.AnyHappening]]]
 
 
@@ -55,6 +56,7 @@ class Reader:
             "radar.early_fraud_warning.created": _plain(reading.warning),
             "payment_intent.succeeded": self._intent_succeeded,
             "payment_intent.payment_failed": _plain(reading.declined),
+            "invoice.created": self._invoice_created,
             "invoice.paid": self._invoice,
             "invoice.payment_failed": self._invoice_failed,
             "invoice.voided": self._invoice_voided,
@@ -116,6 +118,28 @@ class Reader:
     async def _refunded(self, found: Mapping[str, Any], at: int) -> list[h.AnyHappening]:
         payment = ref(found.get("payment_intent"))
         return [] if payment is None else await self.refunds(payment, at)
+
+    async def _invoice_created(self, found: Mapping[str, Any], _at: int) -> list[h.AnyHappening]:
+        """Of the next period, and a draft still that will be collected by itself; else other events tell of it."""
+        if reading.foreign(found) or reading.reason(found) != "cycle":
+            return []
+        found = await ask(self._gateway.v1.invoices.retrieve_async(found["id"]))
+        line = reading.invoice_line(found)
+        if found["status"] != "draft" or not found["auto_advance"] or line is None:
+            return []
+        subscription = reading.subscription_of(found)
+        assert subscription is not None, "an invoice of a subscription"
+        plan, owner = await self._billed(found, line)
+        return [
+            h.InvoiceDrafted(
+                at=int(found["created"]) * 1000,
+                subscription=subscription,
+                invoice=found["id"],
+                plan=plan,
+                start=int(line["period"]["start"]) * 1000,
+                **owner,
+            )
+        ]
 
     async def _invoice(self, found: Mapping[str, Any], at: int) -> list[h.AnyHappening]:
         if reading.foreign(found):
@@ -202,10 +226,7 @@ class Reader:
         line = reading.invoice_line(found)
         if line is None:
             return []
-        plan = await self._plan_of_line(line, reading.marks_of(found))
-        owner = reading.invoice_owner(found)
-        if not reading.ours(found) and reading.marks_of(found).get(ITEM) != plan:
-            owner["purchase"] = None
+        plan, owner = await self._billed(found, line)
         amount, code = reading.money(found, "total")
         payment = reading.invoice_intent(found)
         intent = await self.fetch_intent(payment) if payment is not None else {}
@@ -226,6 +247,15 @@ class Reader:
                 **owner,
             )
         ]
+
+    async def _billed(self, found: Found, line: Mapping[str, Any]) -> tuple[str | None, Owner]:
+        """The plan that a line of an invoice bills, and whose it is."""
+        marks = reading.marks_of(found)
+        plan = await self._plan_of_line(line, marks)
+        owner = reading.invoice_owner(found)
+        if not reading.ours(found) and marks.get(ITEM) != plan:
+            owner["purchase"] = None
+        return plan, owner
 
     async def _plan_of_line(self, line: Mapping[str, Any], marks: Mapping[str, str]) -> str | None:
         """Our plan id of the price an invoice charged, which may no longer be the subscription's."""

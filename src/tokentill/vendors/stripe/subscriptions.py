@@ -6,7 +6,11 @@ where the customer confirms; Stripe drops the change by itself when nobody does 
 next period on is a schedule of two phases that lets go of the subscription afterwards, so that the subscription
 says the old plan until then.
 
-Requirement ids: R-PLAN-4, R-SALE-3, R-PLAT-1.
+The invoice of the next period is a draft for about an hour after Stripe told of it. So long credit can be taken off it,
+as a line of its own (docs.stripe.com/invoicing/integration/automatic-advancement-collection, and /api/invoiceitems);
+a total of nothing counts as paid without a payment.
+
+Requirement ids: R-PLAN-4, R-SALE-3, R-REF-4, R-PLAT-1.
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ from tokentill.vendors.stripe import orders, reading
 from tokentill.vendors.stripe.amounts import to_wire
 from tokentill.vendors.stripe.gateway import CardRefused, Found, Gateway, ask, keyed
 from tokentill.vendors.stripe.orders import Params
-from tokentill.vendors.stripe.reader import Reader
+from tokentill.vendors.stripe.reader import LISTED_MAX, Reader
 
 OVER = frozenset({"canceled", "incomplete_expired"})
 
@@ -141,11 +145,60 @@ class Subscriptions:
         await self._release(found)
         subscriptions = self._gateway.v1.subscriptions
         if now:
+            await self._keep_draft(found["latest_invoice"], key)
             at_once = {"invoice_now": False, "prorate": False}
             await ask(subscriptions.cancel_async(name, params=at_once, options=keyed(key)))
         elif not found["cancel_at_period_end"]:
             later = {"cancel_at_period_end": True}
             await ask(subscriptions.update_async(name, params=later, options=keyed(key)))
+
+    async def _keep_draft(self, latest: Found | None, key: str) -> None:
+        """Let a drafted invoice not be collected: Stripe says only of finalized ones that an end stops it."""
+        if latest is not None and latest["status"] == "draft":
+            params = {"auto_advance": False}
+            update = self._gateway.v1.invoices.update_async
+            await ask(update(latest["id"], params=params, options=keyed(f"{key}:draft")))
+
+    # ---- credit ------------------------------------------------------------------------------------------
+
+    async def apply_credit(self, purchase: Purchase, key: str) -> bool:
+        """Take the purchase's credit off the draft of its invoice: whether it is off, by this call or before.
+
+        The line is looked for first, because Stripe forgets keys. An invoice that is no draft gets no more lines: so it
+        is read before they are listed. One that does not cost what the renewal does is left to be collected whole.
+        """
+        name = purchase.invoice
+        assert name is not None, "it was told of by its invoice"
+        invoices, items = self._gateway.v1.invoices, self._gateway.v1.invoice_items
+        found = await ask(invoices.retrieve_async(name))
+        if await self._has_line(name, purchase):
+            return True
+        if found["status"] != "draft" or reading.money(found, "total") != (
+            purchase.list_amount,
+            purchase.currency,
+        ):
+            return False
+        try:
+            await ask(items.create_async(params=orders.credit_item(purchase, found), options=keyed(key)))
+        except VendorRefused:
+            found = await ask(invoices.retrieve_async(name))
+            if await self._has_line(name, purchase):
+                return True
+            if found["status"] == "draft":
+                raise
+            return False
+        return True
+
+    async def _has_line(self, invoice: str, purchase: Purchase) -> bool:
+        """Whether a line of the purchase's own is on the invoice."""
+        params: Params = {"invoice": invoice, "limit": LISTED_MAX}
+        while True:
+            listed = await ask(self._gateway.v1.invoice_items.list_async(params=params))
+            if any(reading.owner(item)["purchase"] == purchase.id for item in listed["data"]):
+                return True
+            if not listed["has_more"]:
+                return False
+            params = {**params, "starting_after": listed["data"][-1]["id"]}
 
     # ---- parts -------------------------------------------------------------------------------------------
 
