@@ -17,11 +17,12 @@ from msgspec.structs import replace
 
 from tests.support.paypal_world import opened
 from tests.support.shops import World, selling
-from tests.support.stores import SECRET, Store
+from tests.support.stores import SECRET, Store, ok
 from tests.support.stripe import DECLINED, T0, VISA
 from tokentill.flows.checkout import Ask
-from tokentill.lab.stripe import StripeLab, serving, sign
+from tokentill.lab.stripe import Delivery, StripeLab, serving, sign
 from tokentill.ports import Inbound, Paying
+from tokentill.rules import commands as c
 from tokentill.rules.purchases import Purchase
 from tokentill.vendors.embedded.provider import Embedded
 from tokentill.vendors.embedded.signing import SIGNATURE
@@ -36,13 +37,15 @@ STRIPE_PACK = (
 )  # fmt: skip
 STRIPE_RENEWAL = {
     "renewal": (
-        "invoice.payment_failed", "customer.subscription.updated", "invoice.paid", "charge.dispute.created",
-        "charge.dispute.closed",
+        "invoice.created", "invoice.payment_failed", "customer.subscription.updated", "invoice.paid",
+        "charge.dispute.created", "charge.dispute.closed",
     ),
     "given up": (
-        "invoice.payment_failed", "customer.subscription.updated", "customer.subscription.deleted", "invoice.paid",
+        "invoice.created", "invoice.payment_failed", "customer.subscription.updated", "customer.subscription.deleted",
+        "invoice.paid",
     ),
 }  # fmt: skip
+STRIPE_RENEWAL["with credit"] = STRIPE_RENEWAL["renewal"]
 STRIPE_PLAN = (
     "checkout.session.completed", "invoice.paid", "customer.subscription.created", "charge.refunded",
     "charge.dispute.created", "charge.dispute.closed",
@@ -65,7 +68,10 @@ class Life(Struct):
     now: int
     ends: tuple[str, int]
     before: list[Inbound] = []
-    """Of a renewal: what was told of the subscription a month before."""
+    """Of a renewal: what was told of the subscription a month before; with credit, that its invoice is drafted, too."""
+    before_at: int = T0
+    credit: int = 0
+    """What the customer has of it by then; it pays for the renewal."""
     then: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
     """The provider as it was when that was told."""
 
@@ -80,11 +86,18 @@ class Life(Struct):
         if ordered:
             await world.rows.add(replace(order or self.order, version=0))
         if self.before:
-            world.clock.time = T0
+            world.clock.time = self.before_at
+            await gift(world, self.credit)
             with self.then():
                 await hear(world, self.provider.name, self.before)
             world.clock.time = self.now
         return world
+
+
+async def gift(world: World, credit: int) -> None:
+    """The customer gets so much credit."""
+    if credit:
+        await ok(world.ledger, "acme", c.Grant(tokens=credit, origin="credit", unit="money"))
 
 
 async def gone(world: World) -> None:
@@ -146,51 +159,75 @@ async def stripe(kind: str) -> AsyncIterator[Life]:
 
 @contextlib.asynccontextmanager
 async def renewal(kind: str) -> AsyncIterator[Life]:
-    """A month later at Stripe's lab: declined, then paid, disputed and won; or given up, and paid after that."""
+    """A month later at Stripe's lab: declined, then paid, disputed and won; or given up, and paid after that.
+
+    "with credit": as the first, and credit was taken off the invoice while it was a draft.
+    """
     clock = Store("memory", ":memory:").clock
     clock.time = T0
     lab = StripeLab(clock)
     secret = str(lab.listen("http://127.0.0.1:9/stripe")["secret"])
+    credit = 5_000 if kind == "with credit" else 0
+
+    def signed(sent: Sequence[Delivery]) -> list[Inbound]:
+        """Each is signed anew when it is sent again."""
+        stamp = clock.time // 1000
+        return [Inbound(one.body, {"stripe-signature": sign(one.body, secret, stamp)}) for one in sent]
+
     async with serving(lab) as base:
         payments = StripePayments(lab.key, [secret], clock, base=base, retries_max=0)
         world, ordered = await _ordered(payments, T0, "plan")
         lab.pay(ordered.checkout or "", VISA)
-        before = [Inbound(one.body, one.headers) for one in lab.webhooks() if one.type in STRIPE_PLAN]
-        things = lab.world.__dict__
-        names = ("tables", "index", "notes")
-        past = copy.deepcopy([things[name] for name in names])
-
-        @contextlib.contextmanager
-        def then() -> Iterator[None]:
-            present, now = [things[name] for name in names], clock.time
-            things.update(zip(names, copy.deepcopy(past), strict=True))
-            clock.time = T0
-            yield
-            clock.time = now
-            things.update(zip(names, present, strict=True))
-
+        if credit:
+            clock.time += 30 * DAY
+            lab.catch_up()
+        sent, before_at = lab.webhooks(), clock.time
+        before = signed([one for one in sent if one.type in (*STRIPE_PLAN, "invoice.created")])
+        then = _past(lab, clock)
+        if credit:
+            world.clock.time = before_at
+            await gift(world, credit)
+            await hear(world, "stripe", before)
         [subscription] = lab.world.all("subscription")
         lab.change_card(subscription["id"], DECLINED)
-        clock.time += (50 if kind == "given up" else 31) * DAY
+        clock.time = T0 + (50 if kind == "given up" else 31) * DAY
         lab.catch_up()
         invoice = next(one for one in lab.world.all("invoice") if one["status"] == "open")
         lab.pay_invoice(invoice["id"], VISA)
-        if kind == "renewal":
+        if kind != "given up":
             intents: Any = lab.world.all("payment_intent")
             paid = next(str(one["id"]) for one in intents if one["status"] == "succeeded")
             dispute: Any = lab.dispute(paid)
             lab.decide(dispute["id"], "won")
-        sent = lab.webhooks()
-        chosen = [
-            next(one for one in reversed(sent) if one.type == name).body for name in STRIPE_RENEWAL[kind]
-        ]
-        # Each is signed anew when it is sent again.
-        signed = [{"stripe-signature": sign(body, secret, clock.time // 1000)} for body in chosen]
-        told = [Inbound(body, headers) for body, headers in zip(chosen, signed, strict=True)]
+        sent += lab.webhooks()
+        told = signed(
+            [next(one for one in reversed(sent) if one.type == name) for name in STRIPE_RENEWAL[kind]]
+        )
         nobody = Inbound(b"{}", {})
-        yield Life(payments, ordered, told, [], nobody, 301_000, clock.time, ("delivered", 200), before)
+        yield Life(
+            payments, ordered, told, [], nobody, 301_000, clock.time, ("delivered", 200), before, before_at, credit,
+            then,
+        )  # fmt: skip
         await gone(world)
         await payments.close()
+
+
+def _past(lab: StripeLab, clock: Any) -> Callable[[], contextlib.AbstractContextManager[None]]:
+    """The lab as it is now, to come back to for a while."""
+    things, at = lab.world.__dict__, clock.time
+    names = ("tables", "index", "notes")
+    past = copy.deepcopy([things[name] for name in names])
+
+    @contextlib.contextmanager
+    def then() -> Iterator[None]:
+        present, now = [things[name] for name in names], clock.time
+        things.update(zip(names, copy.deepcopy(past), strict=True))
+        clock.time = at
+        yield
+        clock.time = now
+        things.update(zip(names, present, strict=True))
+
+    return then
 
 
 @contextlib.asynccontextmanager
