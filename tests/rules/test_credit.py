@@ -36,7 +36,7 @@ def test_the_soonest_to_expire_pays_first(desk: Desk) -> None:  # R-REF-4
 
 def test_all_or_nothing(desk: Desk) -> None:  # R-REF-4
     assert desk.no(c.SpendCredit(amount=1001, reference="p1")).code == Code.NOT_POSSIBLE
-    assert desk.no(c.SpendCredit(amount=0, reference="p1")).code == Code.INVALID
+    assert desk.no(c.SpendCredit(amount=-1, reference="p1")).code == Code.INVALID
     desk.ok(c.SpendCredit(amount=1000, reference="p1"))
     assert desk.no(c.SpendCredit(amount=1, reference="p1")).code == Code.NOT_POSSIBLE
 
@@ -53,6 +53,16 @@ def test_the_same_key_spends_once(desk: Desk) -> None:  # R-REF-4, R-LED-9
     assert again.replayed
     assert again.entry == first.entry
     assert desk.view().credit == 990
+    assert desk.replayed().dump() == desk.account.dump()
+
+
+def test_a_key_that_was_closed_spends_nothing_later(desk: Desk) -> None:  # R-REF-4, R-LED-9
+    """Whoever found no credit closes the key by 0, and a slower one that finds credit again hears that."""
+    assert desk.no(c.SpendCredit(amount=1001, reference="p1"), key="a" * 32).code == Code.NOT_POSSIBLE
+    assert desk.ok(c.SpendCredit(amount=0, reference="p1"), key="a" * 32).tokens == 0
+    credit(desk, 500)
+    late = desk.ok(c.SpendCredit(amount=0, reference="p1"), key="a" * 32)
+    assert (late.tokens, late.replayed, desk.view().credit) == (0, True, 1500)
     assert desk.replayed().dump() == desk.account.dump()
 
 

@@ -158,7 +158,8 @@ class Scripted:
                 if self.refunded(ident):
                     found.append(self.fact_of_refunds(ident))
         session = self._get("session", purchase.checkout or "")
-        if not found and session is not None and session["expires_at"] <= self.now():
+        over = session is not None and (session["state"] == "closed" or session["expires_at"] <= self.now())
+        if not found and over:
             found.append(h.Ended(at=self.now(), purchase=purchase.id, organization=purchase.organization))
         return found
 

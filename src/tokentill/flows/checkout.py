@@ -201,6 +201,7 @@ class Checkout:
         if purchase.kind == "overage" and purchase.doing is not None:
             # Credit pays first, and the checkout what it leaves.
             purchase = await self._delivery.advance(purchase)
+        purchase = await self._paying.bills.credited(purchase)
         if purchase.kind != "overage" or purchase.mode != "invoice" or purchase.paid_at is not None:
             return Refusal(Code.NOT_POSSIBLE, "Only an invoice that is still open can be paid so.")
         if purchase.url is not None and means.clock.now() < (purchase.expires_at or 0):

@@ -19,9 +19,10 @@ from tokentill.flows.means import Means, deed_key, later, log
 from tokentill.ports import VendorDown, VendorRefused
 from tokentill.rules import commands as c
 from tokentill.rules.catalog import HOUR_MS
+from tokentill.rules.claims import after_spending, spending
 from tokentill.rules.credit import NO_CREDIT
 from tokentill.rules.deliveries import answered, came_late, step_commands
-from tokentill.rules.ordering import bill_with, renewal_without
+from tokentill.rules.ordering import bill_with, is_open, renewal_without
 from tokentill.rules.purchases import BILLED, Purchase, Step, begin, derive, finish, next_step, step_key
 from tokentill.rules.refusals import Refusal
 from tokentill.rules.waiting import look_at
@@ -34,8 +35,16 @@ RECEIPTED = BILLED | {"overage"}
 OWED = ("overage", "renewal")
 """Kinds that are owed whatever becomes of the credit that was to pay for them."""
 
+Taken = tuple[tuple[int, ...], int, str | None]
+"""What a step made: lots, a figure, and why it could not be taken."""
+
 Telling = Callable[[Purchase], Awaitable[None]]
 """Writes the receipt of a purchase, or its delivery message, once however often it is called."""
+
+
+def _needless(bill: Purchase) -> bool:
+    """Whether the bill was paid while credit that came after it was made was being spent on it."""
+    return bool(bill.further) and bill.paid_at is not None
 
 
 class Delivery:
@@ -70,12 +79,17 @@ class Delivery:
                 if not applied:
                     purchase = await self._collected_whole(purchase)
                     continue
-            lots, figure, problem = await self._take(purchase)
+            if step == "spend_credit":
+                spent = await self._spend(purchase)
+                if isinstance(spent, str):
+                    return await self._stuck(purchase, step, spent)
+                if not spent:
+                    purchase = await means.change(purchase, self._without_credit(purchase))
+                    continue
+            nothing: Taken = ((), 0, None)
+            lots, figure, problem = nothing if step == "spend_credit" else await self._take(purchase)
             now = means.clock.now()
             if problem is not None:
-                if step == "spend_credit" and purchase.paid_at is None:
-                    purchase = await means.change(purchase, self._without_credit)
-                    continue
                 return await self._stuck(purchase, step, problem)
 
             def finished(
@@ -86,17 +100,36 @@ class Delivery:
                 lots: tuple[int, ...] = lots,
                 figure: int = figure,
             ) -> Purchase:
-                # It was given up by somebody who found no credit, before there was some and this process spent it.
-                given_up = step == "spend_credit" and row.doing is None and row.kind not in OWED
-                if row.done != done or (row.doing != step and not given_up):
+                if row.done != done or row.doing != step or (step == "spend_credit" and _needless(row)):
                     return row  # somebody else took it too, and was first to write it down
-                why = row.problem if given_up or step == "return_credit" else None
-                return self.ready(replace(finish(replace(row, doing=step), now, lots, figure), problem=why))
+                why = row.problem if step == "return_credit" else None
+                found = self.ready(replace(finish(row, now, lots, figure), problem=why))
+                # More credit may have come meanwhile, and whoever told of it found the bill at work.
+                return later(found, now) if step == "spend_credit" and is_open(found) else found
 
-            taken, purchase = purchase, await means.change(purchase, finished)
-            if step == "spend_credit" and purchase.doing is None and purchase.done == done:
-                await self._credit_back(taken)
+            purchase = await means.change(purchase, finished)
         return purchase
+
+    async def _spend(self, purchase: Purchase) -> bool | str:
+        """Spend the credit, or for good do not: whether it is spent; why it cannot be told, where a person must look.
+
+        The journal decides that once for each key: where there is too little, nothing is spent under the key, and
+        whoever asks later, however late, hears the same.
+        """
+        [(part, command)] = step_commands(purchase, 0)
+        key, organization = step_key(purchase, part), purchase.organization
+        reply = await self._means.submit(organization, command, key)
+        why = reply.message if isinstance(reply, Refusal) else NO_CREDIT
+        if isinstance(reply, Refusal):
+            reply = await self._means.submit(organization, replace(command, amount=0), key)
+        if isinstance(reply, Refusal):
+            return f"{reply.code}: {reply.message}"
+        if reply.tokens and _needless(purchase):
+            await self._credit_back(purchase)
+            return False
+        if not reply.tokens and purchase.paid_at is not None and purchase.kind not in OWED:
+            return why
+        return reply.tokens > 0
 
     async def _apply_credit(self, renewal: Purchase) -> bool | None:
         """Take the credit off the drafted invoice: whether it is; None where that is not known, and is asked again."""
@@ -119,23 +152,33 @@ class Delivery:
         return await self._means.change(renewal, whole)
 
     async def _credit_back(self, bill: Purchase) -> None:
-        """Give back what was spent on a bill that somebody who found no credit had decided to do without it."""
+        """Give back what was spent on a bill that is paid without it."""
         back = c.Grant(
-            tokens=bill.credit_used, origin="credit", unit="money", reference=bill.id, reason="not used"
+            tokens=spending(bill), origin="credit", unit="money", reference=bill.id, reason="not used"
         )
-        await self._means.submit(bill.organization, back, deed_key(bill.id, "credit back"))
+        nth = (len(bill.further),) if bill.further else ()
+        await self._means.submit(bill.organization, back, deed_key(bill.id, "credit back", *nth))
 
-    def _without_credit(self, row: Purchase) -> Purchase:
+    def _without_credit(self, known: Purchase) -> Callable[[Purchase], Purchase]:
         """The order whose credit was spent on something else meanwhile: nothing was bought. A bill does without it."""
-        if row.doing != "spend_credit" or row.paid_at is not None:
-            return row
-        if row.kind == "overage":
-            return self.ready(bill_with(replace(row, doing=None), 0))
-        if row.kind == "renewal":
-            return self.ready(renewal_without(row))
-        return self.ready(derive(replace(row, doing=None, ended=True, problem=NO_CREDIT)))
 
-    async def _take(self, purchase: Purchase) -> tuple[tuple[int, ...], int, str | None]:
+        def without(row: Purchase) -> Purchase:
+            if row.doing != "spend_credit" or (row.done, row.further) != (known.done, known.further):
+                return row
+            if row.kind == "overage":
+                freed = replace(row, doing=None)
+                bill = after_spending(freed, spent=False) if row.further else bill_with(freed, 0)
+                # What is left of the credit may still pay a part.
+                return later(bill, self._means.clock.now()) if is_open(bill) else self.ready(derive(bill))
+            if row.kind == "renewal":
+                return self.ready(renewal_without(row))
+            if row.paid_at is not None:
+                return row
+            return self.ready(derive(replace(row, doing=None, ended=True, problem=NO_CREDIT)))
+
+        return without
+
+    async def _take(self, purchase: Purchase) -> Taken:
         """Send the commands of the step; the lots they made and a figure, or why the step cannot be taken."""
         if purchase.doing == "restore":
             return (), 0, await self._restore(purchase)

@@ -34,7 +34,7 @@ from tokentill.rules.margins import (
 from tokentill.rules.ordering import bill_id
 from tokentill.rules.purchases import BILLED, Purchase
 from tokentill.rules.refusals import Code, Refusal
-from tokentill.rules.takings import booked, since
+from tokentill.rules.takings import booked, first_credit, since
 from tokentill.rules.topups import month_of
 
 BATCH = 20
@@ -195,7 +195,7 @@ class Margins:
             if row.kind == "plan" and row.amount == 0 < row.list_amount
             if row.plan_start is not None and row.plan_end is not None
         ]
-        bills = {row.id: row.credit_used for row in bought if row.kind == "overage"}
+        bills = {row.id: first_credit(row) for row in bought if row.kind == "overage"}
         reading = Reading(
             start,
             end,

@@ -4,7 +4,8 @@ A consumer of the journal: each bill there becomes one purchase, however often i
 method, or whose method was declined, pays by a checkout when they like; an operator is told of what stays open.
 
 Money credit that there is when the bill is made pays first, and what it pays all of is paid at once. A bill is owed
-whatever becomes of the try to pay its rest, so unlike an order it keeps what credit has paid of it.
+whatever becomes of the try to pay its rest, so unlike an order it keeps what credit has paid of it. Credit that comes
+while it is open pays too (`tokentill.flows.bills`): the journal tells of it, and the bill comes due.
 
 Requirement ids: R-PLAN-6, R-PACK-3, R-REF-4.
 """
@@ -20,7 +21,7 @@ from tokentill.flows.shopper import Reader
 from tokentill.ports import JournalRow
 from tokentill.rules import entries as e
 from tokentill.rules.credit import available, usable
-from tokentill.rules.ordering import bill_id, bill_with
+from tokentill.rules.ordering import bill_id, bill_with, is_open
 from tokentill.rules.purchases import Purchase, begin, derive
 from tokentill.rules.waiting import unpaid_overage
 
@@ -40,12 +41,19 @@ class Overages:
         for row in rows:
             if isinstance(row.entry, e.OverageBilled) and row.entry.amount > 0:
                 await self._bill(row.organization, row.entry)
+        for organization in sorted({row.organization for row in rows if _brings_credit(row.entry)}):
+            for bill in await self.open(organization):
+                await self._means.change(bill, self._due)
 
     async def open(self, organization: str) -> Sequence[Purchase]:
         """Invoices of the organization that are still to be paid."""
         equal = {"organization": organization, "kind": "overage"}
-        found = await self._means.rows.find(Purchase, equal)
+        found = await self._means.every(Purchase, equal)
         return [row for row in found if row.paid_at is None and not row.voided]
+
+    def _due(self, row: Purchase) -> Purchase:
+        """The open bill, to be looked at now; one at work is looked at when that is done."""
+        return later(row, self._means.clock.now()) if is_open(row) and row.doing is None else row
 
     async def _bill(self, organization: str, entry: e.OverageBilled) -> None:
         means = self._means
@@ -77,13 +85,18 @@ class Overages:
         return 0 if account is None else usable(bill.amount, available(account.state), self._means.coins())
 
 
+def _brings_credit(entry: e.Entry) -> bool:
+    """Whether there is more money credit after the entry: a refund's, an operator's, of a plan's unused share."""
+    return isinstance(entry, e.Granted) and entry.unit == "money"
+
+
 async def leave_open(means: Means, purchase: Purchase) -> Purchase:
-    """The saved method did not pay the invoice: it stays open, to be paid by a checkout."""
+    """The saved method did not pay the invoice: it stays open, to be paid by a checkout or by credit that came since."""
 
     def opened(row: Purchase) -> Purchase:
         if not unpaid_overage(row):
             return row
-        return later(derive(replace(row, mode="invoice")), None)
+        return later(derive(replace(row, mode="invoice")), means.clock.now())
 
     text = f"Invoice {purchase.id} of {purchase.organization} for overage could not be charged: {purchase.problem}."
     await means.alert(purchase.organization, "overage_unpaid", purchase.id, text)

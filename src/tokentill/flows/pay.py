@@ -19,6 +19,7 @@ from typing import Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
+from tokentill.flows.bills import Bills
 from tokentill.flows.deliver import OWED, Delivery
 from tokentill.flows.handing import PURCHASE_PATH, purchase_page
 from tokentill.flows.learn import Learning
@@ -27,6 +28,7 @@ from tokentill.flows.overage import leave_open
 from tokentill.ports import Order, Started, VendorDown, VendorRefused
 from tokentill.rules import happenings as h
 from tokentill.rules.catalog import Plan
+from tokentill.rules.ordering import is_open
 from tokentill.rules.prices import order_price_ref
 from tokentill.rules.purchases import BILLED, Purchase, begin, derive, is_trial, merge, next_step
 from tokentill.rules.refusals import Code, Refusal
@@ -57,6 +59,7 @@ class Paying:
         self._means = means
         self._delivery = delivery
         self._learning = learning
+        self.bills = Bills(means, delivery, self.answered)
 
     async def start(self, purchase: Purchase, terms: Terms) -> Purchase | Refusal:
         """Start a checkout; the purchase with its address, or why it could not be."""
@@ -65,7 +68,7 @@ class Paying:
             return await self._over(purchase, no_provider(purchase.provider))
         order = order_for(self._means, purchase, terms, customer=await self._customer(purchase))
         # A further checkout of the same purchase (an invoice that is paid later) is another call.
-        key = deed_key(purchase.id, "checkout", purchase.expires_at or 0)
+        key = deed_key(purchase.id, "checkout", purchase.expires_at or 0, purchase.amount)
         started: Started | None = None
         for attempt in range(1, TRIES_MAX + 1):
             try:
@@ -78,11 +81,15 @@ class Paying:
                     return await self._over(purchase, provider_down())
         assert started is not None, "the loop ends by a checkout or a refusal"
         opened = await self._started(purchase, started)
-        if opened.state != "abandoned":
+        if opened.state != "abandoned" and opened.checkout == started.checkout:
             return opened
-        # It was left while it was being opened: what nobody waits for must not be paid.
+        # It was left, or changed, while it was being opened: what nobody waits for must not be paid.
         with suppress(VendorDown, VendorRefused):
-            await payments.close_checkout(opened)
+            await payments.close_checkout(replace(opened, checkout=started.checkout))
+        if opened.state != "abandoned":
+            return Refusal(
+                Code.NOT_POSSIBLE, "The bill has changed while its checkout was being opened. Open it again."
+            )
         return Refusal(Code.NOT_POSSIBLE, "The checkout was cancelled while it was being opened.")
 
     async def charge(self, purchase: Purchase) -> Purchase:
@@ -183,6 +190,8 @@ class Paying:
             return await self._delivery.advance(purchase)
         if purchase.sweep:
             return await self._delivery.advance(await means.change(purchase, self._delivery.swept))
+        if is_open(purchase):
+            return await self.bills.attend(purchase)
         now = means.clock.now()
         over = overdue(purchase, now)
         unstarted = purchase.state == "created" and purchase.mode == "checkout"
@@ -230,6 +239,8 @@ class Paying:
         await means.refer(purchase.provider, refs, purchase.id, purchase.organization)
 
         def opened(row: Purchase) -> Purchase:
+            if row.kind == "overage" and (row.doing is not None or row.amount != purchase.amount):
+                return row  # credit pays a part of it since
             row = replace(
                 row,
                 checkout=started.checkout,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tokentill.flows import handovers, overage, topup
+from tokentill.flows.bills import Bills
 from tokentill.flows.checkout import Ask, Checkout
 from tokentill.flows.clerk import Clerk
 from tokentill.flows.codes import Batch, Codes
@@ -67,6 +68,7 @@ class Shop:
     codes: Codes
     switches: Switches
     overages: Overages
+    bills: Bills
     webhooks: Webhooks
     learning: Learning
     delivery: Delivery
@@ -166,6 +168,7 @@ def open_shop(means: Means, posting: Posting | None = None) -> Shop:
         feedback=Feedbacks(means),
         margins=margins,
         overages=overages,
+        bills=paying.bills,
         webhooks=webhooks,
         learning=learning,
         delivery=delivery,

@@ -217,6 +217,20 @@ def after_taking(purchase: P, held: int) -> P:
     return replace(found, sweep="wait" if held else "")
 
 
+def spending(purchase: Claimable) -> int:
+    """How much credit the step that spends it spends: all at first, of a bill later what came since."""
+    return purchase.further[-1][1] if purchase.further else purchase.credit_used
+
+
+def after_spending(purchase: P, *, spent: bool = True) -> P:
+    """The bill once credit that came after it was made is spent on it, or for good is not."""
+    *before, (at, more) = purchase.further
+    more = more if spent else 0
+    rest, used = purchase.amount - more, purchase.credit_used + more
+    mode = purchase.mode if rest else "free"
+    return replace(purchase, further=(*before, (at, more)), amount=rest, credit_used=used, mode=mode)
+
+
 def has_credit(purchase: Claimable) -> bool:
     """Whether the credit that the purchase is paid with was taken and not given back."""
     return purchase.done.count("spend_credit") > purchase.done.count("return_credit")

@@ -166,7 +166,10 @@ class GiveBack(Base, frozen=True, kw_only=True, tag="give_back"):
 
 
 class SpendCredit(Base, frozen=True, kw_only=True, tag="spend_credit"):
-    """Pay `amount` minor units of the purchase `reference` with money credit, the soonest to expire first (R-REF-4)."""
+    """Pay `amount` minor units of the purchase `reference` with money credit, the soonest to expire first (R-REF-4).
+
+    0 pays nothing and stays on record, so that nothing can be paid under the same key any more.
+    """
 
     amount: int
     reference: str

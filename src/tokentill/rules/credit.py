@@ -46,7 +46,7 @@ def usable(price: int, has: int, coins: Coins = ANY) -> int:
 
 def spend(turn: Turn, command: c.SpendCredit) -> Receipt | Refusal:
     """Pay for a purchase with credit (R-REF-4); all of the amount or nothing."""
-    wrong = bad_amount(command.amount, what="amount")
+    wrong = bad_amount(command.amount, least=0, what="amount")
     if wrong is not None:
         return wrong
     left = command.amount

@@ -15,7 +15,7 @@ from typing import Any
 
 from tokentill.rules import commands as c
 from tokentill.rules.catalog import DAY_MS
-from tokentill.rules.claims import DISPUTE, LOST
+from tokentill.rules.claims import DISPUTE, LOST, spending
 from tokentill.rules.entries import Origin
 from tokentill.rules.invoices import OLDER, OVER
 from tokentill.rules.legs import Taking
@@ -57,7 +57,9 @@ def step_commands(purchase: Purchase, now: int) -> Commands:
         over = "dispute won" if won else "refund over"
         return _each(purchase, lambda reference: c.GiveBack(reference=reference, reason=over))
     elif purchase.doing == "spend_credit":
-        command = c.SpendCredit(amount=purchase.credit_used, reference=reference, reason=purchase.title)
+        command = c.SpendCredit(amount=spending(purchase), reference=reference, reason=purchase.title)
+        # What was given up stays so under its key, so that each further try has one of its own.
+        return ((str(len(purchase.further) or ""), command),)
     elif purchase.doing == "return_credit":
         command = c.Grant(
             tokens=purchase.credit_used, origin="credit", unit="money", reference=reference, reason="not paid"

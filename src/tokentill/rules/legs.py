@@ -87,6 +87,11 @@ class Claimable(Row, frozen=True, kw_only=True):
     amount: int
     credit_used: int = 0
     """What is paid with money credit; `amount` is what is left for the provider to take."""
+    further: tuple[tuple[int, int], ...] = ()
+    """Of a bill: credit that came after it was made, each with when, and 0 where it was not spent in the end.
+
+    The last is being spent while the step is, and is no part of `credit_used` before.
+    """
     provider: str = ""
     payment: str | None = None
     method: str | None = None
@@ -100,6 +105,7 @@ class Claimable(Row, frozen=True, kw_only=True):
     refunds: tuple[tuple[str, int], ...] = ()
     """For each payment what was given back of it, in sum."""
     disputes: tuple[Dispute, ...] = ()
+    mode: str = "checkout"
     state: str = "created"
     done: tuple[str, ...] = ()
     claims: tuple[Claim, ...] = ()

@@ -6,7 +6,8 @@ overage. One that an upgrade ended early counts for the share of its time. In th
 counts as it stands: its margin can only get less. A period that was not paid, and a trial, bring nothing. Packs, and
 tokens that were given away, count by the month itself: what was paid in it, and what was used of them in it. What money
 credit pays of a pack or of overage brings nothing: its money was counted when it came, with the purchase that it was the
-refund of.
+refund of. Where it pays of a bill that was made before, that is a line of overage of its own, less than 0, in the month
+in which it pays, whichever plan the bill was beyond.
 
 Money that goes back is a line of its own (`refund`) in the month in which it does; a month that is over stays as it was
 (`tokentill.rules.takings`). What was paid in a month for plans and overage, less what was earned of them in it, is the

@@ -203,6 +203,23 @@ def bill_with(bill: Purchase, credit: int) -> Purchase:
     return derive(replace(bill, amount=rest, credit_used=credit, mode=mode))
 
 
+def is_open(bill: Purchase) -> bool:
+    """Whether it is a bill of overage that waits to be paid by a checkout, or by credit (R-PLAN-6, R-REF-4)."""
+    waits = bill.mode == "invoice" and bill.state in ("created", "pending")
+    return bill.kind == "overage" and waits and bill.paid_at is None and not bill.voided
+
+
+def more_credit(bill: Purchase, credit: int, now: int) -> Purchase:
+    """The open bill, of which so much credit that came after it was made is to pay a part now (R-REF-4).
+
+    No checkout of it may be open any more: the next one is for the rest.
+    """
+    if not is_open(bill) or bill.doing is not None or credit <= 0:
+        return bill
+    more = (*bill.further, (now, credit))
+    return derive(replace(bill, further=more, doing="spend_credit", checkout=None, url=None))
+
+
 def renewal_with(renewal: Purchase, credit: int) -> Purchase:
     """The renewal, whose invoice was drafted, with so much credit to be applied to it; asked once (R-REF-4).
 

@@ -34,6 +34,7 @@ from typing import Literal, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
+from tokentill.rules import claims
 from tokentill.rules import happenings as h
 from tokentill.rules.claims import after_taking, credit_step, has_credit, next_taking, wants_aside
 from tokentill.rules.legs import Claimable, disputed, gone, legs, paid_money, spared
@@ -246,7 +247,8 @@ def derive(purchase: Purchase) -> Purchase:
         (payment for payment in right if not _went_back(purchase, payment)), right[0] if right else None
     )
     if first is None and purchase.mode == "free" and (has_credit(purchase) or not purchase.credit_used):
-        first = Payment(purchase.created_at, "", purchase.amount, purchase.currency)
+        covered_at = purchase.further[-1][0] if purchase.further else purchase.created_at
+        first = Payment(covered_at, "", purchase.amount, purchase.currency)
     flagged = purchase.flagged
     if len(right) < len(purchase.payments) and not settling(purchase):
         flagged = "mismatched"
@@ -380,6 +382,8 @@ def finish(purchase: Purchase, at: int, lots: tuple[int, ...] = (), figure: int 
         found = after_taking(found, figure)
     elif purchase.doing == "carry":
         found = replace(found, carried=figure)
+    elif purchase.doing == "spend_credit" and purchase.further:
+        found = claims.after_spending(found)
     elif purchase.doing == "apply_credit":
         found = replace(found, amount=purchase.list_amount - purchase.credit_used)
     return derive(found)

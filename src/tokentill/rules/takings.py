@@ -6,7 +6,9 @@ was summed is booked in the next one. So each amount is booked once, and all mon
 less the money that went out.
 
 What was paid for a plan or for overage is earned by periods, which end in other months than they are paid in
-(`tokentill.rules.margins`). So it stands here as `deferred`, and what is earned of it is taken off there.
+(`tokentill.rules.margins`). So it stands here as `deferred`, and what is earned of it is taken off there. Credit that
+pays of a bill after it was made is booked likewise, in the month in which it does: that much less was earned with
+overage, and that much less is owed.
 
 What it does not decide: money of another currency than the catalog's, which nobody converts, is left out.
 
@@ -42,10 +44,34 @@ def takings(purchase: Purchase, currency: str, costs: Costs) -> Iterator[tuple[i
             yield max(at, payment.at), Line(kind="refund", item=purchase.item, revenue=-amount)
 
 
+def credited(bill: Purchase) -> Iterator[tuple[int, Line]]:
+    """What credit paid of a bill after it was made, each with when: no money will come for that part of what was earned.
+
+    What credit paid of it at once was never counted as earned.
+    """
+    for at, credit in _further(bill):
+        if credit:
+            yield at, Line(kind="overage", item=OVERAGE, revenue=-credit)
+            yield at, Line(kind="deferred", item=OVERAGE, revenue=credit)
+
+
+def first_credit(bill: Purchase) -> int:
+    """What credit paid of a bill when it was made."""
+    return bill.credit_used - sum(credit for _, credit in _further(bill))
+
+
+def _further(bill: Purchase) -> tuple[tuple[int, int], ...]:
+    """What credit paid of a bill after it was made, each with when; without what is being spent."""
+    return bill.further[:-1] if bill.doing == "spend_credit" else bill.further
+
+
 def booked(purchases: Iterable[Purchase], until: int, currency: str, costs: Costs) -> tuple[Line, ...]:
     """What moved before `until`, in sum, by kind and item."""
     return total(
-        line for purchase in purchases for at, line in takings(purchase, currency, costs) if at < until
+        line
+        for purchase in purchases
+        for at, line in (*takings(purchase, currency, costs), *credited(purchase))
+        if at < until
     )
 
 

@@ -90,7 +90,7 @@ def revoke(book: Notebook, command: c.Revoke) -> Answer:
 
 def spend_credit(book: Notebook, command: c.SpendCredit) -> Answer:
     """Money lots pay, whichever ends first and then whichever came first, coin by coin."""
-    if not amount_fits(command.amount):
+    if command.amount and not amount_fits(command.amount):
         return Answer(Code.INVALID)
     money = [lot for lot in book.lots if lot.unit == "money" and not lot.gone]
     if sum(book.left_in(lot) for lot in money) < command.amount:

@@ -196,7 +196,7 @@ def give_back(m: Memory) -> c.GiveBack:
 
 def spend_credit(m: Memory) -> c.SpendCredit:
     """Something paid with money credit, more often a little than more than there is."""
-    few = 1 + m.dice.randrange(4)
+    few = m.dice.randrange(5)
     return c.SpendCredit(amount=few if m.chance(70) else m.amount(), reference=m.pick(PURCHASES))
 
 

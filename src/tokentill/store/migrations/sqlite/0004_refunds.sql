@@ -3,6 +3,7 @@
 -- As in 0002_rows, a table is a struct of tokentill.rules and each of its fields a column.
 
 alter table purchase add column credit_used integer not null default 0;
+alter table purchase add column further text not null default '[]';
 alter table purchase add column replaces text;
 alter table purchase add column replaced_by text;
 alter table purchase add column earlier text not null default '[]';

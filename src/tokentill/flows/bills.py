@@ -1,0 +1,100 @@
+"""Bills: money credit that comes while a bill of overage is open pays it, also in part (R-REF-4).
+
+The oldest bill first, as much of each as leaves a rest that can be paid. What is to be spent is written into the row
+first, and the journal decides whether it is (`tokentill.flows.deliver`), so that whoever dies is followed by another who
+does the same, and two at once do it once.
+
+A customer may be paying the bill in a checkout at that moment. So the checkout is closed at the provider first, and
+only where the provider says that it is over and was not paid, credit is used. Who pays just then has paid, and keeps
+the credit. Where the provider does not say it, the bill is looked at again later.
+
+Requirement ids: R-PLAN-6, R-REF-4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+
+from tokentill.flows.deliver import Delivery
+from tokentill.flows.means import Means, later, log
+from tokentill.ports import VendorDown, VendorRefused
+from tokentill.rules import happenings as h
+from tokentill.rules.credit import available, usable
+from tokentill.rules.ordering import is_open, more_credit
+from tokentill.rules.purchases import Purchase
+from tokentill.rules.waiting import LEASE_MS, OVERDUE_MS
+
+Answered = Callable[[Purchase, Sequence[h.AnyHappening]], Awaitable[Purchase]]
+"""Takes in what a provider tells of a purchase."""
+
+
+class Bills:
+    """Has credit pay open bills."""
+
+    def __init__(self, means: Means, delivery: Delivery, answered: Answered) -> None:
+        self._means = means
+        self._delivery = delivery
+        self._answered = answered
+
+    async def attend(self, bill: Purchase) -> Purchase:
+        """Credit may have come for this open bill: use it for all that the organization has, the oldest first."""
+        means, due_at = self._means, bill.due_at
+        equal = {"organization": bill.organization, "kind": "overage"}
+        found = [row for row in await means.every(Purchase, equal) if is_open(row)]
+        for row in sorted(found, key=lambda one: (one.plan_end or 0, one.created_at, one.id)):
+            credited = await self.credited(row)
+            bill = credited if row.id == bill.id else bill
+        waits = is_open(bill) and bill.checkout is not None and await self._usable(bill) > 0
+        again = means.clock.now() + OVERDUE_MS if waits else None
+        # Whoever told of more credit meanwhile has moved the due date.
+        return await means.change(bill, lambda row: later(row, again) if row.due_at == due_at else row)
+
+    async def credited(self, bill: Purchase) -> Purchase:
+        """The purchase, of which credit has paid what it can, if it is an open bill. Raises `StoreDown`."""
+        while is_open(bill):
+            if bill.doing is not None:
+                bill = await self._delivery.advance(bill)
+                if bill.doing is not None:
+                    break
+                continue
+            credit = await self._usable(bill)
+            if not credit:
+                break
+            closed = bill.checkout
+            if closed is not None:
+                bill, over = await self._close(bill)
+                if not over:
+                    break
+            bill = await self._begin(bill, credit, closed)
+        return bill
+
+    async def _begin(self, bill: Purchase, credit: int, closed: str | None) -> Purchase:
+        """Write down what is to be spent, unless another checkout than the `closed` one was opened meanwhile."""
+        now = self._means.clock.now()
+
+        def begun(row: Purchase) -> Purchase:
+            found = more_credit(row, credit, now) if row.checkout == closed else row
+            return row if found == row else later(found, now + LEASE_MS)
+
+        return await self._means.change(bill, begun)
+
+    async def _usable(self, bill: Purchase) -> int:
+        """How much of the rest credit can pay now, so that what it leaves can be paid at whichever provider there is."""
+        account = await self._means.ledger.account(bill.organization)
+        return 0 if account is None else usable(bill.amount, available(account.state), self._means.coins())
+
+    async def _close(self, bill: Purchase) -> tuple[Purchase, bool]:
+        """Close the bill's checkout: the bill after that, and whether it is over for good and was not paid."""
+        payments = self._means.payments.get(bill.provider)
+        if payments is None:
+            return bill, False
+        try:
+            with suppress(VendorRefused):
+                await payments.close_checkout(bill)
+            facts = await payments.look(bill)
+        except (VendorDown, VendorRefused) as trouble:
+            log.warning("a checkout could not be closed", purchase=bill.id, trouble=type(trouble).__name__)
+            return bill, False
+        over = any(isinstance(fact, h.Ended) for fact in facts)
+        return await self._answered(bill, facts), over
