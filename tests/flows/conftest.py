@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -12,9 +12,10 @@ import pytest
 from tests.support.desk import SECRET
 from tests.support.flaky import FlakyLedger, ManualClock, charging_on
 from tests.support.post import post_office, receiver
+from tests.support.postgres import Server
 from tests.support.shops import World as ShopWorld
 from tests.support.shops import make_world
-from tests.support.stores import Store, sqlite_url
+from tests.support.stores import Store, prepared, sqlite_url
 from tests.support.telling import Telling
 from tokentill.flows.charge import Charging, Hold
 from tokentill.ports import IntentState
@@ -93,6 +94,14 @@ class World:
         async with asyncio.timeout(30):
             while kind not in await self.kinds():  # noqa: ASYNC110 the journal has no event
                 await asyncio.sleep(0)
+
+
+@pytest.fixture
+def postgres_url(postgres_server: Server) -> Iterator[str]:
+    """The URL of a database of the test's own, in which a ledger with the secret of tests was set up."""
+    database = postgres_server.create_database(postgres_server.template("store", prepared))
+    yield postgres_server.url(database)
+    postgres_server.drop_database(database)
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

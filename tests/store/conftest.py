@@ -6,18 +6,13 @@ from pathlib import Path
 import pytest
 
 from tests.support.postgres import Server
-from tests.support.stores import SECRET, Engine, Store, sqlite_url
-from tokentill.store.postgres_migrate import migrate
+from tests.support.stores import Engine, Store, prepared, sqlite_url
 
 
 async def _made(engine: Engine, folder: Path, request: pytest.FixtureRequest) -> AsyncIterator[Store]:
     if engine == "postgres":
         server: Server = request.getfixturevalue("postgres_server")
-
-        async def prepare(url: str) -> None:
-            await migrate(url, SECRET)
-
-        database = server.create_database(server.template("store", prepare))
+        database = server.create_database(server.template("store", prepared))
         store = Store(engine, server.url(database))
         yield store
         await store.close()

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import asyncpg
 
-from tests.support.desk import preset, without_limits
+from tests.support.desk import SECRET, preset, without_limits
 from tokentill.ports import JournalRow, Ledger, StoreDown
 from tokentill.rules import commands as c
 from tokentill.rules.catalog import Catalog
@@ -16,10 +16,10 @@ from tokentill.rules.receipts import Receipt
 from tokentill.rules.refusals import Refusal
 from tokentill.store.lane import SNAPSHOT_BYTES_MIN
 from tokentill.store.postgres import PostgresLedger
+from tokentill.store.postgres_migrate import migrate
 from tokentill.store.sqlite import SqliteLedger
 
 Engine = Literal["sqlite", "memory", "postgres"]
-SECRET = b"the secret of the store's tests."
 NOON = 1_767_268_800_000
 """Noon UTC of 1 January 2026."""
 MONTH = 31 * 86_400_000
@@ -38,6 +38,11 @@ class Hand:
 def goals() -> Catalog:
     """The preset `goals` without its abuse limits, so that a test may charge as often as it likes."""
     return without_limits(preset("goals"))
+
+
+async def prepared(url: str) -> None:
+    """An empty PostgreSQL database gets what a ledger of these tests needs, to be a template of many."""
+    await migrate(url, SECRET)
 
 
 class Store:
