@@ -1,14 +1,15 @@
 """`kill -9` of a process of the till in the middle of what a plan goes through; everything ends as if it had lived.
 
-A plan bought at Stripe and its receipt; an upgrade and leaving; an automatic top-up; a renewal that fails, the
-ladder and the recovery; a bill of overage. Stripe is the lab in a process of its own, asked by the official SDK. A
-story is told once undisturbed, which finds its crossings: the fault points inside the store, and right before and
-after each call to the rows, the accounts, Stripe and the mail server. Then it is told anew for each of them, on a
-copy of the database and of Stripe as they were before, and killed there; another process goes on.
+A plan bought at Stripe and its receipt; an upgrade and leaving; an automatic top-up; a renewal that credit pays in
+part and whose rest is declined, the ladder and the recovery; a bill of overage. Stripe is the lab in a process of its
+own, asked by the official SDK. A story is told once undisturbed, which finds its crossings: the fault points inside the
+store, and right before and after each call to the rows, the accounts, Stripe and the mail server. Then it is told anew
+for each of them, on a copy of the database and of Stripe as they were before, and killed there; another process goes on.
 
 Each end must be the end of the undisturbed story, whose money and tokens stand here by hand.
 
-Invariants 2, 5 and 6 of the design. R-PACK-2, R-PACK-3, R-PACK-7, R-PACK-11, R-PLAN-4, R-PLAN-6, R-LIC-1, R-LIC-3.
+Invariants 2, 5 and 6 of the design. R-PACK-2, R-PACK-3, R-PACK-7, R-PACK-11, R-PLAN-4, R-PLAN-6, R-LIC-1, R-LIC-3,
+R-REF-4.
 """
 
 import random
@@ -36,8 +37,8 @@ ENDS: dict[str, tuple[int, str | None, list[int]]] = {
     "upgrade": (0, None, [PRO, ENTERPRISE - PRO // 2]),
     # The plan's 200, given by an operator, and a pack of 500, 630 used: below 100, so one more of 500.
     "topup": (570, "pro", [PACK, PACK]),
-    # The pack of 500 was granted by hand; set aside, and given back with the month's 200.
-    "failure": (700, "pro", [PRO, PRO]),
+    # The pack of 500 was granted by hand; set aside, and given back with the month's 200, of which credit pays $50.
+    "failure": (700, "pro", [PRO, PRO - 5_000]),
     # 210 of 200 used: ten at $1.50 each; the next period is whole.
     "overage": (200, "pro", [1_500, PRO, PRO]),
 }

@@ -54,12 +54,14 @@ HOOK_SECRET = "whsec_of_the_rig"
 DAY = 86_400_000
 PACK, THRESHOLD, CEILING = "token_pack_500", 100, 100_000
 OVERAGE_PRICE = 150
+CREDIT = 5_000
 
 _LATE = (
-    "_stripe_client", "_v1_services", "_charge", "_event", "_invoice", "_invoice_line_item", "_invoice_payment",
-    "_list_object", "_payment_intent", "_payment_intent_service", "_payment_method", "_plan", "_price",
-    "_price_service", "_product", "_product_service", "_search_result_object", "_subscription", "_subscription_item",
-    "_subscription_service", "_invoice_service", "_checkout_service", "checkout._session", "checkout._session_service",
+    "_stripe_client", "_v1_services", "_charge", "_event", "_invoice", "_invoice_item", "_invoice_item_service",
+    "_invoice_line_item", "_invoice_payment", "_list_object", "_payment_intent", "_payment_intent_service",
+    "_payment_method", "_plan", "_price", "_price_service", "_product", "_product_service", "_search_result_object",
+    "_subscription", "_subscription_item", "_subscription_service", "_invoice_service", "_checkout_service",
+    "checkout._session", "checkout._session_service",
 )  # fmt: skip
 """What the SDK imports where it meets it first."""
 
@@ -161,9 +163,9 @@ class Till:
                 if row is not None:
                     await self.shop.webhooks.process(row)
 
-    async def until(self, day: int) -> None:
-        """Time passes until so many days after the beginning."""
-        self.clock.time = await self.street.ask("time", to=T0 + day * DAY)
+    async def until(self, day: int, and_ms: int = 0) -> None:
+        """Time passes until so many days after the beginning, and so much more."""
+        self.clock.time = await self.street.ask("time", to=T0 + day * DAY + and_ms)
 
     async def work(self) -> None:
         """What is due is done, by the account as the sweeper has it, and by the clerk; the journal is followed."""
@@ -211,7 +213,7 @@ class Till:
             "free": account.free,
             "account": [state.plan, account.aside, state.failed_at is not None, available(state), bool(state.scheduled)],
             "purchases": sorted(
-                [row.kind, row.item, row.state, row.amount, row.credit, sorted(row.done), row.refunded]
+                [row.kind, row.item, row.state, row.amount, row.credit, row.credit_used, sorted(row.done), row.refunded]
                 for row in await self.purchases()
             ),
             "undone": [row.id for row in await self.purchases() if next_step(row) is not None],
@@ -274,8 +276,9 @@ async def saved(till: Till) -> None:
 
 
 async def failing(till: Till) -> None:
-    """A customer on a plan, with a pack, whose card will be declined."""
+    """A customer on a plan, with a pack and credit for a part of the next payment, whose card will be declined."""
     await subscribed(till)
+    await ok(till.ledger, ORGANIZATION, c.Grant(tokens=CREDIT, origin="credit", unit="money"))
     await ok(till.ledger, ORGANIZATION, c.Grant(tokens=500, origin="pack"))
     await till.card(DECLINED)
     await till.hear()
@@ -309,8 +312,17 @@ async def top_up(till: Till) -> None:
 
 
 async def fail_and_recover(till: Till) -> None:
-    """A renewal that is declined, down the ladder, and paid in the end."""
-    await till.step("a month", lambda: till.until(32))
+    """A renewal of which credit pays a part and the rest is declined, down the ladder, and paid in the end.
+
+    Its invoice is a draft for an hour; what a dead process left is done within it, because leases end long before.
+    """
+    await till.step("a month", lambda: till.until(30))
+    await till.step("hear draft", till.hear)
+    await till.step("leases", lambda: till.until(30, 11_000))
+    await till.step("work draft", till.work)
+    await till.step("more leases", lambda: till.until(30, 72_000))
+    await till.step("work more draft", till.work)
+    await till.step("an hour", lambda: till.until(32))
     await till.step("hear failure", till.hear)
     await till.step("work", till.work)
     await till.step("ladder", lambda: till.until(44))

@@ -23,7 +23,7 @@ from tokentill.lab.stripe.api import read_body
 PATH = "/_rig/"
 EVENTS = frozenset({
     "checkout.session.completed", "charge.succeeded", "payment_intent.succeeded", "payment_intent.payment_failed",
-    "invoice.paid", "invoice.payment_failed", "invoice.voided", "customer.subscription.created",
+    "invoice.created", "invoice.paid", "invoice.payment_failed", "invoice.voided", "customer.subscription.created",
     "customer.subscription.updated", "customer.subscription.deleted", "customer.created",
 })  # fmt: skip
 """What the endpoint asks for: those in docs/how-to/stripe.md that come in a story, and one that the till ignores."""

@@ -179,6 +179,8 @@ ask = "Was bekomme ich zurück?"
 take_cash = "Geld zurück"
 take_credit = "Guthaben nehmen"
 is_settled = "Erledigt."
+chosen = "Sie haben schon gewählt."
+under_way = "Das Geld ist unterwegs."
 """
     catalog.write_text(preset_text("goals") + texts)
     async with running_till(":memory:", str(catalog)) as till:
@@ -210,6 +212,11 @@ async def test_a_quote_speaks_the_language_of_the_catalog_and_the_money_stands_f
     chosen = {"do": "accept", "refund": number, "choice": "cash"}
     async with till.client.post(delivered["refunds"], data=chosen) as answer:
         assert "Erledigt." in await answer.text()
+    other = await till.ask("POST", f"{ORG}/refunds/{number}/accept", {"choice": "credit"})
+    withdrawn = await till.ask("POST", f"{ORG}/refunds/{number}/withdraw")
+    assert [one.json["detail"] for one in (other, withdrawn)] == [
+        "Sie haben schon gewählt.", "Das Geld ist unterwegs.",
+    ]  # fmt: skip
 
 
 async def test_a_plan_is_not_given_back_by_default_and_it_says_what_to_do(till: Till) -> None:  # R-REF-1

@@ -45,22 +45,18 @@ class Suggestion(Struct, frozen=True):
 
 def not_refundable(catalog: Catalog, purchase: Purchase) -> Refusal | None:
     """Why nothing of this purchase is given back for the asking, however little was used; None: it can be quoted."""
+    texts = catalog.refunds.texts
     if not catalog.refunds.enabled:
-        return Refusal(Code.NOT_POSSIBLE, "Refunds are not asked for here. Write to us instead.")
+        return Refusal(Code.NOT_POSSIBLE, texts.not_here)
     if purchase.kind == "overage":
-        text = "A bill for use beyond the plan is for tokens that were used. Write to us if it is wrong."
-        return Refusal(Code.NOT_POSSIBLE, text, detail=purchase.kind)
+        return Refusal(Code.NOT_POSSIBLE, texts.used_beyond, detail=purchase.kind)
     if purchase.kind in BILLED and not catalog.refunds.plans:
-        text = (
-            "Plans are not given back here. Cancel the plan: it ends with its period, and nothing more is charged. "
-            "Or write to us."
-        )
-        return Refusal(Code.NOT_POSSIBLE, text, detail=purchase.kind)
+        return Refusal(Code.NOT_POSSIBLE, texts.plans_kept, detail=purchase.kind)
     if purchase.replaced_by is not None:
-        text = catalog.refunds.texts.replaced.format(purchase=purchase.replaced_by)
+        text = texts.replaced.format(purchase=purchase.replaced_by)
         return Refusal(Code.NOT_POSSIBLE, text, detail=purchase.replaced_by)
     if purchase.paid_at is None:
-        return Refusal(Code.NOT_POSSIBLE, "This purchase was not paid, so there is nothing to give back.")
+        return Refusal(Code.NOT_POSSIBLE, texts.unpaid)
     return None
 
 

@@ -87,19 +87,17 @@ class Refunding:
         row = await means.rows.get(Refund, number, organization)
         if row is None:
             return unknown_refund()
+        texts = means.ledger.catalog.refunds.texts
         if row.state != "quoted":
             if row.choice in (None, choice):
                 return await self._work.advance(row)  # its repetition goes on where the first try stopped
-            return Refusal(
-                Code.NOT_POSSIBLE, "Something else was chosen of this quote already.", detail="choice"
-            )
+            return Refusal(Code.NOT_POSSIBLE, texts.chosen, detail="choice")
         shown = steps.option_of(row.quote, choice, item)
         if shown is None:
-            why = why_not(row.quote, means.ledger.catalog.refunds) or "This quote does not offer that."
+            why = why_not(row.quote, means.ledger.catalog.refunds) or texts.not_offered
             return Refusal(Code.NOT_POSSIBLE, why, detail=row.quote.refused or "choice")
         if not shown.worth and choice == "cash":
-            message = "No money can be given back for this now, so nothing was taken. Choose something else, or nothing."
-            return Refusal(Code.NOT_POSSIBLE, message, detail="choice")
+            return Refusal(Code.NOT_POSSIBLE, texts.no_money, detail="choice")
         purchase = await self._work.purchase(row)
         now = await means.time_of(organization)
         again = await self.facts.quoted(purchase, row.reason, now, region=row.region)
@@ -122,7 +120,8 @@ class Refunding:
                 return left
             return await self._work.advance(row)
         if row.state not in ("accepted", "waiting") or part_given(row):
-            return Refusal(Code.NOT_POSSIBLE, "This refund can be withdrawn no more.", detail=row.state)
+            why = self._means.ledger.catalog.refunds.texts.under_way
+            return Refusal(Code.NOT_POSSIBLE, why, detail=row.state)
         row = await self._work.to(
             row,
             lambda one: (

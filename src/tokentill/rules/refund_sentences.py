@@ -55,6 +55,21 @@ class RefundTexts(Struct, frozen=True, kw_only=True):
     no_tokens: str = "This purchase brought no tokens that could be taken back. Write to us instead."
     free: str = "Nothing was paid for this, so there is nothing to give back."
     replaced: str = "This pack was turned into a larger one. Ask for that purchase instead: {purchase}."
+    not_here: str = "Refunds are not asked for here. Write to us instead."
+    used_beyond: str = (
+        "A bill for use beyond the plan is for tokens that were used. Write to us if it is wrong."
+    )
+    plans_kept: str = (
+        "Plans are not given back here. Cancel the plan: it ends with its period, and nothing more is charged. "
+        "Or write to us."
+    )
+    unpaid: str = "This purchase was not paid, so there is nothing to give back."
+    no_money: str = (
+        "No money can be given back for this now, so nothing was taken. Choose something else, or nothing."
+    )
+    not_offered: str = "This quote does not offer that."
+    chosen: str = "Something else was chosen of this quote already."
+    under_way: str = "This refund can be withdrawn no more."
 
     # Reasons that the till sees by itself.
     one_failed: str = "1 operation has failed since the purchase."

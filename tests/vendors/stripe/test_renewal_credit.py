@@ -155,6 +155,20 @@ async def test_an_end_at_once_lets_the_draft_lie(desk: Desk) -> None:
     assert due.invoice == draft.invoice
 
 
+async def test_an_upgrade_waits_until_the_next_period_is_paid(desk: Desk) -> None:
+    """R-PLAN-4: made at once, the draft would be collected beside it, and nothing of it credited."""
+    draft, _ = await drafted(desk)
+    row = Subscription(id="s", provider="stripe", ref=draft.subscription, plan="pro", status="active")
+    bought = order(purchase(7, kind="upgrade", item="enterprise", amount=30_000), interval="month")
+    with pytest.raises(VendorRefused) as refused:
+        await desk.payments.change_subscription(row, bought, 10_000, key(3))
+    assert refused.value.code == "renewing"
+    desk.lab.advance(HOUR)
+    facts = await desk.payments.change_subscription(row, bought, 10_000, key(4))
+    assert isinstance(facts, list)
+    assert paid(facts) == [(30_000, "enterprise")]
+
+
 # ---- between two requests -----------------------------------------------------------------------------------
 
 

@@ -1,14 +1,15 @@
 """Changing a subscription at Stripe: an upgrade now, another plan from the next period on, an end.
 
-An upgrade is charged or it does not happen: `error_if_incomplete` refuses the change when the bank refuses the
-money. Where the bank wants the customer to confirm, the change is made pending, and the invoice's own page is
-where the customer confirms; Stripe drops the change by itself when nobody does (R-SALE-3). Another plan from the
-next period on is a schedule of two phases that lets go of the subscription afterwards, so that the subscription
-says the old plan until then.
+An upgrade is charged or it does not happen: `error_if_incomplete` refuses the change when the bank refuses
+the money. While the next period is being billed there is none, for both would be collected. Where the bank
+wants the customer to confirm, the change is made pending, and the invoice's own page is where the customer
+confirms; Stripe drops the change by itself when nobody does (R-SALE-3). Another plan from the next period
+on is a schedule of two phases that lets go of the subscription afterwards, so that the subscription says
+the old plan until then.
 
-The invoice of the next period is a draft for about an hour after Stripe told of it. So long credit can be taken off it,
-as a line of its own (docs.stripe.com/invoicing/integration/automatic-advancement-collection, and /api/invoiceitems);
-a total of nothing counts as paid without a payment.
+The invoice of the next period is a draft for about an hour after Stripe told of it. So long credit can be
+taken off it, as a line of its own (docs.stripe.com/invoicing/integration/automatic-advancement-collection,
+and /api/invoiceitems); a total of nothing counts as paid without a payment.
 
 Requirement ids: R-PLAN-4, R-SALE-3, R-REF-4, R-PLAT-1.
 """
@@ -54,6 +55,11 @@ class Subscriptions:
             )
         if _marked(found.get("latest_invoice"), purchase):
             return await self._outcome(found, purchase)
+        if _drafted(found["latest_invoice"]):
+            raise VendorRefused(
+                "renewing",
+                "The next period is being billed right now. Upgrade in about an hour; its unused share then counts.",
+            )
         later = await self._release(found)
         price = await self._price(order, purchase.amount + credit)
         if credit:
@@ -154,7 +160,7 @@ class Subscriptions:
 
     async def _keep_draft(self, latest: Found | None, key: str) -> None:
         """Let a drafted invoice not be collected: Stripe says only of finalized ones that an end stops it."""
-        if latest is not None and latest["status"] == "draft":
+        if latest is not None and _drafted(latest):
             params = {"auto_advance": False}
             update = self._gateway.v1.invoices.update_async
             await ask(update(latest["id"], params=params, options=keyed(f"{key}:draft")))
@@ -263,6 +269,11 @@ class Subscriptions:
                 if there.code != "resource_already_exists":
                     raise
         return name
+
+
+def _drafted(invoice: Any) -> bool:
+    """Whether the newest invoice is a draft that Stripe will collect by itself."""
+    return isinstance(invoice, dict) and invoice["status"] == "draft" and bool(invoice["auto_advance"])
 
 
 def _marked(invoice: Any, purchase: Purchase) -> bool:
