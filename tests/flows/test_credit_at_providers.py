@@ -14,7 +14,7 @@ from tests.flows.test_with_paypal import world as paypal
 from tests.flows.test_with_stripe import World as StripeWorld
 from tests.flows.test_with_stripe import refunding, store, world_of
 from tests.support.desk import change_plan
-from tests.support.stores import MONTH, Store, ok
+from tests.support.stores import MONTH, Store, ok, readable
 from tests.support.stripe import ASKS_ALWAYS, VISA
 from tests.vendors.test_embedded import GOOD, ONCE, Trying
 from tests.vendors.test_embedded import world as embedded
@@ -25,6 +25,7 @@ from tokentill.rules.catalog import Exhaustion, Overage
 from tokentill.rules.credit import available
 from tokentill.rules.purchases import Purchase
 from tokentill.rules.refund_rows import Refund
+from tokentill.rules.refusals import Refusal
 from tokentill.rules.rows import TopUp
 
 __all__ = ["embedded", "paypal", "store"]
@@ -182,6 +183,73 @@ async def test_a_bill_of_overage_at_paypal(paypal: PayPalWorld) -> None:
     assert (paid.state, await credit(world.ledger)) == ("delivered", 0)
     await world.hear(times=2)
     assert (await world.ledger.verify()).findings == ()
+
+
+async def test_a_bill_whose_checkout_at_paypal_is_open_when_credit_comes(paypal: PayPalWorld) -> None:
+    """R-REF-4: who approves the old amount after that pays nothing, and the next checkout asks for the rest."""
+    world, clock = paypal, paypal.store.clock
+    await beyond(world.ledger, clock)
+    world.theirs.clock.at = clock.time
+    bill = await newest(world.shop, "overage")
+    first = await world.shop.checkout.pay("acme", bill.id)
+    assert isinstance(first, Purchase)
+    await gift(world.ledger, 600)
+    await readable(world.ledger)
+    await world.shop.clerk.once()
+    world.theirs.lab.book.approve(first.checkout or "")
+    await world.hear()
+    second = await world.shop.checkout.pay("acme", bill.id)
+    assert isinstance(second, Purchase)
+    assert (second.state, second.amount, second.credit_used) == ("pending", BILL - 600, 600)
+    world.theirs.lab.book.approve(second.checkout or "")
+    paid = await world.shop.checkout.look("acme", bill.id)
+    assert isinstance(paid, Purchase)
+    assert (paid.state, paid.flagged, await credit(world.ledger)) == ("delivered", None, 0)
+
+
+async def test_a_bill_whose_checkout_at_stripe_is_open_when_credit_comes(stripe: StripeWorld) -> None:
+    """R-REF-4: the session is expired at Stripe, and the next one is for the rest."""
+    world = stripe
+    await world.begin()
+    await beyond(world.ledger, world.clock)
+    bill = await newest(world.shop, "overage")
+    first = await world.shop.checkout.pay("acme", bill.id)
+    assert isinstance(first, Purchase)
+    await gift(world.ledger, 600)
+    await readable(world.ledger)
+    await world.hear()
+    second = await world.shop.checkout.pay("acme", bill.id)
+    assert isinstance(second, Purchase)
+    assert (second.checkout != first.checkout, second.amount, second.credit_used) == (True, BILL - 600, 600)
+    assert world.lab.world.get("checkout.session", first.checkout or "")["status"] == "expired"
+    world.lab.pay(second.checkout or "", VISA)
+    await world.hear()
+    assert ((await world.of(bill)).state, charged(world)) == ("delivered", [BILL - 600])
+    await world.clean()
+
+
+async def test_a_top_up_at_paypal_by_credit_alone(paypal: PayPalWorld) -> None:
+    """R-PACK-11, R-REF-4: nothing is saved there, so credit pays for whole packs until it does not suffice."""
+    world = paypal
+    refused = await world.shop.topups.set("acme", threshold=100, pack=PACK, ceiling=PRICE)
+    assert isinstance(refused, Refusal)
+    await gift(world.ledger, PRICE + 100)
+    await watched(world.shop)
+    await used_up(world.ledger, 99)
+    topped = await newest(world.shop, "pack")
+    assert (topped.state, topped.mode, topped.credit_used, await world.balance()) == (
+        "delivered",
+        "free",
+        PRICE,
+        599,
+    )
+    world.store.clock.time += 11_000
+    await used_up(world.ledger, 98)
+    await readable(world.ledger)
+    await world.shop.clerk.once()
+    row = await world.shop.topups.get("acme")
+    assert row is not None
+    assert (row.enabled, row.stopped, row.spent, await credit(world.ledger)) == (False, "no_method", 0, 100)
 
 
 @pytest.mark.parametrize(("card", "state", "left"), [(GOOD, "delivered", 0), (ONCE, "failed", 1_000)])

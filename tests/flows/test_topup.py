@@ -250,4 +250,4 @@ async def test_a_method_that_has_gone_stops_it(shop_world: World) -> None:  # R-
     await world.rows.drop(Payer, "scripted:acme:pm_a", "acme")
     await world.settle()
     row = await stand(world)
-    assert (row.stopped, row.spent, row.purchase) == ("declined", 0, None)
+    assert (row.stopped, row.spent, row.purchase) == ("no_method", 0, None)

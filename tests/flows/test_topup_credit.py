@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.flows.test_refunding import accepted, quoted
-from tests.flows.test_topup import PRICE, ready, stand, use
+from tests.flows.test_topup import PACK, PRICE, ready, stand, use
 from tests.support.scripted import DOWN
 from tests.support.shops import World
 from tests.support.stores import ok
@@ -15,7 +15,8 @@ from tests.support.tripwire import Crash, Wire
 from tokentill.rules import commands as c
 from tokentill.rules.credit import NO_CREDIT, available
 from tokentill.rules.purchases import begin, derive, purchase_id
-from tokentill.rules.rows import Payer
+from tokentill.rules.refusals import Refusal
+from tokentill.rules.rows import Payer, TopUp
 from tokentill.rules.topups import begun
 
 HAS = 1_000
@@ -76,11 +77,24 @@ async def test_credit_pays_in_part_and_the_method_the_rest(shop_world: World) ->
     await world.clean()
 
 
-async def test_where_credit_pays_all_no_provider_is_asked(shop_world: World) -> None:  # R-PACK-11, R-REF-4
-    """Not even a saved method is needed any more."""
+@pytest.mark.parametrize("saved", [True, False])
+async def test_where_credit_pays_all_no_provider_is_asked(shop_world: World, saved: bool) -> None:
+    """R-PACK-11, R-REF-4: no saved method is needed any more, neither to switch it on; then it stops and says why."""
     world = shop_world
-    await ready(world, ceiling=PRICE)
-    await gift(world, 2 * PRICE + 1)
+    if saved:
+        await ready(world, ceiling=PRICE)
+        await gift(world, 2 * PRICE + 1)
+    else:
+        figures: dict[str, Any] = {"threshold": 100, "pack": PACK, "ceiling": PRICE}
+        await world.begin("acme")
+        await gift(world, PRICE - 1)
+        refused = await world.shop.topups.set("acme", **figures)
+        assert isinstance(refused, Refusal)
+        assert "Pay once" in refused.message
+        assert "let credit pay" in refused.message
+        await gift(world, PRICE + 2)
+        assert isinstance(await world.shop.topups.set("acme", **figures, use_credit=False), Refusal)
+        assert isinstance(await world.shop.topups.set("acme", **figures), TopUp)
     for tokens in (102, 501):
         await use(world, tokens)
         assert (world.provider.log, await world.balance("acme")) == ([], 598 if tokens == 102 else 597)
@@ -94,7 +108,7 @@ async def test_where_credit_pays_all_no_provider_is_asked(shop_world: World) -> 
     # Of what is left something would have to be charged, and there is no method.
     await world.later(2 * DAY)
     await use(world, 501)
-    assert ((await stand(world)).stopped, await credit(world)) == ("declined", 1)
+    assert ((await stand(world)).stopped, await credit(world)) == ("no_method", 1)
     await world.clean()
 
 

@@ -21,6 +21,7 @@ from tokentill.rules.topups import (
     Buy,
     Stop,
     begun,
+    credit_lacks,
     decide,
     month_of,
     room,
@@ -135,6 +136,21 @@ def test_credit_pays_first(
     row = replace(ON, ceiling=ceiling, use_credit=use)
     said = decide(ANALYSIS, row, found.account, ACME, NOW, Coins(*coins))
     assert said == (stop("ceiling") if charged is None else Buy("token_pack_25", charged))
+
+
+# R-PACK-11, R-REF-4: without a saved method credit pays alone, for whole packs, whatever the ceiling
+@pytest.mark.parametrize(
+    ("has", "use", "buys"), [(2500, True, True), (2499, True, False), (9000, False, False)]
+)
+def test_without_a_method_credit_pays_all_or_it_stops(has: int, use: bool, buys: bool) -> None:
+    found = desk()
+    found.ok(c.Grant(tokens=has, origin="credit", unit="money"))
+    row = replace(ON, ceiling=1, use_credit=use)
+    said = decide(ANALYSIS, row, found.account, ACME, NOW, None)
+    assert said == (Buy("token_pack_25", 0) if buys else stop("no_method"))
+    lacks = credit_lacks(ANALYSIS, row, has, NOW)
+    assert (lacks is None) is buys
+    assert lacks is None or (lacks.code, lacks.detail) == (Code.NOT_POSSIBLE, "payer")
 
 
 def test_an_order_whose_credit_had_gone_stops_nothing() -> None:

@@ -205,7 +205,10 @@ async def topup(
     ] = False,
     off: Annotated[bool, typer.Option("--off", help="Switch it off.")] = False,  # noqa: FBT002 a flag
 ) -> None:
-    """Show an organization's automatic top-up, switch it on or off."""
+    """Show an organization's automatic top-up, switch it on or off.
+
+    It charges the saved payment method, or without one lets credit pay for whole packs.
+    """
     given = [pack is not None, threshold is not None, ceiling is not None]
     if (any(given) or keep_credit) and (off or not all(given)):
         raise ValueError("Give --pack, --threshold and --ceiling together, or --off, or nothing to look.")

@@ -127,7 +127,7 @@ class Selling:
         """Buy `pack` when fewer than `threshold` tokens are left, for at most `ceiling` minor units a month.
 
         The ceiling is what the saved method is charged at most; money credit pays first, unless `use_credit` is false,
-        and does not count.
+        and does not count. Without a saved method credit has to pay for the whole pack.
         """
         body = {"threshold": threshold, "pack": pack, "ceiling": ceiling, "use_credit": use_credit}
         return await self._do(v.TopUpView, "setTopUp", organization, body=body)

@@ -4,7 +4,7 @@ Whether it is bought, and when it stops itself, are rules (`tokentill.rules.topu
 journal that notices charges, and the row's own small machine. What is to be bought is written into the row before it
 is ordered, so that a crash leaves an order to go on with and never two; at most what is left of the ceiling is charged
 for it. Money credit pays first, as of any order; where it pays all, nothing is asked of a provider and no saved method
-is needed. It stops with a reason and never starts itself again.
+is needed, neither to switch it on. It stops with a reason and never starts itself again.
 
 Requirement ids: R-PACK-11, R-PACK-4, R-SALE-3, R-REF-4.
 """
@@ -21,7 +21,7 @@ from tokentill.flows.shopper import Reader
 from tokentill.ports import JournalRow
 from tokentill.rules import entries as e
 from tokentill.rules import topups
-from tokentill.rules.money import ANY
+from tokentill.rules.credit import available
 from tokentill.rules.purchases import Purchase, purchase_id
 from tokentill.rules.refusals import Code, Refusal
 from tokentill.rules.rows import TopUp
@@ -32,6 +32,9 @@ NAME = "topups"
 
 WATCH_MS = 5_000
 """How often an order that is not paid yet is looked at."""
+
+NO_METHOD = "no_method"
+"""The detail of the refusal of an order that credit does not pay whole any more, where no method is saved."""
 
 _STOPS: dict[Code, topups.Reason] = {
     Code.PACK_LIMIT: "limit",
@@ -62,15 +65,13 @@ class TopUps:
     ) -> TopUp | Refusal:
         """Switch it on with these figures; a balance below the threshold is topped up at once.
 
-        `use_credit`: money credit pays as far as it reaches, and the saved method the rest.
+        `use_credit`: money credit pays as far as it reaches, and the saved method the rest; without one credit has to
+        pay for whole packs, and where it does not now that is refused.
         """
         means = self._means
         read = await self._reader.shopper(organization)
         if isinstance(read, Refusal):
             return read
-        if await self._reader.saved_payer(organization) is None:
-            message = "There is no saved payment method. Pay once and agree to saving the method, then switch it on."
-            return Refusal(Code.NOT_POSSIBLE, message, detail="payer")
         known = await self.get(organization)
         now = means.clock.now()
 
@@ -85,6 +86,10 @@ class TopUps:
         row = with_figures(known)
         if isinstance(row, Refusal):
             return row
+        if await self._reader.saved_payer(organization) is None:
+            lacks = topups.credit_lacks(means.ledger.catalog, row, available(read[1].state), now)
+            if lacks is not None:
+                return lacks
         if known is None:
             added = await means.rows.add(later(row, now))
             if added.how == "new":
@@ -130,7 +135,7 @@ class TopUps:
         shopper, account = read
         now, catalog = means.selling_time(account), means.ledger.catalog
         payer = await self._reader.saved_payer(row.organization)
-        coins = ANY if payer is None else means.coins(payer.provider)
+        coins = None if payer is None else means.coins(payer.provider)
         todo = topups.decide(catalog, row, account, shopper, now, coins)
         if todo is None:
             return await means.change(row, lambda known: later(known, None))
@@ -192,14 +197,15 @@ class TopUps:
         )
         placed = await self._checkout.buy_pack(ask, row.pack)
         if payer is None and isinstance(placed, Refusal) and placed.detail == MOST:
-            return Refusal(Code.PAYMENT_DECLINED, "There is no saved payment method.")
+            return Refusal(Code.NOT_POSSIBLE, topups.STOPPED["no_method"], detail=NO_METHOD)
         return placed
 
     async def _refused(self, row: TopUp, refusal: Refusal) -> TopUp:
         """The order was refused: nothing was spent, and it stops; where only the credit had gone, it tries again."""
         now = self._means.clock.now()
         again = refusal.detail == CREDIT_GONE
-        reason = "ceiling" if refusal.detail == MOST else _STOPS.get(refusal.code, "declined")
+        stops: dict[str | None, topups.Reason] = {MOST: "ceiling", NO_METHOD: "no_method"}
+        reason = stops.get(refusal.detail) or _STOPS.get(refusal.code, "declined")
 
         def undone(known: TopUp) -> TopUp:
             if known.purchase != row.purchase:

@@ -2,7 +2,8 @@
 
 The customer sets a threshold, a pack and a ceiling for a calendar month (in UTC). When what is left, held tokens
 included, falls below the threshold, the pack is bought: with money credit as far as it reaches, unless the customer
-keeps that for other things, and the rest with the saved method. Nothing is bought while payment is failed or another
+keeps that for other things, and the rest with the saved method. Where none is saved, credit alone pays, as long as it
+pays for a whole pack. Nothing is bought while payment is failed or another
 top-up is on its way, or on an unlimited plan.
 
 Whatever stands in the way stops it for good, with a reason and a sentence that says what to do: only the
@@ -40,10 +41,14 @@ from tokentill.rules.selling import (
     unknown_pack,
 )
 
-Reason = Literal["declined", "ceiling", "needs_confirmation", "pack_gone", "limit", "switched_off"]
+Reason = Literal[
+    "declined", "no_method", "ceiling", "needs_confirmation", "pack_gone", "limit", "switched_off"
+]  # fmt: skip
 
 STOPPED: dict[str, str] = {
     "declined": "The payment was declined. Check the payment method, then switch the top-up on again.",
+    "no_method": "There is no saved payment method, and credit that may be used does not suffice for the pack any more. "
+    "Pay once and agree to saving the method, then switch the top-up on again.",
     "ceiling": "The next pack would exceed your ceiling for this month. Raise it, or switch the top-up on again "
     "next month.",
     "needs_confirmation": "Your bank asks you to confirm the payment. Confirm it, then switch the top-up on again.",
@@ -85,9 +90,9 @@ def decide(
     account: Account,
     shopper: Shopper,
     now: int,
-    coins: Coins = ANY,
+    coins: Coins | None = ANY,
 ) -> Buy | Stop | None:
-    """What is to be done now: buy, stop, or nothing. `coins`: what the saved method can be charged."""
+    """What is to be done now: buy, stop, or nothing. `coins`: what the saved method can be charged, None without one."""
     if not topup.enabled or topup.stopped is not None or topup.purchase is not None or shopper.failed:
         return None
     plan = plan_of(catalog, shopper)
@@ -106,8 +111,10 @@ def decide(
     if over_limit(catalog, shopper, now) is not None:
         return stop("limit")
     price = price_now(pack, now)
-    credit = usable(price, available(account.state), coins) if topup.use_credit else 0
+    credit = usable(price, available(account.state), coins or ANY) if topup.use_credit else 0
     amount = price - credit
+    if coins is None and amount:
+        return stop("no_method")
     if spent_in(topup, month_of(now)) + amount > topup.ceiling:
         return stop("ceiling")
     return Buy(pack.id, amount)
@@ -162,6 +169,18 @@ def setting(
         row, enabled=True, threshold=threshold, pack=pack, ceiling=ceiling, use_credit=use_credit, stopped=None,
         stopped_at=None,
     )  # fmt: skip
+
+
+def credit_lacks(catalog: Catalog, topup: TopUp, credit: int, now: int) -> Refusal | None:
+    """Why the top-up cannot be switched on without a saved method: so much credit does not pay for its pack alone."""
+    pack = catalog.packs[topup.pack]
+    if topup.use_credit and credit >= price_now(pack, now):
+        return None
+    message = (
+        f"There is no saved payment method, and credit that may be used does not pay for {pack.title}. Pay once and "
+        "agree to saving the method, or let credit pay once it suffices for a whole pack. Then switch the top-up on."
+    )
+    return Refusal(Code.NOT_POSSIBLE, message, detail="payer")
 
 
 def switched_off(topup: TopUp) -> TopUp:

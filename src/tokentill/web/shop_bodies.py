@@ -84,7 +84,8 @@ class TopUpBody(Body, frozen=True, kw_only=True):
     """Buy `pack` when fewer than `threshold` tokens are left, for at most `ceiling` minor units a calendar month.
 
     The ceiling is what the saved method is charged at most. `use_credit`: money credit pays as far as it reaches, which
-    does not count toward the ceiling; false keeps it for other purchases.
+    does not count toward the ceiling; false keeps it for other purchases. Without a saved method credit pays alone, and
+    has to suffice for the whole pack.
     """
 
     NAMES: ClassVar[tuple[str, ...]] = ("pack",)
