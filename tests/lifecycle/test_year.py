@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.support.desk import change_plan, preset, without_limits
+from tests.support.desk import SECRET, change_plan, preset, without_limits
 from tests.support.scripted import Scripted
 from tests.support.shops import World
-from tests.support.stores import SECRET, Store, ok
+from tests.support.stores import Store, ok
 from tokentill.flows.shop import Ask, open_shop
 from tokentill.flows.testclock import Moved, TestClock, tell
 from tokentill.ports import Inbound, Paying

@@ -15,9 +15,10 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from tests.support.desk import SECRET
 from tests.support.paypal_world import opened
 from tests.support.shops import World, selling
-from tests.support.stores import SECRET, Store, ok
+from tests.support.stores import Store, ok
 from tests.support.stripe import DECLINED, T0, VISA
 from tokentill.flows.checkout import Ask
 from tokentill.lab.stripe import Delivery, StripeLab, serving, sign

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from tests.support.desk import SECRET
 from tests.support.shops import World, selling
-from tests.support.stores import SECRET, Store
+from tests.support.stores import Store
 from tokentill.flows.checkout import Ask
 from tokentill.flows.testclock import tell
 from tokentill.ports import BadSignature, Inbound, Order, Paying, Started, VendorRefused

@@ -1,33 +1,44 @@
 """A process that dies between what the embedded provider stores and what it tells (R-PLAT-1, R-PACK-3)."""
 
+import itertools
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from tests.support.stores import SECRET, ok
+from tests.support.desk import SECRET
+from tests.support.stores import NOON, ok
 from tests.support.tripwire import Crash, Wire
 from tests.vendors.test_embedded import GOOD, ONCE, Trying, world
 from tokentill.flows.checkout import Ask
 from tokentill.flows.shop import Shop
 from tokentill.flows.testclock import Billing, tell
 from tokentill.rules import commands as c
-from tokentill.rules.catalog import DAY_MS
+from tokentill.rules.catalog import DAY_MS, HOUR_MS
+from tokentill.rules.credit import available
 from tokentill.rules.purchases import Purchase
+from tokentill.rules.refusals import Refusal
 from tokentill.rules.rows import EmbeddedPayment
 from tokentill.vendors.embedded.provider import Embedded
 
 __all__ = ["world"]
 
-DEATHS = ("", "before rows.add", "after rows.add")
-"""Not at all; once it is stored at the provider, before it is an event; once it is an event, before it is taken in."""
+DEATHS = (
+    ("", 0),
+    ("before rows.add", 1),
+    ("after rows.add", 1),
+    ("before rows.add", 2),
+    ("after rows.add", 2),
+)
+"""Not at all; once it is stored at the provider, before it is an event, or before that is taken in; or at the next."""
 
 
 class Process:
     """A process with a wire across all that it stores."""
 
-    def __init__(self, world: Trying, death: str) -> None:
-        self.wire = Wire(1 if death else 0, only=death)
+    def __init__(self, world: Trying, death: str = "", at: int = 0) -> None:
+        self.wire = Wire(at if death else 0, only=death)
         rows = self.wire.across(world.rows, "rows")
         self.provider = Embedded(rows, SECRET, world.clock, lambda: "http://till.test")
         ledger = self.wire.across(world.ledger, "ledger")
@@ -78,9 +89,14 @@ async def ended(world: Trying, process: Process, name: str) -> None:
 
 async def advanced(world: Trying, process: Process, name: str) -> None:
     await begun(world, name, GOOD, simulated=True)
-    clock = process.shop.testclock
+    await on(world, process.shop, name)
+
+
+async def on(world: Trying, shop: Shop, name: str) -> None:
+    """The clock of the organization is moved over its next invoice."""
+    clock = shop.testclock
     assert clock is not None
-    await clock.advance(name, world.clock.now() + 32 * DAY_MS)
+    assert not isinstance(await clock.advance(name, NOON + 32 * DAY_MS), Refusal)
 
 
 async def outcome(world: Trying, name: str) -> Sequence[Any]:
@@ -99,10 +115,11 @@ async def test_the_next_process_tells_it_and_all_ends_as_if_it_had_lived(
     world: Trying, story: Callable[[Trying, Process, str], Awaitable[None]]
 ) -> None:
     """R-PLAT-1, R-PACK-3: a payment on the page, a renewal, one that fails, an end; in real time and on the clock."""
-    found, start = [], world.clock.time
-    for number, death in enumerate(DEATHS):
-        world.clock.time, name = start, f"org{number}"
-        process, before = Process(world, death), await world.events()
+    found = []
+    deaths = DEATHS[:3] if story is ended else DEATHS  # an end is all that is told of it
+    for number, (death, at) in enumerate(deaths):
+        world.clock.time, name = NOON, f"org{number}"
+        process, before = Process(world, death, at), await world.events()
         try:
             await story(world, process, name)
         except Crash:
@@ -111,7 +128,42 @@ async def test_the_next_process_tells_it_and_all_ends_as_if_it_had_lived(
         world.restart()
         for _ in range(4):
             await world.later(11_000)
+        if story is advanced:
+            await on(world, world.shop, name)
         *stands, events = await outcome(world, name)
         found.append((stands, {state: count - before.get(state, 0) for state, count in events.items()}))
     lived, *died = found
-    assert died == [lived, lived]
+    assert died == [lived] * (len(deaths) - 1)
+
+
+async def test_credit_is_taken_off_once_wherever_it_dies(world: Trying) -> None:
+    """R-REF-4, R-PACK-3: between any two steps from the draft on; the next goes on before the collection, or at it."""
+    credit, price, amounts = 5_000, 14_900, set()
+    for at in itertools.count(1):
+        world.clock.time, name = NOON, f"org{at:02d}"
+        row = await begun(world, name, GOOD)
+        await ok(world.ledger, name, c.Grant(tokens=credit, origin="credit", unit="money"))
+        collected_at = row.next_at or 0
+        world.clock.time = collected_at - HOUR_MS
+        process = Process(world)
+        process.wire.at = at
+        with suppress(Crash):
+            await process.billing.attend(await payment(world, name))
+        world.restart()
+        late = at % 2 == 1
+        for _ in range(0 if late else 3):
+            await world.later(11_000)
+        world.clock.time = collected_at
+        for _ in range(3):
+            await world.later(11_000)
+        [renewal] = [one for one in await world.purchases(name) if one.kind == "renewal"]
+        left = available((await world.account(name)).state)
+        assert (renewal.state, renewal.flagged, renewal.doing) == ("delivered", None, None), at
+        assert (renewal.amount + renewal.credit_used, left) == (price, credit - renewal.credit_used), at
+        assert late or renewal.credit_used == credit, process.wire.places[-1]
+        assert [one.amount for one in renewal.payments] == [renewal.amount], at
+        amounts.add(renewal.amount)
+        if not process.wire.dead:
+            break
+    assert at > 20
+    assert price - credit in amounts

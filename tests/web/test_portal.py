@@ -142,6 +142,22 @@ async def test_an_invoice_that_is_owed_is_paid_there(each_till: Till) -> None:
     assert (await one.balance(), "pay" in page.buttons) == (("active", 200), False)
 
 
+async def test_it_asks_for_what_credit_leaves(till: Till) -> None:
+    """R-REF-4: from an hour before the invoice is collected on, and while it is owed."""
+    one = await customer(till)
+    await till.done("POST", f"{ORG}/grants", {"tokens": 900, "origin": "credit", "unit": "money"})
+    await one.press("spoil")
+    await till.done("POST", f"{ORG}/clock", {"to": one.start + 31 * DAY - 3_600_000})
+    assert "Next payment $140.00 on 2026-02-01" in (await one.open()).words
+    await one.days(32)
+    page = await one.open()
+    assert "Pro $149.00 a month" in page.words
+    assert "Owed $140.00" in page.words
+    assert "Pay $140.00 with this card" in page.words
+    page = await one.press("mend")
+    assert [row[2:] for row in page.rows[1:]] == [["$140.00", "paid"], ["$149.00", "paid"]]
+
+
 async def test_the_same_card_may_pay_later_and_pressing_again_pays_nothing_more(each_till: Till) -> None:
     """R-LIC-3, R-PACK-3."""
     one = await customer(each_till)

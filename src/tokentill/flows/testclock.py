@@ -2,7 +2,8 @@
 
 Only for an account that was opened on a simulated clock, and only where the embedded provider takes the money.
 Its time stands still until it is moved here, and is moved from one deadline to the next: to the next invoice of a
-subscription, which is then billed (or fails, and is tried again), or to where it shall stand. Everything due in
+subscription, which is drafted an hour before, so that credit can pay for it, and then billed (or fails, and is tried
+again), or to where it shall stand. Everything due in
 between happens in the account itself, in order, at its own moment (design idea 4).
 
 An organization on the real clock that tries a plan with test payments is billed there when it is due (`Billing`).
@@ -26,8 +27,8 @@ from tokentill.rules.rows import EmbeddedPayment
 Deliver = Callable[[str, Inbound], Awaitable[object]]
 """The way in of webhooks: the provider's name and what it sent."""
 
-STOPS_MAX = 2_000
-"""Invoices and tries in one move; enough for a century of months."""
+STOPS_MAX = 4_000
+"""Drafts, invoices and tries in one move; enough for a century of months."""
 
 STEP_MS = 365 * DAY_MS
 """An account's clock moves no further in one step."""

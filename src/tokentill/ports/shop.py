@@ -276,7 +276,10 @@ class EmbeddedPayments(Payments, Protocol):
         ...
 
     async def renew(self, ident: str, now: int) -> Paying:
-        """Do what is due of a subscription at `now`: one invoice, one further try, its end; idle where nothing is."""
+        """Do one thing that is due of a subscription at `now`; idle where nothing is.
+
+        Its next invoice is drafted, an hour before it is paid or declined; one is tried again; or it is ended.
+        """
         ...
 
     def acts_at(self, payment: EmbeddedPayment) -> int | None:

@@ -182,6 +182,21 @@ class Message(Row, frozen=True, kw_only=True):
     sent_at: int | None = None
 
 
+class Draft(Struct, frozen=True, array_like=True):
+    """The next invoice of a subscription of the embedded provider, on the terms it was drafted with (R-REF-4)."""
+
+    invoice: str
+    plan: str | None
+    amount: int
+    credit: int = 0
+    """What was taken off it."""
+
+    @property
+    def owed(self) -> int:
+        """What is collected."""
+        return self.amount - self.credit
+
+
 class Untold(Struct, frozen=True, array_like=True):
     """An event that the embedded provider has still to tell: its name, once for each payment, and the facts in it."""
 
@@ -227,6 +242,12 @@ class EmbeddedPayment(Row, frozen=True, kw_only=True):
     failures: int = 0
     ends_at: int | None = None
     ended: bool = False
+    draft: Draft | None = None
+    """Its next invoice, from when it is drafted until it is paid."""
+    edition: int = 0
+    """How often a draft was dropped or another period was begun; makes the names of later invoices new ones."""
+    credited: tuple[str, ...] = ()
+    """Invoices that credit was taken off."""
     untold: tuple[Untold, ...] = ()
     """What became true and is not kept as an event yet, oldest first (R-PLAT-1)."""
 

@@ -68,6 +68,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     payment: EmbeddedPayment
     title: str
     price: str
+    due: str
+    """What is owed, or will be collected next: the price, less credit that was taken off it."""
     rhythm: str
     stands: str
     card: str
@@ -149,11 +151,13 @@ class Portal:
     def _plan(self, payment: EmbeddedPayment, row: Subscription | None, status: str) -> Plan:
         plans = self._shop.means.ledger.catalog.plans
         now, then = (payment.plan, None) if row is None else (row.plan, row.next_plan)
+        due = payment.recurring if payment.draft is None else payment.draft.owed
         card = next((card for card in self._provider.cards if card.number == payment.card), None)
         return Plan(
             payment=payment,
             title=plans[now].title if now in plans else payment.title,
             price=format_amount(payment.recurring, payment.currency),
+            due=format_amount(due, payment.currency),
             rhythm=rhythm_of(payment),
             stands=STANDS.get(status, ""),
             card=payment.card[-4:],

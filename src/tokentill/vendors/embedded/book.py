@@ -48,10 +48,13 @@ class Book:
             changed = edit(payment)
             if changed == payment:
                 return payment
-            due_at = billing.acts_at(changed)
+            due_at, lease = billing.acts_at(changed), self._clock.now() + LEASE_MS
             if changed.untold:
-                lease = self._clock.now() + LEASE_MS
-                due_at = lease if due_at is None else min(due_at, lease)
+                due_at = lease
+            elif due_at is not None and changed.edition != payment.edition:
+                due_at = max(
+                    due_at, lease
+                )  # who changes a plan is left to know of it before it is drafted again
             stored = await self.rows.put(replace(changed, due_at=due_at))
             if stored is not None:
                 return stored

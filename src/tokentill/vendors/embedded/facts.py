@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
+from msgspec.structs import replace
+
 from tokentill.rules import happenings as h
 from tokentill.rules.purchases import Purchase
-from tokentill.rules.rows import EmbeddedPayment
+from tokentill.rules.rows import Draft, EmbeddedPayment
 from tokentill.vendors.embedded.billing import period, period_end
 from tokentill.vendors.embedded.cards import Card
 
@@ -85,6 +87,31 @@ class Facts:
             reason=reason, payment=invoice, method=self.fingerprint(payment.card),
             customer=payment.organization,
         )  # fmt: skip
+
+    def invoice_drafted(self, payment: EmbeddedPayment, draft: Draft, at: int) -> h.InvoiceDrafted:
+        """The next invoice was drafted at `at`."""
+        return h.InvoiceDrafted(
+            at=at, organization=payment.organization, subscription=payment.id, invoice=draft.invoice, plan=draft.plan,
+            start=period(payment, payment.billed)[0],
+        )  # fmt: skip
+
+    def invoice_collected(self, payment: EmbeddedPayment, draft: Draft, at: int) -> h.InvoicePaid:
+        """What was drafted as the invoice of the newest period was paid at `at`."""
+        fact = self.invoice_paid(payment, "cycle", at, draft.owed, None)
+        return replace(fact, invoice=draft.invoice, payment=draft.invoice, plan=draft.plan)
+
+    def invoice_failed(self, payment: EmbeddedPayment, draft: Draft, at: int) -> h.InvoiceFailed:
+        """The drafted invoice could not be collected at `at`."""
+        return h.InvoiceFailed(
+            at=at, organization=payment.organization, subscription=payment.id, invoice=draft.invoice,
+            amount=draft.owed, currency=payment.currency,
+        )  # fmt: skip
+
+    def invoice_voided(self, payment: EmbeddedPayment, draft: Draft, at: int) -> h.InvoiceVoided:
+        """The drafted invoice will not be collected."""
+        return h.InvoiceVoided(
+            at=at, organization=payment.organization, subscription=payment.id, invoice=draft.invoice
+        )
 
     def disputed(self, payment: EmbeddedPayment, at: int) -> h.Disputed:
         """Where the dispute of the payment stands."""

@@ -5,7 +5,7 @@ production mode. Apart from that it behaves like the others: a hosted-looking ch
 succeed, fail, need a confirmation or are disputed, subscriptions with invoices and retries, refunds. What happens
 leaves it as signed events that take the very way of every provider's webhooks.
 
-Requirement ids: R-PLAT-1, R-PACK-2, R-PACK-3, R-PLAN-4, R-LIC-1, R-LIC-3, R-REF-6, R-SALE-3.
+Requirement ids: R-PLAT-1, R-PACK-2, R-PACK-3, R-PLAN-4, R-LIC-1, R-LIC-3, R-REF-4, R-REF-6, R-SALE-3.
 """
 
 from __future__ import annotations
@@ -144,9 +144,11 @@ class Embedded:
         await self._subscriptions.renew_as(subscription, order)
 
     async def apply_credit(self, purchase: Purchase, key: str) -> bool:
-        """No invoice is told of before it is collected, so it is collected whole."""
-        del purchase, key
-        return False
+        """Take the purchase's credit off its drafted invoice; False where it is drafted no more."""
+        del key  # an invoice has one credit
+        return await self._subscriptions.apply_credit(
+            purchase.subscription or "", purchase.invoice, purchase.credit_used
+        )
 
     async def event(self, inbound: Inbound, now: int) -> ProviderEvent:
         """The event, if it is ours, unaltered, and not old."""
@@ -214,7 +216,7 @@ class Embedded:
         return Paying("unknown") if found is None or found.paid_at is None else self._book.paying(found)
 
     async def renew(self, ident: str, now: int) -> Paying:
-        """Do what is due of a subscription at `now`: the next invoice, another try of the failed one, or its end."""
+        """Do what is due of a subscription at `now`: draft or collect the next invoice, try one again, or end it."""
         return await self._subscriptions.renew(ident, now)
 
     def acts_at(self, payment: EmbeddedPayment) -> int | None:

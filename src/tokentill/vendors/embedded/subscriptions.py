@@ -1,6 +1,9 @@
 """Subscriptions of the embedded provider: what time, the customer and the till do to them.
 
-Requirement ids: R-PLAT-1, R-PLAN-4, R-LIC-1, R-LIC-3.
+An invoice that was drafted may have had credit taken off it. Where it will not be collected, because the plan changes
+or ends before, it is voided, and the credit comes back; the next one is drafted anew.
+
+Requirement ids: R-PLAT-1, R-PLAN-4, R-LIC-1, R-LIC-3, R-REF-4.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from msgspec.structs import replace
 
 from tokentill.ports import Order, Paying, VendorRefused
 from tokentill.rules import happenings as h
-from tokentill.rules.rows import EmbeddedPayment, Subscription
+from tokentill.rules.rows import Draft, EmbeddedPayment, Subscription
 from tokentill.vendors.embedded import billing
 from tokentill.vendors.embedded.book import Book, say
 from tokentill.vendors.embedded.cards import BY_NUMBER
@@ -37,30 +40,23 @@ class Subscriptions:
     # ---- what time and the customer do -------------------------------------------------------------------
 
     async def renew(self, ident: str, now: int) -> Paying:
-        """Do what is due of a subscription at `now`: the next invoice, or another try of the failed one, or its end."""
+        """Do what is due of a subscription at `now`: draft or collect the next invoice, try one again, or end it."""
         seen = await self._book.payment(ident)
         at = None if seen is None else billing.acts_at(seen)
         if seen is None or at is None or at > now:
             return Paying("idle")
-        if seen.ends_at is None or seen.ends_at > at or seen.failed_at is not None:
-            return await self._collect(seen, at)
-
-        def ended(row: EmbeddedPayment) -> EmbeddedPayment:
-            if row.ended or row.ends_at != seen.ends_at or row.next_at != seen.next_at:
-                return row
-            row = replace(row, ended=True, next_at=None)
-            return say(row, "ended", self._facts.standing(row, at))
-
-        found = await self._book.change(ident, ended)
-        assert found is not None, "a payment is never deleted"
-        return self._book.paying(found, "ended" if found.ended else "idle")
+        if billing.ends(seen):
+            return await self._end(seen, at)
+        if seen.draft is None:
+            return await self._draft(seen, min(now, at + billing.DRAFT_MS))
+        return await self._collect(seen, at)
 
     async def collect(self, ident: str, now: int) -> Paying:
         """The customer pays the invoice that is owed of a subscription, with the card that it has."""
         found = await self._book.payment(ident)
         if found is None or found.failed_at is None or found.ended:
             return Paying("idle")
-        if not _collects(found):  # a try by hand brings the end of the provider's own tries no nearer
+        if not _pays(found):  # a try by hand brings the end of the provider's own tries no nearer
             return Paying("declined", code="card_declined")
         return await self._collect(found, now)
 
@@ -77,8 +73,10 @@ class Subscriptions:
         def said(row: EmbeddedPayment) -> EmbeddedPayment:
             if row.ended or row.next_at is None or (row.ends_at is not None) is leaving:
                 return row
+            at = self._book.now(row, now)
             row = replace(row, ends_at=billing.period_end(row) if leaving else None)
-            return say(row, f"standing.{row.version}", self._facts.standing(row, self._book.now(row, now)))
+            row = say(row, f"standing.{row.version}", self._facts.standing(row, at))
+            return self._dropped(row, at) if billing.ends(row) else row
 
         found = await self._book.change(ident, said)
         return Paying("unknown") if found is None or found.next_at is None else self._book.paying(found)
@@ -88,10 +86,12 @@ class Subscriptions:
     async def move(self, subscription: Subscription, order: Order) -> Sequence[h.AnyHappening]:
         """Move to the order's plan now: the difference is charged to the card that pays the subscription."""
         before = await self._of(subscription)
-        if not _collects(before):
+        if not _works(before):
             raise VendorRefused("card_declined", "The card was declined. Change the card, then try again.")
         at = self._book.now(before, order.purchase.created_at)
-        moved = await self._book.change(before.id, lambda row: billing.moved(row, order, at))
+        moved = await self._book.change(
+            before.id, lambda row: billing.moved(self._dropped(row, at), order, at)
+        )
         assert moved is not None, "a payment is never deleted"
         return (self._facts.invoice_paid(moved, "update", at, order.purchase.amount, order.purchase.id),)
 
@@ -100,8 +100,9 @@ class Subscriptions:
 
         def end(row: EmbeddedPayment) -> EmbeddedPayment:
             if now:
-                return replace(row, ended=True, next_at=None)
-            return replace(row, ends_at=billing.period_end(row))
+                return billing.over(self._dropped(row, self._book.now(row)))
+            row = replace(row, ends_at=billing.period_end(row))
+            return self._dropped(row, self._book.now(row)) if billing.ends(row) else row
 
         await self._book.change(subscription.ref, end)
 
@@ -114,9 +115,17 @@ class Subscriptions:
             if order is None:
                 return row
             price = order.purchase.list_amount or order.purchase.amount
-            return replace(row, plan=order.purchase.item, recurring=price)
+            changed = replace(row, plan=order.purchase.item, recurring=price)
+            if changed == row or row.failed_at is not None:  # what is owed already is owed as it was drafted
+                return changed
+            return self._dropped(changed, self._book.now(row))
 
         await self._book.change(before.id, renewed)
+
+    async def apply_credit(self, subscription: str, invoice: str | None, credit: int) -> bool:
+        """Take credit off a drafted invoice, also one that is owed by now; whether it is off, now or before."""
+        found = await self._book.change(subscription, lambda row: billing.credited(row, invoice, credit))
+        return found is not None and invoice in found.credited
 
     # ---- inside ------------------------------------------------------------------------------------------
 
@@ -126,11 +135,37 @@ class Subscriptions:
             raise VendorRefused("no_subscription", "This subscription has ended. Begin a new one.")
         return found
 
+    async def _end(self, seen: EmbeddedPayment, at: int) -> Paying:
+        """End the subscription with its period, unless that was withdrawn."""
+
+        def ended(row: EmbeddedPayment) -> EmbeddedPayment:
+            if not billing.ends(row) or row.next_at != seen.next_at:
+                return row
+            row = billing.over(row)
+            return say(row, "ended", self._facts.standing(row, at))
+
+        found = await self._book.change(seen.id, ended)
+        assert found is not None, "a payment is never deleted"
+        return self._book.paying(found, "ended" if found.ended else "idle")
+
+    async def _draft(self, seen: EmbeddedPayment, at: int) -> Paying:
+        """Draft the next invoice at `at`."""
+
+        def drafted(row: EmbeddedPayment) -> EmbeddedPayment:
+            made = billing.drafted(row, seen)
+            if made == row or made.draft is None:
+                return row
+            return say(made, _event("drafted", made.draft), self._facts.invoice_drafted(row, made.draft, at))
+
+        found = await self._book.change(seen.id, drafted)
+        assert found is not None, "a payment is never deleted"
+        return self._book.paying(found, "drafted")
+
     async def _collect(self, seen: EmbeddedPayment, at: int) -> Paying:
-        """Try to take the money of the next invoice at `at`; idle where somebody else was first."""
+        """Try to take the money of the drafted invoice at `at`; idle where somebody else was first."""
 
         def tried(row: EmbeddedPayment) -> EmbeddedPayment:
-            return self._paid(row, seen, at) if _collects(row) else self._failed(row, seen, at)
+            return self._paid(row, seen, at) if _pays(row) else self._failed(row, seen, at)
 
         found = await self._book.change(seen.id, tried)
         assert found is not None, "a payment is never deleted"
@@ -141,29 +176,42 @@ class Subscriptions:
         return Paying("idle")
 
     def _paid(self, row: EmbeddedPayment, seen: EmbeddedPayment, at: int) -> EmbeddedPayment:
-        paid = billing.billed(row, seen)
-        if paid == row:
+        paid, draft = billing.billed(row, seen), row.draft
+        if paid == row or draft is None:
             return row
-        fact = self._facts.invoice_paid(paid, "cycle", at, paid.recurring, None)
-        return say(paid, f"invoice.paid.{paid.billed}", fact)
+        return say(paid, _event("paid", draft), self._facts.invoice_collected(paid, draft, at))
 
     def _failed(self, row: EmbeddedPayment, seen: EmbeddedPayment, at: int) -> EmbeddedPayment:
-        failed = billing.failed(row, seen, at)
-        if failed == row:
+        failed, draft = billing.failed(row, seen, at), row.draft
+        if failed == row or draft is None:
             return row
-        number = failed.billed + 1
-        facts: list[h.AnyHappening] = [
-            h.InvoiceFailed(
-                at=at, organization=row.organization, subscription=row.id, invoice=f"{row.id}-{number}",
-                amount=row.recurring, currency=row.currency,
-            )
-        ]  # fmt: skip
+        facts: list[h.AnyHappening] = [self._facts.invoice_failed(failed, draft, at)]
         if failed.ended:
             facts.append(self._facts.standing(failed, at))
-        return say(failed, f"invoice.failed.{number}.{failed.failures}", *facts)
+        return say(failed, f"{_event('failed', draft)}.{failed.failures}", *facts)
+
+    def _dropped(self, row: EmbeddedPayment, at: int) -> EmbeddedPayment:
+        """The row without its drafted invoice, which is void where credit was taken off it or it is owed."""
+        draft = row.draft
+        if draft is None:
+            return row
+        gone = billing.dropped(row)
+        if not draft.credit and row.failed_at is None:
+            return gone  # it is nothing to anybody yet; credit that is on its way finds it gone
+        return say(gone, _event("voided", draft), self._facts.invoice_voided(row, draft, at))
 
 
-def _collects(row: EmbeddedPayment) -> bool:
+def _event(what: str, draft: Draft) -> str:
+    """What an event of the invoice is called, which its subscription is part of already."""
+    return f"invoice.{what}.{draft.invoice.partition('-')[2]}"
+
+
+def _pays(row: EmbeddedPayment) -> bool:
+    """Whether the drafted invoice is paid: credit left nothing of it, or the card pays."""
+    return (row.draft is not None and row.draft.owed == 0) or _works(row)
+
+
+def _works(row: EmbeddedPayment) -> bool:
     """Whether the card of the subscription pays."""
     card = BY_NUMBER.get(row.card)
     return card is not None and card.does not in ("declined", "once")

@@ -333,6 +333,9 @@ create table embedded_payment (
     failures bigint not null,
     ends_at bigint,
     ended bigint not null,
+    draft text,
+    edition bigint not null,
+    credited text not null,
     untold text not null,
     primary key (organization, id)
 );

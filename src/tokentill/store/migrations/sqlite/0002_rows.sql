@@ -333,6 +333,9 @@ create table embedded_payment (
     failures integer not null,
     ends_at integer,
     ended integer not null,
+    draft text,
+    edition integer not null,
+    credited text not null,
     untold text not null,
     primary key (organization, id)
 );
