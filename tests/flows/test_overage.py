@@ -48,13 +48,16 @@ async def save(world: World, saved: str, organization: str = "acme") -> None:
     )  # fmt: skip
 
 
-async def test_a_bill_is_charged_to_the_saved_method(world: World) -> None:  # R-PLAN-6
+@pytest.mark.parametrize(("step", "due"), [(1, 1_500), (40, 1_480)])
+async def test_a_bill_is_charged_to_the_saved_method(world: World, step: int, due: int) -> None:
+    """R-PLAN-6, R-PACK-2: of a currency that moves in larger steps, what nobody could pay is not billed."""
+    world.provider.steps = {"USD": step}
     await world.begin("acme")
     await save(world, "pm_a")
     await overdraw(world)
     [bill] = await world.purchases("acme")
-    assert (bill.kind, bill.amount, bill.state, bill.lots) == ("overage", 1_500, "delivered", ())
-    assert world.provider.money(bill.id) == 1_500
+    assert (bill.kind, bill.amount, bill.state, bill.lots) == ("overage", due, "delivered", ())
+    assert world.provider.money(bill.id) == due
     assert await world.shop.overages.open("acme") == []
     # Whoever reads the journal again makes no second bill.
     await world.rows.keep_position("overage", "")

@@ -58,6 +58,7 @@ class Overages:
     async def _bill(self, organization: str, entry: e.OverageBilled) -> None:
         means = self._means
         payer = await self._reader.saved_payer(organization)
+        amount = entry.amount - entry.amount % means.coins().step  # what nobody could pay is not billed
         bill = Purchase(
             id=bill_id(organization, entry.seq),
             organization=organization,
@@ -65,8 +66,8 @@ class Overages:
             kind="overage",
             item="overage",
             title=f"{entry.tokens} {means.ledger.catalog.unit.many} beyond the plan",
-            amount=entry.amount,
-            list_amount=entry.amount,
+            amount=amount,
+            list_amount=amount,
             currency=entry.currency,
             provider=next(iter(means.payments), "") if payer is None else payer.provider,
             payer=None if payer is None else payer.id,
