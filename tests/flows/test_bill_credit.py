@@ -97,12 +97,8 @@ async def test_it_pays_the_oldest_bill_first_and_leaves_what_can_be_paid(
     await comes(world, first.amount + second.amount - 20)
     old, young = await world.purchase(first), await world.purchase(second)
     assert (old.state, old.mode, old.amount, old.credit_used, old.due_at) == (
-        "delivered",
-        "free",
-        0,
-        BILL,
-        None,
-    )
+        "delivered", "free", 0, BILL, None,
+    )  # fmt: skip
     assert old.paid_at == world.clock.time > old.created_at
     assert (young.state, young.amount, young.due_at, await credit(world)) == ("created", 50, None, 30)
     assert (await world.shop.overages.open("acme"), world.provider.log) == ([young], [])

@@ -47,8 +47,13 @@ class Bills:
             bill = credited if row.id == bill.id else bill
         waits = is_open(bill) and bill.checkout is not None and await self._usable(bill) > 0
         again = means.clock.now() + OVERDUE_MS if waits else None
-        # Whoever told of more credit meanwhile has moved the due date.
-        return await means.change(bill, lambda row: later(row, again) if row.due_at == due_at else row)
+
+        def looked(row: Purchase) -> Purchase:
+            # Whoever told of more credit meanwhile, or did something with the bill, has moved the due date.
+            mine = row.due_at == due_at and is_open(row) and row.doing is None
+            return later(row, again) if mine else row
+
+        return await means.change(bill, looked)
 
     async def credited(self, bill: Purchase) -> Purchase:
         """The purchase, of which credit has paid what it can, if it is an open bill. Raises `StoreDown`."""
@@ -61,20 +66,22 @@ class Bills:
             credit = await self._usable(bill)
             if not credit:
                 break
-            closed = bill.checkout
-            if closed is not None:
-                bill, over = await self._close(bill)
+            known = bill
+            if known.checkout is not None:
+                bill, over = await self._close(known)
                 if not over:
                     break
-            bill = await self._begin(bill, credit, closed)
+            bill = await self._begin(bill, known, credit)
         return bill
 
-    async def _begin(self, bill: Purchase, credit: int, closed: str | None) -> Purchase:
-        """Write down what is to be spent, unless another checkout than the `closed` one was opened meanwhile."""
+    async def _begin(self, bill: Purchase, known: Purchase, credit: int) -> Purchase:
+        """Write down that so much is to be spent, if the bill and its checkout are still as `known`."""
         now = self._means.clock.now()
 
         def begun(row: Purchase) -> Purchase:
-            found = more_credit(row, credit, now) if row.checkout == closed else row
+            if (row.checkout, row.further, row.amount) != (known.checkout, known.further, known.amount):
+                return row
+            found = more_credit(row, credit, now)
             return row if found == row else later(found, now + LEASE_MS)
 
         return await self._means.change(bill, begun)

@@ -239,7 +239,7 @@ class Paying:
         await means.refer(purchase.provider, refs, purchase.id, purchase.organization)
 
         def opened(row: Purchase) -> Purchase:
-            if row.kind == "overage" and (row.doing is not None or row.amount != purchase.amount):
+            if row.further != purchase.further:
                 return row  # credit pays a part of it since
             row = replace(
                 row,
