@@ -8,13 +8,14 @@ from dataclasses import replace
 import pytest
 
 from tests.flows.test_credit_at_providers import charged, credit, gift
-from tests.flows.test_with_stripe import PRO, World, store, world
+from tests.flows.test_with_stripe import ENTERPRISE, PRO, World, store, world
 from tests.support.stripe import DECLINED, VISA
 from tests.support.stripe_shapes import post
 from tests.support.tripwire import Crash, Wire
 from tokentill.flows.shop import open_shop
 from tokentill.ports import Inbound
 from tokentill.rules.purchases import Purchase, next_step
+from tokentill.rules.receipts import Receipt
 from tokentill.rules.refund_rows import Refund
 
 __all__ = ["store", "world"]
@@ -24,10 +25,10 @@ CREDIT = 5_000
 REST = PRO - CREDIT
 
 
-async def subscribed(world: World, has: int, card: str = VISA) -> None:
-    """Pro by subscription, so much credit, and the card that the next invoice is collected from."""
+async def subscribed(world: World, has: int, card: str = VISA, plan: str = "pro") -> None:
+    """A plan by subscription, so much credit, and the card that the next invoice is collected from."""
     await world.begin("starter")
-    ordered = await world.subscribe()
+    ordered = await world.subscribe(plan)
     world.lab.pay(ordered.checkout or "", VISA)
     await world.hear()
     await gift(world.ledger, has)
@@ -79,15 +80,18 @@ async def test_credit_pays_for_a_renewal_and_comes_back_with_it(world: World, ha
 
 
 async def test_a_draft_that_is_told_too_late_is_collected_whole(world: World) -> None:
-    """The till was away for a day; nothing is lost, and the month after it is in time."""
-    await subscribed(world, CREDIT)
+    """The till was away for a day; nothing is lost, and a month later credit pays for another plan (R-PLAN-4)."""
+    await subscribed(world, CREDIT, plan="enterprise")
     await world.days(31)
     late = await renewal(world)
-    assert (late.state, late.amount, late.credit_used) == ("delivered", PRO, 0)
-    assert (charged(world), await credit(world.ledger)) == ([PRO, PRO], CREDIT)
+    assert (late.state, late.amount, late.credit_used) == ("delivered", ENTERPRISE, 0)
+    assert (charged(world), await credit(world.ledger)) == ([ENTERPRISE, ENTERPRISE], CREDIT)
+    assert isinstance(await world.shop.subscribing.downgrade("acme", "pro"), Receipt)
+    await world.hear()
     await world.days(30)
+    assert await world.stand() == ("enterprise", 2000, False)
     await an_hour(world)
-    assert (charged(world), await credit(world.ledger)) == ([PRO, PRO, REST], 0)
+    assert (charged(world), await credit(world.ledger)) == ([ENTERPRISE, ENTERPRISE, REST], 0)
     assert await world.stand() == ("pro", 200, False)
     await world.clean()
 

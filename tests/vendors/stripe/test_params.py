@@ -103,7 +103,7 @@ ROUTES = {
     "invoices/:id": ("params/_invoice_update_params", "InvoiceUpdateParams"),
     "invoices/:id GET": ("params/_invoice_retrieve_params", "InvoiceRetrieveParams"),
     "invoiceitems": ("params/_invoice_item_create_params", "InvoiceItemCreateParams"),
-    "invoiceitems GET": ("params/_invoice_item_list_params", "InvoiceItemListParams"),
+    "invoices/:id/lines": ("params/_invoice_line_item_list_params", "InvoiceLineItemListParams"),
     "invoices/:id/void": ("params/_invoice_void_invoice_params", "InvoiceVoidInvoiceParams"),
     "products": ("params/_product_create_params", "ProductCreateParams"),
     "products/:id GET": ("params/_product_retrieve_params", "ProductRetrieveParams"),

@@ -177,6 +177,7 @@ class Routes:
             Route("POST", "invoices/{id}/pay", self._pay_invoice, "payment_method off_session"),
             Route("POST", "invoices/{id}/void", self._void_invoice),
             Route("POST", "invoices/{id}", self._update_invoice, "metadata auto_advance"),
+            Route("GET", "invoices/{id}/lines", self._lines, PAGING, lists=True),
             self._get("invoices", "invoice"),
             self._list("invoices", "invoice", "customer status"),
             self._list("invoice_payments", "invoice_payment", "invoice"),
@@ -275,6 +276,10 @@ class Routes:
         found = self.invoices.draft(customer, f.text(form, "currency", "usd") or "usd", "manual")
         found["metadata"] = f.metadata(form)
         self.invoices.told(found)
+        return found
+
+    def _lines(self, ident: str, _form: Form) -> list[Object]:
+        found: list[Object] = self.world.get("invoice", ident, "invoice")["lines"]["data"]
         return found
 
     def _finalize(self, ident: str, _form: Form) -> Object:

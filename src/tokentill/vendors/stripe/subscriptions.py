@@ -158,9 +158,9 @@ class Subscriptions:
             later = {"cancel_at_period_end": True}
             await ask(subscriptions.update_async(name, params=later, options=keyed(key)))
 
-    async def _keep_draft(self, latest: Found | None, key: str) -> None:
+    async def _keep_draft(self, latest: Any, key: str) -> None:
         """Let a drafted invoice not be collected: Stripe says only of finalized ones that an end stops it."""
-        if latest is not None and _drafted(latest):
+        if _drafted(latest):
             params = {"auto_advance": False}
             update = self._gateway.v1.invoices.update_async
             await ask(update(latest["id"], params=params, options=keyed(f"{key}:draft")))
@@ -170,24 +170,25 @@ class Subscriptions:
     async def apply_credit(self, purchase: Purchase, key: str) -> bool:
         """Take the purchase's credit off the draft of its invoice: whether it is off, by this call or before.
 
-        The line is looked for first, because Stripe forgets keys. An invoice that is no draft gets no more lines: so it
-        is read before they are listed. One that does not cost what the renewal does is left to be collected whole.
+        The line is looked for first, because Stripe forgets keys; among the lines and not the items, to which a
+        restricted key may have no right. An invoice that is no draft gets no more lines: so it is read before they
+        are listed. One that does not cost what the renewal does is left to be collected whole.
         """
         name = purchase.invoice
         assert name is not None, "it was told of by its invoice"
-        invoices, items = self._gateway.v1.invoices, self._gateway.v1.invoice_items
-        found = await ask(invoices.retrieve_async(name))
+        v1 = self._gateway.v1
+        found = await ask(v1.invoices.retrieve_async(name))
         if await self._has_line(name, purchase):
             return True
-        if found["status"] != "draft" or reading.money(found, "total") != (
-            purchase.list_amount,
-            purchase.currency,
-        ):
+        costs = (purchase.list_amount, purchase.currency)
+        if found["status"] != "draft" or reading.money(found, "total") != costs:
             return False
         try:
-            await ask(items.create_async(params=orders.credit_item(purchase, found), options=keyed(key)))
+            await ask(
+                v1.invoice_items.create_async(params=orders.credit_item(purchase, found), options=keyed(key))
+            )
         except VendorRefused:
-            found = await ask(invoices.retrieve_async(name))
+            found = await ask(v1.invoices.retrieve_async(name))
             if await self._has_line(name, purchase):
                 return True
             if found["status"] == "draft":
@@ -197,10 +198,10 @@ class Subscriptions:
 
     async def _has_line(self, invoice: str, purchase: Purchase) -> bool:
         """Whether a line of the purchase's own is on the invoice."""
-        params: Params = {"invoice": invoice, "limit": LISTED_MAX}
+        params: Params = {"limit": LISTED_MAX}
         while True:
-            listed = await ask(self._gateway.v1.invoice_items.list_async(params=params))
-            if any(reading.owner(item)["purchase"] == purchase.id for item in listed["data"]):
+            listed = await ask(self._gateway.v1.invoices.line_items.list_async(invoice, params=params))
+            if any(reading.owner(line)["purchase"] == purchase.id for line in listed["data"]):
                 return True
             if not listed["has_more"]:
                 return False
