@@ -120,6 +120,24 @@ async def test_a_declined_bill_is_paid_with_credit_that_came_meanwhile(
     await world.clean()
 
 
+async def test_a_charge_that_was_never_answered_keeps_credit_away(world: World) -> None:  # R-REF-4, R-PACK-3
+    """Money may have moved: a person looks, and credit pays only once the customer pays the bill otherwise."""
+    await world.begin("acme")
+    await save(world, "pm_a")
+    world.provider.fail["charge_saved"] = [DOWN]
+    await used(world)
+    await world.follow()
+    await world.later(25 * HOUR)
+    await comes(world, 600)
+    assert (await bill_of(world)).problem == "unanswered"
+    assert await paid(world) == (BILL, 0, "created", 600)
+    assert "unanswered" in await world.alerts()
+    await checkout(world)
+    await comes(world, 100)
+    assert await paid(world) == (BILL - 700, 700, "created", 0)
+    await world.clean()
+
+
 async def test_a_checkout_that_is_open_is_closed_first(world: World) -> None:  # R-REF-4, R-PACK-3
     """Nobody pays the old amount any more, and where that is not sure credit waits."""
     await owed(world)

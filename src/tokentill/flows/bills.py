@@ -25,6 +25,9 @@ from tokentill.rules.ordering import is_open, more_credit
 from tokentill.rules.purchases import Purchase
 from tokentill.rules.waiting import LEASE_MS, OVERDUE_MS
 
+UNANSWERED = "unanswered"
+"""The problem of a bill of which nobody knows whether the saved method has paid it."""
+
 Answered = Callable[[Purchase, Sequence[h.AnyHappening]], Awaitable[Purchase]]
 """Takes in what a provider tells of a purchase."""
 
@@ -88,6 +91,8 @@ class Bills:
 
     async def _usable(self, bill: Purchase) -> int:
         """How much of the rest credit can pay now, so that what it leaves can be paid at whichever provider there is."""
+        if bill.problem == UNANSWERED:
+            return 0
         account = await self._means.ledger.account(bill.organization)
         return 0 if account is None else usable(bill.amount, available(account.state), self._means.coins())
 

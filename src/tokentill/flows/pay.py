@@ -19,7 +19,7 @@ from typing import Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tokentill.flows.bills import Bills
+from tokentill.flows.bills import UNANSWERED, Bills
 from tokentill.flows.deliver import OWED, Delivery
 from tokentill.flows.handing import PURCHASE_PATH, purchase_page
 from tokentill.flows.learn import Learning
@@ -225,7 +225,7 @@ class Paying:
         text = f"Whether purchase {purchase.id} was charged is not known after a day. Look at the provider."
         await self._means.alert(purchase.organization, "unanswered", purchase.id, text)
         purchase = await self.look(purchase)
-        return await self.end(purchase, "unanswered") if purchase.state == "created" else purchase
+        return await self.end(purchase, UNANSWERED) if purchase.state == "created" else purchase
 
     async def _customer(self, purchase: Purchase) -> str | None:
         """The provider's id of the customer, if the organization has paid there before."""

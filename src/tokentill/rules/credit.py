@@ -45,7 +45,7 @@ def usable(price: int, has: int, coins: Coins = ANY) -> int:
 
 
 def spend(turn: Turn, command: c.SpendCredit) -> Receipt | Refusal:
-    """Pay for a purchase with credit (R-REF-4); all of the amount or nothing."""
+    """Pay for a purchase with credit (R-REF-4); all of the amount or nothing, and 0 so that nothing is paid later."""
     wrong = bad_amount(command.amount, least=0, what="amount")
     if wrong is not None:
         return wrong

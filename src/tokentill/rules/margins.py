@@ -138,8 +138,8 @@ class Reading:
     """Sums the entries of one organization, newest first, for the month from `start` until before `end`.
 
     `now` is its time, `plan` the plan it is on. `source`: what a lot belongs to, None = the plan that ran. `trials`:
-    times that nothing was paid for. `bought`: purchases that plans are paid with. `billed`: what credit pays of the bill
-    of the entry of this number, None where the till has not made it yet; then `unbilled` says so.
+    times that nothing was paid for. `bought`: purchases that plans are paid with. `billed`: what credit paid of the bill
+    of the entry of this number when it was made, None where the till has not made it yet; then `unbilled` says so.
     """
 
     def __init__(
