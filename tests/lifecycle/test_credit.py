@@ -97,6 +97,7 @@ async def test_credit_pays_renewals_in_part_and_whole(year: Year, *, simulated: 
     assert await payer.wait(HOUR_MS) == 1
     assert await payer.figures() == ("delivered", 2_499, 1_500, SPENT, None)
     [first] = await payer.renewals()
+    assert await year.embedded.apply_credit(first, "another key"), "it was taken off, and is no more"
     await year.embedded.refund(first, 1_000, "one")
     with pytest.raises(VendorRefused, match="1499 can still be given back"):
         await year.embedded.refund(first, 1_500, "two")
@@ -116,6 +117,8 @@ async def test_credit_pays_renewals_in_part_and_whole(year: Year, *, simulated: 
     assert (state, amount, used, flagged) == ("delivered", 2_998, 1_001, None)
     assert await payer.wait(27 * DAY_MS) == 1
     assert await payer.figures() == ("delivered", 3_999, 0, ("deliver",), None)
+    last = replace((await payer.renewals())[-1], credit_used=1_000)
+    assert not await year.embedded.apply_credit(last, "key"), "it was collected whole"
     assert await payer.journal(e.CreditSpent) == [1_500, 3_999, 1_001]
     assert await year.paid() == 3_999 + 2_499 + 0 + 2_998 + 3_999
     assert ((await year.stand()).remaining, await year.alerts()) == (50, [])
@@ -194,6 +197,29 @@ async def test_a_draft_that_is_dropped_gives_its_credit_back(
     else:
         assert ((await payer.renewals())[-1], await payer.credit()) == (dropped, 1_500)
     assert (await year.alerts(), set(await year.events())) == ([], {"done"})
+
+
+async def test_a_plan_that_changes_is_drafted_once_the_till_knows_of_it(year: Year) -> None:
+    """R-REF-4, R-PLAN-4: who asked for the change has ten seconds to write it down; then the new plan is drafted."""
+    payer = Payer(year, simulated=False)
+    subscription = await payer.begin("professional")
+    await payer.wait(PERIOD - HOUR_MS)
+    assert ((await payer.row()).draft, await payer.renewals()) == (
+        Draft(f"{subscription}-2", "professional", 9_999),
+        [],
+    )
+    await payer.gift(1_500)
+    assert await moved_down(payer) == 3_999
+    await payer.wait(9_999)
+    assert ((await payer.row()).draft, await payer.credit()) == (None, 1_500)
+    await payer.wait(1)
+    assert await payer.figures() == ("created", 2_499, 1_500, SPENT[:2], None)
+    assert await payer.wait(HOUR_MS) == 1
+    assert ((await payer.figures())[0], (await year.stand()).plan, await year.alerts()) == (
+        "delivered",
+        "starter",
+        [],
+    )
 
 
 async def test_the_first_invoice_after_a_trial_is_drafted_too() -> None:

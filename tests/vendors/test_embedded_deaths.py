@@ -10,16 +10,18 @@ import pytest
 from tests.support.desk import SECRET
 from tests.support.stores import NOON, ok
 from tests.support.tripwire import Crash, Wire
-from tests.vendors.test_embedded import GOOD, ONCE, Trying, world
+from tests.vendors.test_embedded import DECLINED, GOOD, ONCE, Trying, world
 from tokentill.flows.checkout import Ask
 from tokentill.flows.shop import Shop
 from tokentill.flows.testclock import Billing, tell
+from tokentill.ports import VendorDown
 from tokentill.rules import commands as c
 from tokentill.rules.catalog import DAY_MS, HOUR_MS
 from tokentill.rules.credit import available
-from tokentill.rules.purchases import Purchase
+from tokentill.rules.purchases import DECLINES_MAX, Purchase
 from tokentill.rules.refusals import Refusal
 from tokentill.rules.rows import EmbeddedPayment
+from tokentill.vendors.embedded.book import UNTOLD_MAX
 from tokentill.vendors.embedded.provider import Embedded
 
 __all__ = ["world"]
@@ -89,6 +91,7 @@ async def ended(world: Trying, process: Process, name: str) -> None:
 
 async def advanced(world: Trying, process: Process, name: str) -> None:
     await begun(world, name, GOOD, simulated=True)
+    await ok(world.ledger, name, c.Grant(tokens=5_000, origin="credit", unit="money"))
     await on(world, process.shop, name)
 
 
@@ -126,14 +129,30 @@ async def test_the_next_process_tells_it_and_all_ends_as_if_it_had_lived(
             assert process.wire.dead
         assert process.wire.dead == bool(death)
         world.restart()
+        if story is advanced:  # at once, so that nothing but its clock goes on with it
+            await on(world, world.shop, name)
         for _ in range(4):
             await world.later(11_000)
-        if story is advanced:
-            await on(world, world.shop, name)
         *stands, events = await outcome(world, name)
         found.append((stands, {state: count - before.get(state, 0) for state, count in events.items()}))
     lived, *died = found
     assert died == [lived] * (len(deaths) - 1)
+
+
+async def test_what_cannot_be_told_holds_up_what_would_come_after(world: Trying) -> None:
+    """R-PLAT-1: only so much waits on a payment; then nothing more happens to it until that is told; none is lost."""
+    ordered = await world.place(world.order("acme"))
+    for _ in range(UNTOLD_MAX):
+        await world.embedded.pay(ordered.checkout or "", DECLINED)
+    with pytest.raises(VendorDown):
+        await world.embedded.pay(ordered.checkout or "", GOOD)
+    await world.later(11_000)
+    assert len((await world.purchase(ordered)).declines) == DECLINES_MAX
+    await world.deliver(await world.embedded.pay(ordered.checkout or "", GOOD))
+    assert ((await world.purchase(ordered)).state, await world.events()) == (
+        "delivered",
+        {"done": UNTOLD_MAX + 1},
+    )
 
 
 async def test_credit_is_taken_off_once_wherever_it_dies(world: Trying) -> None:
@@ -154,6 +173,8 @@ async def test_credit_is_taken_off_once_wherever_it_dies(world: Trying) -> None:
         for _ in range(0 if late else 3):
             await world.later(11_000)
         world.clock.time = collected_at
+        for _ in range(3 if late else 0):  # told, drafted, collected: all before anybody else goes on
+            await Process(world).billing.attend(await payment(world, name))
         for _ in range(3):
             await world.later(11_000)
         [renewal] = [one for one in await world.purchases(name) if one.kind == "renewal"]

@@ -3,12 +3,12 @@
 Only for an account that was opened on a simulated clock, and only where the embedded provider takes the money.
 Its time stands still until it is moved here, and is moved from one deadline to the next: to the next invoice of a
 subscription, which is drafted an hour before, so that credit can pay for it, and then billed (or fails, and is tried
-again), or to where it shall stand. Everything due in
-between happens in the account itself, in order, at its own moment (design idea 4).
+again), or to where it shall stand. Everything due in between happens in the account itself, in order, at its own
+moment (design idea 4). What a process that died has left untold is told before anything else.
 
 An organization on the real clock that tries a plan with test payments is billed there when it is due (`Billing`).
 
-Requirement ids: R-PLAN-4, R-LIC-1, R-LIC-3, R-PLAT-1, R-PACK-3.
+Requirement ids: R-PLAN-4, R-LIC-1, R-LIC-3, R-PLAT-1, R-PACK-3, R-REF-4.
 """
 
 from __future__ import annotations

@@ -51,10 +51,9 @@ class Book:
             due_at, lease = billing.acts_at(changed), self._clock.now() + LEASE_MS
             if changed.untold:
                 due_at = lease
-            elif due_at is not None and changed.edition != payment.edition:
-                due_at = max(
-                    due_at, lease
-                )  # who changes a plan is left to know of it before it is drafted again
+            elif due_at is not None and _terms(changed) != _terms(payment):
+                # Whoever changes the plan is left to know of it before it is drafted.
+                due_at = max(due_at, lease)
             stored = await self.rows.put(replace(changed, due_at=due_at))
             if stored is not None:
                 return stored
@@ -77,6 +76,10 @@ class Book:
     def now(self, payment: EmbeddedPayment, least: int = 0) -> int:
         """The time of an event: never before what it follows, whose account may be on a clock of its own."""
         return max(self._clock.now(), payment.created_at, payment.paid_at or 0, least)
+
+
+def _terms(row: EmbeddedPayment) -> tuple[str | None, int]:
+    return row.plan, row.recurring
 
 
 def say(row: EmbeddedPayment, name: str, *facts: h.AnyHappening) -> EmbeddedPayment:
