@@ -162,7 +162,7 @@ class Subscriptions:
         return self._book.paying(found, "drafted")
 
     async def _collect(self, seen: EmbeddedPayment, at: int) -> Paying:
-        """Try to take the money of the drafted invoice at `at`; idle where somebody else was first."""
+        """Try to take the money of the drafted invoice at `at`; idle where there is none any more."""
 
         def tried(row: EmbeddedPayment) -> EmbeddedPayment:
             return self._paid(row, seen, at) if _pays(row) else self._failed(row, seen, at)
