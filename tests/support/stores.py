@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 import asyncpg
 
-from tests.support.desk import SECRET, preset, without_limits
+from tests.support.desk import SECRET as SECRET  # noqa: PLC0414 others take it from here
+from tests.support.desk import preset, without_limits
 from tokentill.ports import JournalRow, Ledger, StoreDown
 from tokentill.rules import commands as c
 from tokentill.rules.catalog import Catalog
