@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.support.desk import SECRET, change_plan, preset, without_limits
+from tests.support.desk import SECRET, preset, without_limits
 from tests.support.scripted import Scripted
 from tests.support.shops import World
 from tests.support.stores import Store, ok
@@ -362,30 +362,6 @@ async def test_a_plan_that_is_tried_in_real_time_is_billed_there(year: Year) -> 
         await year.later(DAY_MS)
     state = (await year.account("other")).state
     assert (state.failed_at, state.plan) == (None, None)
-
-
-async def test_an_upgrade_from_a_year_to_a_month_goes_on_by_the_month() -> None:  # R-PLAN-4, R-PACK-3
-    """A cancellation that was to come is withdrawn by it, and the next invoices are the new plan's."""
-    store = Store("memory", ":memory:")
-    catalog = change_plan(without_limits(preset("analysis")), "starter", periods_per_payment=12, price=39_990)
-    year = Year(store, await store.open(catalog=catalog))
-    await year.subscribe()
-    await year.advance(30)
-    assert not isinstance(await year.shop.subscribing.cancel("acme"), Refusal)
-    upgraded = await year.shop.subscribing.start(Ask(organization="acme"), "professional")
-    assert isinstance(upgraded, Purchase), upgraded
-    row = await year.shop.subscribing.current("acme")
-    assert row is not None
-    assert (row.plan, row.amount, row.ends_at, row.next_plan) == ("professional", 9999, None, None)
-    for _ in range(2):
-        assert await year.use(10) == 0
-        await year.advance(30)
-        stand = await year.stand()
-        assert (stand.plan, stand.remaining) == ("professional", 150)
-    assert [row.state for row in await year.purchases("acme") if row.kind == "renewal"] == ["delivered"] * 2
-    await year.clean()
-    await year.shop.close()
-    await store.close()
 
 
 async def test_a_clock_on_real_time_cannot_be_moved(year: Year) -> None:  # R-PLAN-4

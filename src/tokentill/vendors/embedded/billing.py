@@ -109,6 +109,25 @@ def moved(row: EmbeddedPayment, order: Order, at: int) -> EmbeddedPayment:
     return replace(row, next_at=period(row, 0)[1])
 
 
+def replanned(row: EmbeddedPayment, order: Order) -> EmbeddedPayment:
+    """The subscription that bills the order's plan from its next invoice on, in the rhythm of that plan.
+
+    Raises `VendorRefused` where an invoice of another rhythm is owed.
+    """
+    purchase = order.purchase
+    row = replace(row, plan=purchase.item, recurring=purchase.list_amount or purchase.amount)
+    if (row.interval, row.interval_days) == (order.interval, order.interval_days) or row.next_at is None:
+        return row
+    if row.failed_at is not None:
+        raise VendorRefused(
+            "owed", "An invoice is owed. Pay it first, then change how often the plan is paid."
+        )
+    return replace(
+        row, interval=order.interval, interval_days=order.interval_days, anchor=row.next_at, billed=0,
+        edition=row.edition + 1,
+    )  # fmt: skip
+
+
 def refunded(row: EmbeddedPayment, purchase: Purchase, amount: int, key: str) -> EmbeddedPayment:
     """The subscription after giving back `amount` of the later invoice that paid for `purchase`; once under a key."""
     invoice = purchase.payment or ""

@@ -114,8 +114,7 @@ class Subscriptions:
             row = replace(row, ends_at=None)
             if order is None:
                 return row
-            price = order.purchase.list_amount or order.purchase.amount
-            changed = replace(row, plan=order.purchase.item, recurring=price)
+            changed = billing.replanned(row, order)
             if changed == row or row.failed_at is not None:  # what is owed already is owed as it was drafted
                 return changed
             return self._dropped(changed, self._book.now(row))
