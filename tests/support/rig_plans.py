@@ -318,10 +318,8 @@ async def fail_and_recover(till: Till) -> None:
     """
     await till.step("a month", lambda: till.until(30))
     await till.step("hear draft", till.hear)
-    await till.step("leases", lambda: till.until(30, 11_000))
+    await till.step("leases", lambda: till.until(30, 72_000))
     await till.step("work draft", till.work)
-    await till.step("more leases", lambda: till.until(30, 72_000))
-    await till.step("work more draft", till.work)
     await till.step("an hour", lambda: till.until(32))
     await till.step("hear failure", till.hear)
     await till.step("work", till.work)
