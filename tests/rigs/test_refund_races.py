@@ -35,7 +35,7 @@ from tokentill.rules.refund_rows import RUNNING, Refund
 ENGINES: tuple[Engine, ...] = ("sqlite", "postgres")
 FEW = 60
 PART = 200
-PARTS = 25
+PARTS = 50
 TOGETHER = 12
 MOVES = (
     "spend",
