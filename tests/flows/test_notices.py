@@ -1,6 +1,8 @@
 """Notices: who is told what, once, by real e-mail and real signed webhooks (R-PLAN-8, R-PACK-7, R-LIC-1)."""
 
 import asyncio
+import json
+import re
 
 import pytest
 
@@ -90,6 +92,19 @@ async def test_what_fails_is_tried_again_and_given_up_in_the_end(telling: Tellin
     await telling.notices.send_again(dead.organization, dead.id)
     await telling.world.follow()
     assert await telling.states() == [("webhook", "sent", 1)]
+
+
+async def test_a_webhook_can_be_verified_whatever_its_organization_is_called(telling: Telling) -> None:
+    """R-PLAN-8: the specification wants an id that no user controls and no full stop in it; a header is ASCII."""
+    name = "müller.1.株 b"
+    await telling.world.begin(name)
+    _, secret = await telling.call(name, ("balance.exhausted",))
+    await ok(telling.world.ledger, name, c.Adjust(tokens=-200, reason="spent", actor="test"))
+    await telling.world.follow()
+    [(headers, body)] = telling.hook.got
+    assert re.fullmatch(r"msg_[0-9a-f]{32}", headers["webhook-id"])
+    assert telling.hook.check(secret)
+    assert json.loads(body)["organization"] == name
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 404, 429, 500])
