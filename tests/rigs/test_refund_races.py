@@ -227,21 +227,25 @@ class Race:
                     await self.move(name)
 
     async def rest(self) -> None:
-        """Operators decide what is left, larger packs are paid or left, and running operations end."""
+        """Larger packs are paid or left, and running operations end."""
         world = self.world
         world.provider.fail.clear()
         for one in await self.bought():
             world.provider.refuse.pop(one.id, None)
         for row in await world.rows.find(Refund, {"organization": self.name}, limit=500):
-            if row.state == "waiting":
-                for actor in ("cleo", "dora") * 2:  # a provider may refuse the rest in between
-                    await world.shop.refund_desk.approve(self.name, row.id, actor, "the end")
             if row.state == "buying" and self.dice.random() < 0.5:
                 await self._pay_for(row.upgrade or "")
             elif row.state == "buying":
                 await world.shop.refunding.withdraw(self.name, row.id)
         for hold in self.holds:
             await self.do(c.Release(hold=hold))
+
+    async def decide(self) -> None:
+        """Operators decide what waits for them, also where a provider has just refused a part."""
+        for row in await self.world.rows.find(Refund, {"organization": self.name}, limit=500):
+            if row.state == "waiting":
+                for actor in ("cleo", "dora") * 2:  # a provider may refuse the rest in between
+                    await self.world.shop.refund_desk.approve(self.name, row.id, actor, "the end")
 
     async def check(self, seed: object) -> None:
         bought = {one.id: one for one in await self.bought()}
@@ -332,6 +336,8 @@ async def races(engine: Engine, url: str, folder: Path, seed: int, count: int) -
         for race in batch:
             await race.rest()
         for _ in range(4):
+            for race in batch:
+                await race.decide()
             await world.later(61_000)
         for race in batch:
             await race.check(seed)
