@@ -1,5 +1,6 @@
 """Money credit pays for renewals of a plan: it is taken off the invoice that the provider has drafted (R-REF-4)."""
 
+import asyncio
 import itertools
 
 import pytest
@@ -17,6 +18,7 @@ from tokentill.rules import happenings as h
 from tokentill.rules.credit import available
 from tokentill.rules.purchases import Purchase, next_step
 from tokentill.rules.refund_rows import Refund
+from tokentill.rules.rows import Subscription
 
 
 async def drafted(world: World, has: int) -> str:
@@ -82,22 +84,38 @@ async def test_an_invoice_that_is_collected_whole_leaves_the_credit(shop_world: 
     await world.clean()
 
 
+@pytest.mark.parametrize("ended", [False, True])
 async def test_a_payment_that_is_told_while_it_is_not_known_whether_credit_was_applied(
-    shop_world: World,
+    shop_world: World, *, ended: bool
 ) -> None:
-    """R-REF-4, R-PACK-3: the provider took it off and its answer was lost; nothing looks wrong meanwhile."""
+    """R-REF-4, R-PACK-3, R-PLAN-4: the provider took it off and its answer was lost; nothing looks wrong meanwhile.
+
+    Once it is known, the payment says what any says: until when the plan is paid, or that it ended after it.
+    """
     world = shop_world
     invoice = await drafted(world, 5_000)
-    world.provider.fail["apply_credit.answer"] = [VendorDown("gone"), VendorDown("gone")]
+    world.provider.fail["apply_credit.answer"] = [VendorDown("gone")] * 100
     await told(world, world.provider.fact_of_draft(invoice))
     assert (await renewal(world)).doing == "apply_credit"
-    await told(world, world.provider.collect(invoice))
+    paid = world.provider.collect(invoice)
+    await told(world, paid)
     waits = await renewal(world)
     assert (waits.state, waits.flagged) == ("created", None)
+    if ended:
+        await told(world, world.provider.standing(paid.subscription, ended=True, ends_at=world.clock.time))
+    world.provider.fail.clear()
     await world.later(11_000)
     done = await renewal(world)
     assert (done.state, done.amount, done.flagged, done.doing) == ("delivered", PRO - 5_000, None, None)
-    assert (await credit(world), await world.alerts()) == (0, [])
+    assert (await credit(world), await world.alerts(), await world.events()) == (
+        0,
+        [],
+        {"done": 6 if ended else 5},
+    )
+    standing = await world.rows.get(Subscription, f"scripted:{paid.subscription}", "acme")
+    assert standing is not None
+    assert standing.period_end == paid.end
+    assert (await plan_of(world), await world.balance("acme")) == ((None, 0) if ended else ("pro", 200))
     await world.clean()
 
 
@@ -140,17 +158,31 @@ async def test_a_draft_that_is_not_collected_keeps_its_credit_until_it_is_over(
     await world.clean()
 
 
-async def test_a_subscription_that_ends_with_a_draft_gives_its_credit_back(shop_world: World) -> None:
-    """R-REF-4, R-PLAN-4: it is not collected any more. If it is after all, credit pays its share."""
+@pytest.mark.parametrize("first", ["draft", "end", "neither"])
+async def test_a_subscription_that_ends_with_a_draft_gives_its_credit_back(
+    shop_world: World, first: str
+) -> None:
+    """R-REF-4, R-PLAN-4, R-PACK-3: it is not collected any more. If it is after all, credit pays its share.
+
+    Where the end is told first, no credit is spent at all; where both are at once, none stays spent.
+    """
     world = shop_world
     invoice = await drafted(world, 5_000)
-    await told(world, world.provider.fact_of_draft(invoice))
     subscription = next(iter(world.provider.all("subscription")))
-    await told(world, world.provider.standing(subscription, ended=True, ends_at=world.clock.time))
-    assert ((await renewal(world)).state, await credit(world)) == ("abandoned", 5_000)
+    draft = world.provider.fact_of_draft(invoice)
+    end = world.provider.standing(subscription, ended=True, ends_at=world.clock.time)
+    if first == "neither":
+        await asyncio.gather(*(tell(world.shop, world.provider.told(fact)) for fact in (draft, end)))
+        await world.later(11_000)
+    else:
+        await told(world, *((draft, end) if first == "draft" else (end, draft)))
+    over = await renewal(world)
+    assert (over.state, next_step(over), await credit(world)) == ("abandoned", None, 5_000)
+    assert over.done == () or first != "end"
     world.clock.time += HOUR
-    await told(world, world.provider.collect(invoice))
-    assert ((await renewal(world)).state, await credit(world)) == ("delivered", 0)
+    paid = world.provider.collect(invoice)
+    await told(world, paid)
+    assert ((await renewal(world)).state, await credit(world)) == ("delivered", paid.amount - PRO + 5_000)
     await world.clean()
 
 

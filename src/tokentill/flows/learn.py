@@ -23,10 +23,11 @@ from tokentill.flows.means import Means, later
 from tokentill.flows.refund_facts import wake
 from tokentill.flows.standing import Subscriptions
 from tokentill.flows.suspect import Suspicion
+from tokentill.ports import VendorDown
 from tokentill.rules import happenings as h
 from tokentill.rules.credit import available, usable
 from tokentill.rules.ordering import renewal_with
-from tokentill.rules.purchases import Purchase, begin, derive, merge, purchase_id
+from tokentill.rules.purchases import Purchase, begin, derive, merge, purchase_id, settling
 from tokentill.rules.rows import Payer, Reference
 from tokentill.rules.waiting import look_at
 
@@ -48,7 +49,10 @@ class Learning:
     async def learn(
         self, provider: str, facts: Sequence[h.AnyHappening]
     ) -> tuple[dict[str, Purchase], list[h.AnyHappening]]:
-        """Take the happenings in and all steps that follow; the purchases as they are then, and what has none yet."""
+        """Take the happenings in and all steps that follow; the purchases as they are then, and what has none yet.
+
+        Raises `VendorDown` where a payment was told of which it is not known yet what credit pays: tell it again.
+        """
         changed: dict[str, Purchase] = {}
         unknown: list[h.AnyHappening] = []
         for fact in facts:
@@ -67,6 +71,8 @@ class Learning:
                 unknown.append(fact)
                 continue
             changed[purchase.id] = await self._take(provider, purchase, fact)
+        if any(purchase.payments and settling(purchase) for purchase in changed.values()):
+            raise VendorDown("What credit pays of an invoice that was paid is not known yet.")
         return changed, unknown
 
     async def _take(self, provider: str, purchase: Purchase, fact: h.AnyHappening) -> Purchase:
@@ -79,7 +85,7 @@ class Learning:
                 at=fact.at, purchase=purchase.id, organization=purchase.organization, attempt=fact.invoice
             )
         await means.refer(provider, refs, purchase.id, purchase.organization)
-        credit = await self._credit(purchase) if isinstance(fact, h.InvoiceDrafted) else 0
+        credit = await self._credit(provider, purchase, fact)
 
         def told(row: Purchase) -> Purchase:
             merged = renewal_with(merge(row, fact), credit)
@@ -105,10 +111,18 @@ class Learning:
         account = None if first is None else await self._means.ledger.account(first.organization)
         return account is None or available(account.state) > 0
 
-    async def _credit(self, renewal: Purchase) -> int:
-        """How much of the renewal credit can pay now, so that its provider can collect the rest (R-REF-4)."""
+    async def _credit(self, provider: str, renewal: Purchase, fact: h.AnyHappening) -> int:
+        """How much of a drafted renewal credit can pay now, so that its provider can collect the rest (R-REF-4).
+
+        The renewal is on record by now. So of its draft and the end of its subscription, told at the same moment, one
+        finds the other.
+        """
+        if not isinstance(fact, h.InvoiceDrafted) or renewal.kind != "renewal":
+            return 0
+        if await self._subscriptions.over(provider, fact.subscription, renewal.organization):
+            return 0
         account = await self._means.ledger.account(renewal.organization)
-        if account is None or renewal.kind != "renewal":
+        if account is None:
             return 0
         return usable(renewal.amount, available(account.state), self._means.coins(renewal.provider))
 

@@ -58,7 +58,17 @@ class Subscriptions:
                 read_at=fact.at,
             )
 
-        await means.upsert(row, read)
+        row = await means.upsert(row, read)
+        if row.status == "ended":
+            await self._forgive(row)  # also what was drafted, or told of, since
+
+    async def over(self, provider: str, subscription: str, organization: str) -> bool:
+        """Whether the subscription is over, so that what is told to be drafted is not collected any more."""
+        row = await self._means.rows.get(Subscription, f"{provider}:{subscription}", organization)
+        if row is None or row.status != "ended":
+            return False
+        await self._forgive(row)
+        return True
 
     async def paid(self, provider: str, fact: h.InvoicePaid, purchase: Purchase) -> None:
         """An invoice of the subscription was paid for `purchase`: a period of its plan begins."""
