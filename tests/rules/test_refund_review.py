@@ -3,7 +3,7 @@
 import pytest
 
 from tokentill.rules.refund_policy import RefundPolicy
-from tokentill.rules.refund_review import History, agreed, explain, review
+from tokentill.rules.refund_review import History, Signal, agreed, explain, review
 from tokentill.rules.refunds import Bought, Customer, Quote, Usage, quote
 
 T0 = 1_770_000_000_000
@@ -48,12 +48,12 @@ def test_a_limit_counts_what_other_refunds_of_the_purchase_gave_back(given: int,
     ],
 )
 def test_what_is_suspicious_goes_to_an_operator(
-    history: History, spent: int, signals: tuple[str, ...]
+    history: History, spent: int, signals: tuple[Signal, ...]
 ) -> None:
     found = asked(100, spent)
     judged = review(found, found.options[0], history, POLICY)
     assert (judged.signals, judged.needs) == (signals, "operator" if signals else "nobody")
-    assert all(explain(one, history, POLICY) for one in judged.signals)
+    assert judged.seen == tuple(explain(one, history, POLICY) for one in signals)
 
 
 def test_what_leaves_nothing_needs_nobody_however_dear_the_purchase_was() -> None:

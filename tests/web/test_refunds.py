@@ -112,6 +112,7 @@ async def test_operators_decide_with_a_reason(till: Till) -> None:  # R-REF-6
     assert (row["state"], row["text"]) == ("waiting", policy.waiting)
     [case] = (await till.done("GET", "/v1/refunds"))["cases"]
     assert (case["needs"], case["signals"]) == ("operator", ["heavy_use"])
+    assert case["seen"] == ["At least 90 % of the tokens were used."]
     empty = await till.ask("POST", f"{REFUNDS}/{row['id']}/approve", {"reason": " "})
     assert empty.code == "invalid_request"
     changed = await till.done("POST", f"{REFUNDS}/{row['id']}/adjust", {"amount": 500, "reason": "a gesture"})

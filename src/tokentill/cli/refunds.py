@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from tokentill.cli.accounts import Key, Moment, Organization, epoch_ms
 from tokentill.cli.frame import Work, command
+from tokentill.cli.shop import Before
 from tokentill.rules.money import format_amount
 from tokentill.wiring import refund_views as r
 
@@ -20,6 +22,7 @@ Why = Annotated[str, typer.Option(help="Why; it stands on the record.", show_def
 
 def add(app: typer.Typer) -> None:
     """The commands below `refunds`."""
+    command(app, "reasons")(reasons)
     command(app, "quote")(quote)
     command(app, "accept")(accept)
     command(app, "withdraw")(withdraw)
@@ -30,6 +33,13 @@ def add(app: typer.Typer) -> None:
     command(app, "deny")(deny)
     command(app, "adjust")(adjust)
     command(app, "report")(report)
+
+
+async def reasons(work: Work, organization: Organization, purchase: PurchaseId) -> None:
+    """Show the reasons that the till sees by itself; the customer states one of them, another one, or none."""
+    async with work.till() as till:
+        found = await till.refund_reasons(organization, purchase)
+    work.print(found, lambda: "\n".join(f"{one.reason}: {one.why}" for one in found) or "It sees none.")
 
 
 async def quote(
@@ -65,6 +75,13 @@ async def accept(
     item: Annotated[
         str | None, typer.Option(help="The larger pack of an upgrade.", show_default=False)
     ] = None,
+    payer: Annotated[
+        str | None,
+        typer.Option(
+            help="Charge this saved method for a larger pack, as `payment-methods` lists it.",
+            show_default=False,
+        ),
+    ] = None,
     use_credit: Annotated[  # noqa: FBT002 a flag
         bool,
         typer.Option("--use-credit", help="Pay for the larger pack with money credit as far as it reaches."),
@@ -72,7 +89,9 @@ async def accept(
 ) -> None:
     """Take one of the options. A quote that is stale is shown anew, and nothing is done."""
     async with work.till() as till:
-        found = await till.accept_refund(organization, refund, choice, item=item, use_credit=use_credit)
+        found = await till.accept_refund(
+            organization, refund, choice, item=item, payer=payer, use_credit=use_credit
+        )
     work.print(found, lambda: _quote(found) if found.state == "quoted" else _stands(found))
 
 
@@ -94,10 +113,11 @@ async def list_refunds(
     work: Work,
     organization: Organization,
     limit: Annotated[int, typer.Option(help="How many.", min=1, max=500)] = 50,
+    before: Before = None,
 ) -> None:
     """List every quote that an organization was shown, and what became of it."""
     async with work.till() as till:
-        found = await till.refunds(organization, limit=limit)
+        found = await till.refunds(organization, before=before, limit=limit)
     work.print(found, lambda: _table(found.refunds))
 
 
@@ -105,11 +125,12 @@ async def queue(
     work: Work,
     state: Annotated[str, typer.Option(help="Refunds that stand so.")] = "waiting",
     limit: Annotated[int, typer.Option(help="How many.", min=1, max=500)] = 50,
+    before: Before = None,
 ) -> None:
     """List the refunds of all organizations that wait for an operator."""
     async with work.till() as till:
-        found = await till.refund_queue(state, limit=limit)
-    work.print(found, lambda: _table(tuple(case.refund for case in found.cases)))
+        found = await till.refund_queue(state, before=before, limit=limit)
+    work.print(found, lambda: _queue(found.cases))
 
 
 async def approve(work: Work, organization: Organization, refund: RefundId, reason: Why) -> None:
@@ -182,6 +203,18 @@ def _table(found: tuple[r.RefundView, ...]) -> Table | str:
             one.id, one.organization, one.purchase, _state(one), one.reason or "", one.choice or "", amount
         )
     return table
+
+
+def _queue(found: tuple[r.CaseView, ...]) -> Group | str:
+    """The refunds, and of each who must agree, what the customer said and what was seen."""
+    if not found:
+        return "There is none."
+    said = []
+    for case in found:
+        words = (f"“{case.refund.said}”",) if case.refund.said else ()
+        needs = case.needs.replace("_", " ")
+        said.append(" ".join((f"{case.refund.id}: needs {needs}.", *case.seen, *words)))
+    return Group(_table(tuple(case.refund for case in found)), Text("\n".join(said)))
 
 
 def _state(one: r.RefundView) -> str:

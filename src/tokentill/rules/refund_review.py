@@ -39,21 +39,23 @@ class History(Struct, frozen=True, kw_only=True):
 
 
 class Review(Struct, frozen=True):
-    """Who must agree, and what was seen."""
+    """Who must agree, and what was seen; `seen` says each of the signals in a sentence."""
 
     needs: Needs
     signals: tuple[Signal, ...]
+    seen: tuple[str, ...]
 
 
 def review(quote: Quote, option: Option, history: History, policy: RefundPolicy) -> Review:
     """Who must agree to the customer's choice. A limit counts all refunds of the purchase: none is passed in parts."""
     found = signals(quote, history, policy)
+    seen = tuple(explain(one, history, policy) for one in found)
     leaves = option.money + option.credit
     leaves += history.given if leaves else 0
     if policy.four_eyes_above is not None and leaves > policy.four_eyes_above:
-        return Review("two_operators", found)
+        return Review("two_operators", found, seen)
     above = policy.automatic_max is not None and leaves > policy.automatic_max
-    return Review("operator" if above or found else "nobody", found)
+    return Review("operator" if above or found else "nobody", found, seen)
 
 
 def signals(quote: Quote, history: History, policy: RefundPolicy) -> tuple[Signal, ...]:

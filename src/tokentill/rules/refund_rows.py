@@ -88,6 +88,8 @@ class Refund(Row, frozen=True, kw_only=True):
     guarantee: bool = False
     needs: Needs = "nobody"
     signals: tuple[Signal, ...] = ()
+    seen: tuple[str, ...] = ()
+    """Each of the signals in a sentence, with its figures at the time."""
     opinions: tuple[Opinion, ...] = ()
     ends: RefundState | None = None
     problem: str | None = None

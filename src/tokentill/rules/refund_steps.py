@@ -94,7 +94,7 @@ def reviewed(row: Refund, review: Review, *, guarantee: bool) -> Refund:
     """The refund once it is known who must agree, and whether it uses the guarantee."""
     if row.state != "accepted":
         return row
-    row = replace(row, needs=review.needs, signals=review.signals, guarantee=guarantee)
+    row = replace(row, needs=review.needs, signals=review.signals, seen=review.seen, guarantee=guarantee)
     return replace(row, state="waiting" if review.needs != "nobody" else _agreed(row))
 
 

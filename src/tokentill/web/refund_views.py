@@ -54,6 +54,7 @@ class RefundView(Struct, frozen=True, kw_only=True):
     `state`: quoted, accepted, waiting, paying, giving, ending, buying, undoing, settled, denied, failed, withdrawn or
     changed. `next`: the quote that is shown instead of this one. `upgrade`: the purchase of the larger pack, to be paid.
     `given`: of `money` what had gone back when a provider refused the rest, of which an operator decides; else 0.
+    `held`: tokens of running operations, neither used nor taken back.
     """
 
     id: str
@@ -70,6 +71,7 @@ class RefundView(Struct, frozen=True, kw_only=True):
     rate_millionths: int
     used: int
     bought: int
+    held: int
     left: int
     lines: tuple[LineView, ...]
     explained: tuple[str, ...]
@@ -99,11 +101,15 @@ class RefundList(Struct, frozen=True, kw_only=True):
 
 
 class CaseView(Struct, frozen=True, kw_only=True):
-    """A refund as an operator judges it: who must agree, what was seen, what it costs, and who decided what."""
+    """A refund as an operator judges it: who must agree, what was seen, what it costs, and who decided what.
+
+    `seen`: each of the signals in a sentence, with its figures.
+    """
 
     refund: RefundView
     needs: Needs
     signals: tuple[Signal, ...]
+    seen: tuple[str, ...]
     opinions: tuple[Opinion, ...]
     costs: dict[str, int]
     item: str
@@ -159,6 +165,7 @@ def refund(row: Refund, catalog: Catalog) -> RefundView:
         rate_millionths=quote.rate_millionths,
         used=quote.usage.spent,
         bought=quote.usage.granted,
+        held=quote.usage.held,
         left=quote.usage.left,
         lines=tuple(
             LineView(name=one.name, percent=one.percent, value=one.value, of=one.of, text=sentence(one, quote, texts))
@@ -197,6 +204,7 @@ def case(row: Refund, catalog: Catalog) -> CaseView:
         refund=refund(row, catalog),
         needs=row.needs,
         signals=row.signals,
+        seen=row.seen,
         opinions=row.opinions,
         costs={":".join(filter(None, (one.choice, one.item))): one.cost for one in row.quote.options},
         item=row.item,

@@ -46,6 +46,7 @@ create table refund (
     guarantee bigint not null,
     needs text not null,
     signals text not null,
+    seen text not null,
     opinions text not null,
     ends text,
     problem text,
