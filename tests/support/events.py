@@ -276,6 +276,30 @@ async def embedded(kind: str) -> AsyncIterator[Life]:
     await store.close()
 
 
+@contextlib.asynccontextmanager
+async def embedded_renewal(kind: str) -> AsyncIterator[Life]:
+    """A month later at the test provider: drafted, declined twice, paid with another card."""
+    assert kind == "renewal"
+    store = Store("memory", ":memory:")
+    store.clock.time = T0
+    ledger = await store.open(catalog=selling())
+    provider = Embedded(ledger.rows, SECRET, store.clock, lambda: "http://till.test")
+    world, ordered = await _ordered(provider, T0, "plan")
+    number = ordered.checkout or ""
+    before = [*await _told(provider, await provider.pay(number, VISA))]
+    assert await provider.change_card(number, DECLINED, T0) == Paying("idle"), "nothing is owed yet"
+    store.clock.time = now = T0 + 35 * DAY
+    told = [one for _ in range(3) for one in await _told(provider, await provider.renew(number, now))]
+    told += await _told(provider, await provider.change_card(number, VISA, now))
+    stranger = Embedded(ledger.rows, b"another till's secret, of 32 byte", store.clock, str)
+    yield Life(
+        provider, ordered, told, [_sealed(stranger, told[0].body)], Inbound(b"{}", {}), 300_001, now,
+        ("delivered", 200), before,
+    )  # fmt: skip
+    await gone(world)
+    await store.close()
+
+
 async def _told(provider: Embedded, paying: Paying) -> Sequence[Inbound]:
     for event in paying.events:
         await provider.heard(event)
@@ -293,6 +317,7 @@ LIVES: dict[str, Callable[[str], contextlib.AbstractAsyncContextManager[Life]]] 
     "stripe renewal": renewal,
     "paypal": paypal,
     "embedded": embedded,
+    "embedded renewal": embedded_renewal,
 }
 
 
