@@ -4,6 +4,7 @@ import asyncio
 import itertools
 
 import pytest
+from msgspec.structs import replace
 
 from tests.flows.test_crash import tell
 from tests.flows.test_credit_orders import credit, gift
@@ -12,13 +13,13 @@ from tests.support.scripted import HOUR, MONTH
 from tests.support.shops import World
 from tests.support.stores import ok
 from tests.support.tripwire import Crash, Wire
-from tokentill.ports import VendorDown
+from tokentill.ports import VendorDown, VendorRefused
 from tokentill.rules import commands as c
 from tokentill.rules import happenings as h
 from tokentill.rules.credit import available
 from tokentill.rules.purchases import Purchase, next_step
 from tokentill.rules.refund_rows import Refund
-from tokentill.rules.rows import Subscription
+from tokentill.rules.rows import Alert, Subscription
 
 
 async def drafted(world: World, has: int) -> str:
@@ -183,6 +184,35 @@ async def test_a_subscription_that_ends_with_a_draft_gives_its_credit_back(
     paid = world.provider.collect(invoice)
     await told(world, paid)
     assert ((await renewal(world)).state, await credit(world)) == ("delivered", paid.amount - PRO + 5_000)
+    await world.clean()
+
+
+async def test_an_operator_hears_of_credit_that_the_provider_will_not_take_off(shop_world: World) -> None:
+    """R-REF-4, R-PACK-3: it is tried again all the same, until it is off or the invoice is collected whole."""
+    world = shop_world
+    invoice = await drafted(world, 5_000)
+    world.provider.fail["apply_credit"] = [VendorRefused("permission", "The key may not do this.")]
+    await told(world, world.provider.fact_of_draft(invoice))
+    [alert] = await world.rows.find(Alert, {})
+    assert (alert.code, "The key may not do this." in alert.text) == ("undelivered", True)
+    await world.later(11_000)
+    await told(world, world.provider.collect(invoice))
+    done = await renewal(world)
+    assert (done.state, done.amount, await credit(world)) == ("delivered", PRO - 5_000, 0)
+    await world.clean()
+
+
+async def test_credit_pays_no_renewal_in_another_currency(shop_world: World) -> None:
+    """R-REF-4, R-FIN-1: the plan began before the catalog was in this currency, and nothing is converted."""
+    world = shop_world
+    invoice = await drafted(world, 5_000)
+    subscription = world.provider.fact_of_draft(invoice).subscription
+    standing = await world.rows.get(Subscription, f"scripted:{subscription}", "acme")
+    assert standing is not None
+    await world.rows.put(replace(standing, currency="EUR"))
+    await told(world, world.provider.fact_of_draft(invoice))
+    due = await renewal(world)
+    assert (due.amount, due.currency, due.credit_used, await credit(world)) == (PRO, "EUR", 0, 5_000)
     await world.clean()
 
 

@@ -77,7 +77,7 @@ class Story:
     async def credit(self, name: str) -> None:
         """A pack is given back as credit, which pays for another or for an upgrade."""
         world = self.world
-        for pack in await self._packs(name):
+        for pack in await self._paid(name):
             quoted = await world.shop.refunding.quote(name, pack.id, "quality")
             if isinstance(quoted, Refund):
                 await world.shop.refunding.accept(name, quoted.id, "credit")
@@ -99,22 +99,22 @@ class Story:
 
     async def give_back(self, name: str) -> None:
         """Somebody gives a part back in the provider's dashboard; perhaps that is told only next month."""
-        for pack in (await self._packs(name))[:1]:
-            left = pack.amount - self.world.provider.refunded(pack.payment or "")
-            if left > 0 and pack.payment not in self.lost:
-                fact = self.world.provider.refund_outside(pack.payment or "", self.dice.randint(1, left))
+        for paid in (await self._paid(name))[:1]:
+            left = paid.amount - self.world.provider.refunded(paid.payment or "")
+            if left > 0 and paid.payment not in self.lost:
+                fact = self.world.provider.refund_outside(paid.payment or "", self.dice.randint(1, left))
                 await self._tell(fact)
 
     async def lose(self, name: str) -> None:
         """A dispute of a payment of which nothing went back is lost."""
-        for pack in (await self._packs(name))[:1]:
-            payment = pack.payment or ""
-            if payment and payment not in self.lost and not self.world.provider.refunded(payment):
-                self.lost[payment] = pack.amount
+        for paid in (await self._paid(name))[:1]:
+            payment = paid.payment or ""
+            if paid.amount and payment not in self.lost and not self.world.provider.refunded(payment):
+                self.lost[payment] = paid.amount
                 await self._tell(
                     h.Disputed(
                         at=self.world.clock.time, payment=payment, dispute=f"dp_{payment}", state="lost",
-                        amount=pack.amount, currency="USD",
+                        amount=paid.amount, currency="USD",
                     )
                 )  # fmt: skip
 
@@ -122,14 +122,27 @@ class Story:
         ask = Ask(organization=name, use_credit=self.dice.random() < 0.5)
         await self.world.shop.subscribing.start(ask, "enterprise")
 
+    async def renew(self, subscription: str) -> None:
+        """The next invoice; most are drafted first, and credit is taken off those of which that is told in time."""
+        provider, told = self.world.provider, self.dice.random()
+        invoice = provider.bill(subscription, "cycle", draft=told < 0.8)
+        if told < 0.6:
+            await self.world.tell(provider.fact_of_draft(invoice))
+            await self.world.settle()
+        await self.world.tell(provider.collect(invoice))
+        if told < 0.8:
+            await self.world.tell(provider.fact_of_draft(invoice))
+
     async def _tell(self, fact: h.AnyHappening) -> None:
         if self.dice.random() < 0.3:
             self.late.append(fact)
         else:
             await self.world.tell(fact)
 
-    async def _packs(self, name: str) -> list[Purchase]:
-        found = [row for row in await self.world.purchases(name) if row.kind == "pack" and row.payment]
+    async def _paid(self, name: str) -> list[Purchase]:
+        """Packs and renewals of which money may go back."""
+        kinds = ("pack", "renewal")
+        found = [row for row in await self.world.purchases(name) if row.kind in kinds and row.payment]
         self.dice.shuffle(found)
         return [row for row in found if row.state in ("delivered", "partly_refunded")]
 
@@ -170,8 +183,7 @@ async def test_all_months_together_are_money_in_less_money_out(
                 await world.later(2 * DAY_MS)
         world.clock.time = ms(f"{following}-01") + 2 * HOUR
         for subscription in subscriptions.values():
-            invoice = world.provider.bill(subscription, "cycle")
-            await world.tell(world.provider.fact_of_invoice(invoice))
+            await story.renew(subscription)
         await world.settle()
         await world.later(margins.WAIT_MS)  # the month waits for its bills of overage
         closed[month] = await brought(world, month)

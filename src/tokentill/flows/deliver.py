@@ -138,9 +138,15 @@ class Delivery:
             return None
         try:
             return await payments.apply_credit(renewal, deed_key(renewal.id, "apply credit"))
-        except (VendorDown, VendorRefused) as trouble:
-            log.warning("credit was not applied yet", purchase=renewal.id, trouble=type(trouble).__name__)
-            return None
+        except VendorDown:
+            log.warning("credit was not applied yet", purchase=renewal.id)
+        except VendorRefused as refused:
+            text = (
+                f"Credit was not taken off the invoice of purchase {renewal.id} yet ({refused}). It is tried again; "
+                "where the invoice is collected without it, the customer has it back."
+            )
+            await self._means.alert(renewal.organization, "undelivered", renewal.id, text)
+        return None
 
     async def _collected_whole(self, renewal: Purchase) -> Purchase:
         """The invoice is collected without the credit that was spent on it, which is given back first."""

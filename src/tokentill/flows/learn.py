@@ -122,8 +122,8 @@ class Learning:
         if await self._subscriptions.over(provider, fact.subscription, renewal.organization):
             return 0
         account = await self._means.ledger.account(renewal.organization)
-        if account is None:
-            return 0
+        if account is None or renewal.currency != self._means.ledger.catalog.currency:
+            return 0  # credit is money of the catalog's currency
         return usable(renewal.amount, available(account.state), self._means.coins(renewal.provider))
 
     # ---- whose it is ---------------------------------------------------------------------------------
