@@ -227,25 +227,25 @@ class Race:
                     await self.move(name)
 
     async def rest(self) -> None:
-        """Larger packs are paid or left, and running operations end."""
-        world = self.world
-        world.provider.fail.clear()
+        """The provider does what it is asked, and running operations end."""
+        self.world.provider.fail.clear()
         for one in await self.bought():
-            world.provider.refuse.pop(one.id, None)
-        for row in await world.rows.find(Refund, {"organization": self.name}, limit=500):
-            if row.state == "buying" and self.dice.random() < 0.5:
-                await self._pay_for(row.upgrade or "")
-            elif row.state == "buying":
-                await world.shop.refunding.withdraw(self.name, row.id)
+            self.world.provider.refuse.pop(one.id, None)
         for hold in self.holds:
             await self.do(c.Release(hold=hold))
 
     async def decide(self) -> None:
-        """Operators decide what waits for them, also where a provider has just refused a part."""
+        """Operators decide what waits for them, also where a part was just refused; larger packs are paid or left."""
+        shop = self.world.shop
         for row in await self.world.rows.find(Refund, {"organization": self.name}, limit=500):
             if row.state == "waiting":
                 for actor in ("cleo", "dora") * 2:  # a provider may refuse the rest in between
-                    await self.world.shop.refund_desk.approve(self.name, row.id, actor, "the end")
+                    await shop.refund_desk.approve(self.name, row.id, actor, "the end")
+        for row in await self.world.rows.find(Refund, {"organization": self.name}, limit=500):
+            if row.state == "buying" and self.dice.random() < 0.5:
+                await self._pay_for(row.upgrade or "")
+            elif row.state == "buying":
+                await shop.refunding.withdraw(self.name, row.id)
 
     async def check(self, seed: object) -> None:
         bought = {one.id: one for one in await self.bought()}
