@@ -38,7 +38,7 @@ async def test_a_low_balance_is_told_once_for_each_crossing(telling: Telling) ->
         "Your tokens are running low", "Your tokens are running low", "You've used all your tokens",
     ]  # fmt: skip
     text = plain(telling.office.letters[0])
-    assert "40 tokens are left." in text
+    assert "You have 40 tokens left." in text
     assert "Purchase more tokens or wait 31 days for reset." in text
     assert "https://shop.test/account/buy-credits" in text
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import base64
 import hmac
-from collections.abc import AsyncIterator
+import mailbox
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -104,3 +108,29 @@ async def receiver() -> AsyncIterator[Receiver]:
         yield found
     finally:
         await runner.cleanup()
+
+
+@asynccontextmanager
+async def mail_server(folder: Path) -> AsyncIterator[tuple[str, Callable[[], list[EmailMessage]]]]:
+    """A mail server in a process of its own; its address as a setting has it, and the letters it has kept so far."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "aiosmtpd", "-n", "-d", "-c", "aiosmtpd.handlers.Mailbox", "-l", f"127.0.0.1:{port}",
+        str(folder), stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stderr is not None
+    async with asyncio.timeout(30):
+        while b"listening" not in (line := await process.stderr.readline()):
+            assert line, "it ended at once"
+    try:
+        yield f"smtp://127.0.0.1:{port}", lambda: [_letter(one) for one in mailbox.Maildir(folder)]
+    finally:
+        process.terminate()
+        await process.communicate()
+
+
+def _letter(kept: mailbox.MaildirMessage) -> EmailMessage:
+    found = message_from_bytes(kept.as_bytes(), policy=default)
+    assert isinstance(found, EmailMessage)
+    return found

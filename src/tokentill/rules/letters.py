@@ -65,7 +65,7 @@ def _shop(catalog: Catalog, base_url: str, label: str = "See packs and plans") -
 
 
 def _low(about: About) -> Letter:
-    sentences = [f"{_tokens(about.notice.balance, about.catalog)} are left."]
+    sentences = [f"You have {_tokens(about.notice.balance, about.catalog)} left."]
     if about.low is not None:
         sentences.append(about.low.text)
         if about.low.recommended is not None:
@@ -93,8 +93,8 @@ def _expiring(about: About) -> Letter:
     count = _tokens(int(about.notice.data["tokens"]), about.catalog)
     at = _day(about.notice.data.get("expires_at"))
     when = f" on {at}" if at else " soon"
-    text = f"{count} that you bought will expire{when}. They are spent before those that expire later."
-    return Letter(f"{count} expire{when}", (text,))
+    text = f"{count} that you bought will expire{when}. What expires first is spent first."
+    return Letter(f"{count} will expire{when}", (text,))
 
 
 def _receipt(about: About) -> Letter:
