@@ -427,6 +427,27 @@ async def test_an_invoice_that_was_paid_before_the_end_ends_with_it_in_either_or
     await world.clean()
 
 
+@pytest.mark.parametrize("first", ["failed", "end"])
+async def test_the_last_invoice_of_a_subscription_that_is_over_is_not_owed_in_either_order(
+    shop_world: World, first: str
+) -> None:
+    """R-LIC-3, R-PACK-3: the provider gives up with the first try; what packs brought can be used all the same."""
+    world = shop_world
+    subscription = await started(world)
+    await ok(world.ledger, "acme", c.Grant(tokens=500, origin="pack"))
+    world.clock.time += MONTH
+    failed = world.provider.failed(world.provider.bill(subscription, "cycle"))
+    end = world.provider.standing(subscription, status="canceled", ended=True, ends_at=world.clock.time)
+    for fact in (failed, end) if first == "failed" else (end, failed):
+        await world.tell(fact)
+        await world.settle()
+    [owed] = [one for one in await world.purchases("acme") if one.kind == "renewal"]
+    account = await world.account("acme")
+    assert (owed.state, next_step(owed), account.state.failed_at) == ("abandoned", None, None)
+    assert (account.state.plan, account.free, account.aside) == (None, 500, 0)
+    await world.clean()
+
+
 async def test_leaving_ends_with_the_period_and_can_be_withdrawn(shop_world: World) -> None:  # R-PLAN-4
     world = shop_world
     subscription = await started(world)

@@ -85,7 +85,12 @@ class Learning:
                 at=fact.at, purchase=purchase.id, organization=purchase.organization, attempt=fact.invoice
             )
         await means.refer(provider, refs, purchase.id, purchase.organization)
-        credit = await self._credit(provider, purchase, fact)
+        over = False
+        if isinstance(fact, h.InvoiceDrafted | h.InvoiceFailed):
+            # It is on record by now. So of it and the end of its subscription, told at once, one finds the other.
+            over = await self._subscriptions.over(provider, fact.subscription, purchase.organization)
+        drafted = isinstance(fact, h.InvoiceDrafted) and not over
+        credit = await self._credit(purchase) if drafted else 0
 
         def told(row: Purchase) -> Purchase:
             merged = renewal_with(merge(row, fact), credit)
@@ -111,19 +116,15 @@ class Learning:
         account = None if first is None else await self._means.ledger.account(first.organization)
         return account is None or available(account.state) > 0
 
-    async def _credit(self, provider: str, renewal: Purchase, fact: h.AnyHappening) -> int:
-        """How much of a drafted renewal credit can pay now, so that its provider can collect the rest (R-REF-4).
+    async def _credit(self, renewal: Purchase) -> int:
+        """How much of the renewal credit can pay now, so that its provider can collect the rest (R-REF-4).
 
-        The renewal is on record by now. So of its draft and the end of its subscription, told at the same moment, one
-        finds the other.
+        Credit is money of the catalog's currency, and pays nothing in another.
         """
-        if not isinstance(fact, h.InvoiceDrafted) or renewal.kind != "renewal":
-            return 0
-        if await self._subscriptions.over(provider, fact.subscription, renewal.organization):
-            return 0
         account = await self._means.ledger.account(renewal.organization)
-        if account is None or renewal.currency != self._means.ledger.catalog.currency:
-            return 0  # credit is money of the catalog's currency
+        same = renewal.currency == self._means.ledger.catalog.currency
+        if account is None or renewal.kind != "renewal" or not same:
+            return 0
         return usable(renewal.amount, available(account.state), self._means.coins(renewal.provider))
 
     # ---- whose it is ---------------------------------------------------------------------------------

@@ -63,7 +63,7 @@ class Subscriptions:
             await self._forgive(row)  # also what was drafted, or told of, since
 
     async def over(self, provider: str, subscription: str, organization: str) -> bool:
-        """Whether the subscription is over, so that what is told to be drafted is not collected any more."""
+        """Whether the subscription is over, so that no invoice of it is collected any more, or owed."""
         row = await self._means.rows.get(Subscription, f"{provider}:{subscription}", organization)
         if row is None or row.status != "ended":
             return False
