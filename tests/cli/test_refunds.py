@@ -3,6 +3,7 @@
 Over HTTP, so that the client of `Till.connect` and the routes are gone through too.
 """
 
+import re
 from typing import Any
 
 import pytest
@@ -40,6 +41,7 @@ def test_what_a_customer_asks_and_an_operator_decides(acme: Shell) -> None:
     ]  # fmt: skip
     shown = acme.done("refunds", "quote", "acme", purchase, "--reason", "quality")
     assert shown.index("cash: Get $15.95") < shown.index("upgrade token_pack_2000")
+    assert re.search(r": quoted, holds until 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC$", shown.rstrip())
     one = quoted(acme, purchase)
     assert (one["options"][0]["choice"], one["amount"], one["held"], one["left"]) == ("cash", 1450, 0, 500)
     assert "settled" in acme.done("refunds", "accept", "acme", one["id"])

@@ -9,6 +9,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from tokentill.cli import show
 from tokentill.cli.accounts import Key, Moment, Organization, epoch_ms
 from tokentill.cli.frame import Work, command
 from tokentill.cli.shop import Before
@@ -26,7 +27,7 @@ def add(app: typer.Typer) -> None:
     command(app, "quote")(quote)
     command(app, "accept")(accept)
     command(app, "withdraw")(withdraw)
-    command(app, "show")(show)
+    command(app, "show")(show_refund)
     command(app, "list")(list_refunds)
     command(app, "queue")(queue)
     command(app, "approve")(approve)
@@ -102,7 +103,7 @@ async def withdraw(work: Work, organization: Organization, refund: RefundId) -> 
     work.print(found, lambda: _stands(found))
 
 
-async def show(work: Work, organization: Organization, refund: RefundId) -> None:
+async def show_refund(work: Work, organization: Organization, refund: RefundId) -> None:
     """Show a refund and where it stands."""
     async with work.till() as till:
         found = await till.refund_of(organization, refund)
@@ -177,7 +178,8 @@ def _quote(found: r.RefundView) -> Text:
         better = "; worth more to you" if option.recommended else ""
         name = " ".join(filter(None, (option.choice, option.item)))
         lines.append(f"  {name}: {option.text} (worth {worth}{better})")
-    return Text("\n".join([*lines, "", f"{found.id}: {found.state}"]))
+    holds = f", holds until {show.moment(found.valid_until)} UTC" if found.state == "quoted" else ""
+    return Text("\n".join([*lines, "", f"{found.id}: {found.state}{holds}"]))
 
 
 def _stands(found: r.RefundView) -> Text:
