@@ -36,6 +36,10 @@ STRIPE_PACK = (
     "payment_intent.payment_failed", "payment_intent.succeeded", "checkout.session.completed", "charge.refunded",
     "charge.dispute.created", "charge.dispute.closed",
 )  # fmt: skip
+STRIPE_LATER = (
+    "checkout.session.completed", "checkout.session.async_payment_succeeded", "radar.early_fraud_warning.created",
+    "refund.created", "charge.dispute.updated", "charge.dispute.closed",
+)  # fmt: skip
 STRIPE_RENEWAL = {
     "renewal": (
         "invoice.created", "invoice.payment_failed", "customer.subscription.updated", "invoice.paid",
@@ -51,6 +55,9 @@ STRIPE_PLAN = (
     "checkout.session.completed", "invoice.paid", "customer.subscription.created", "charge.refunded",
     "charge.dispute.created", "charge.dispute.closed",
 )  # fmt: skip
+
+
+SOME = frozenset({"done", "ignored"})
 
 
 class Life(Struct):
@@ -71,6 +78,8 @@ class Life(Struct):
     before: list[Inbound] = []
     """Of a renewal: what was told of the subscription a month before; with credit, that its invoice is drafted, too."""
     before_at: int = T0
+    heard: frozenset[str] = frozenset({"done"})
+    """How its events stand in the end: where one says nothing by then, it is ignored."""
     credit: int = 0
     """What the customer has of it by then; it pays for the renewal."""
     then: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
@@ -123,7 +132,10 @@ async def _ordered(provider: Any, now: int, kind: str) -> tuple[World, Purchase]
 
 @contextlib.asynccontextmanager
 async def stripe(kind: str) -> AsyncIterator[Life]:
-    """A checkout at Stripe's lab: declined, paid, given back in part, disputed, won."""
+    """A checkout at Stripe's lab: declined, paid, given back in part, disputed, won.
+
+    "later": the money comes days after the checkout, and the card network warns of it.
+    """
     clock = Store("memory", ":memory:").clock
     clock.time = T0
     lab = StripeLab(clock)
@@ -132,15 +144,21 @@ async def stripe(kind: str) -> AsyncIterator[Life]:
         payments = StripePayments(lab.key, [secret], clock, base=base, retries_max=0)
         world, ordered = await _ordered(payments, T0, kind)
         lab.pay(ordered.checkout or "", DECLINED)
-        lab.pay(ordered.checkout or "", VISA)
+        lab.pay(ordered.checkout or "", VISA, later=kind == "later")
+        if kind == "later":
+            lab.settle(ordered.checkout or "")
         intents: Any = lab.world.all("payment_intent")
         payment = next(str(one["id"]) for one in intents if one["status"] == "succeeded")
         part = ordered.amount * 900 // 2900
         await payments.gateway.v1.refunds.create_async(params={"payment_intent": payment, "amount": part})
+        if kind == "later":
+            lab.warn(payment)
         dispute: Any = lab.dispute(payment)
+        if kind == "later":
+            lab.decide(dispute["id"], "under_review")
         lab.decide(dispute["id"], "won")
         sent = lab.webhooks()
-        types = STRIPE_PLAN if kind == "plan" else STRIPE_PACK
+        types = {"plan": STRIPE_PLAN, "pack": STRIPE_PACK, "later": STRIPE_LATER}[kind]
         chosen = [next(one for one in reversed(sent) if one.type == name) for name in types]
 
         def edited(**values: object) -> Inbound:
@@ -153,6 +171,7 @@ async def stripe(kind: str) -> AsyncIterator[Life]:
             payments, ordered, told, [edited(account="acct_other"), edited(livemode=True)],
             edited(id="evt_unknown", type="issuing_card.created"), 301_000, T0,
             ("partly_refunded", before + brought - brought * part // ordered.amount),
+            heard=SOME if kind == "later" else frozenset({"done"}),
         )  # fmt: skip
         await gone(world)
         await payments.close()
@@ -206,8 +225,8 @@ async def renewal(kind: str) -> AsyncIterator[Life]:
         )
         nobody = Inbound(b"{}", {})
         yield Life(
-            payments, ordered, told, [], nobody, 301_000, clock.time, ("delivered", 200), before, before_at, credit,
-            then,
+            payments, ordered, told, [], nobody, 301_000, clock.time, ("delivered", 200), before, before_at,
+            SOME, credit, then,
         )  # fmt: skip
         await gone(world)
         await payments.close()
@@ -233,21 +252,35 @@ def _past(lab: StripeLab, clock: Any) -> Callable[[], contextlib.AbstractContext
 
 @contextlib.asynccontextmanager
 async def paypal(kind: str) -> AsyncIterator[Life]:
-    """An order at PayPal's lab: approved, taken, given back in part, disputed, won."""
-    assert kind == "pack", "no plan is sold there"
+    """An order at PayPal's lab: approved, taken, given back in part, disputed, won.
+
+    "later": the money is pending at first, and PayPal takes a part of it back for the dispute that is won.
+    """
+    assert kind in ("pack", "later"), "no plan is sold there"
     async with opened() as theirs:
         outbox, book = theirs.lab.outbox, theirs.lab.book
         world, ordered = await _ordered(theirs.paypal, theirs.clock.at, kind)
+        if kind == "later":
+            book.capture_status.append("PENDING")
         book.approve(ordered.checkout or "")
         await theirs.paypal.look(ordered)
         capture = list(book.captures)[-1]
-        await theirs.paypal.refund(replace(ordered, payment=capture), 900, "a refund")
-        book.resolve(book.dispute(capture), "RESOLVED_SELLER_FAVOUR")
-        told = outbox.take()
+        if kind == "later":
+            book.settle(capture)
+            book.reverse(capture, "9.00")
+        else:
+            await theirs.paypal.refund(replace(ordered, payment=capture), 900, "a refund")
+        dispute = book.dispute(capture)
+        if kind == "later":
+            book.review(dispute)
+        book.resolve(dispute, "RESOLVED_SELLER_FAVOUR")
+        told = [one for one in outbox.take() if kind == "pack" or b"CHECKOUT.ORDER" not in one.body]
         body = json.dumps({**json.loads(told[0].body), "id": "WH-UNKNOWN", "event_type": "VAULT.CREATED"})
         yield Life(
             theirs.paypal, ordered, told, [outbox.signed(told[1].body, webhook="SOMEBODYELSES")],
-            outbox.signed(body.encode()), WEEK, theirs.clock.at, ("partly_refunded", 700 - 500 * 900 // 2900),
+            outbox.signed(body.encode()), WEEK, theirs.clock.at,
+            ("delivered", 700) if kind == "later" else ("partly_refunded", 700 - 500 * 900 // 2900),
+            heard=SOME if kind == "later" else frozenset({"done"}),
         )  # fmt: skip
         await gone(world)
 
