@@ -120,6 +120,14 @@ async def test_a_declined_bill_is_paid_with_credit_that_came_meanwhile(
     await world.clean()
 
 
+async def test_it_pays_no_bill_in_another_currency(world: World) -> None:  # R-REF-4, R-FIN-1
+    """The bill was made before the catalog was in this one, and nothing is converted."""
+    await world.rows.put(replace(await owed(world), currency="EUR"))
+    await comes(world, 500)
+    assert await paid(world) == (BILL, 0, "created", 500)
+    await world.clean()
+
+
 async def test_a_charge_that_was_never_answered_keeps_credit_away(world: World) -> None:  # R-REF-4, R-PACK-3
     """Money may have moved: a person looks, and credit pays only once the customer pays the bill otherwise."""
     await world.begin("acme")

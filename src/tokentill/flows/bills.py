@@ -90,8 +90,11 @@ class Bills:
         return await self._means.change(bill, begun)
 
     async def _usable(self, bill: Purchase) -> int:
-        """How much of the rest credit can pay now, so that what it leaves can be paid at whichever provider there is."""
-        if bill.problem == UNANSWERED:
+        """How much of the rest credit can pay now, so that what it leaves can be paid at whichever provider there is.
+
+        Credit is money of the catalog's currency, and pays nothing in another.
+        """
+        if bill.problem == UNANSWERED or bill.currency != self._means.ledger.catalog.currency:
             return 0
         account = await self._means.ledger.account(bill.organization)
         return 0 if account is None else usable(bill.amount, available(account.state), self._means.coins())
