@@ -158,6 +158,7 @@ def test_the_office(shell: Shell) -> None:
     assert "No message is dead" in shell.done("messages")
     assert shell("messages", "--send", "none").code == 3
     assert "No event is waiting" in shell.done("events", "--state", "waiting")
+    assert shell("events", "--retry", "none").code == 3
 
 
 def test_prices_at_stripe(shell: Shell) -> None:

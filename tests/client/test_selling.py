@@ -127,6 +127,7 @@ async def test_the_office(world: World) -> None:
     assert (await till.messages()).messages == ()
     assert (await refused(till.send_message("none"))).code is Code.NOT_POSSIBLE
     assert (await till.events()).events == ()
+    assert (await refused(till.retry_event("none"))).code is Code.NOT_POSSIBLE
 
 
 async def test_an_invoice_that_is_not_open_cannot_be_paid(world: World) -> None:
