@@ -317,6 +317,27 @@ async def test_an_upgrade_takes_effect_at_once_less_the_unused_share(shop_world:
     await world.clean()
 
 
+async def test_an_upgrade_in_the_very_moment_of_a_renewal_takes_its_place(shop_world: World) -> None:
+    """R-PLAN-4: as on a clock that was moved to the renewal and stands there; the next invoice is of the new plan."""
+    world = shop_world
+    subscription = await started(world)
+    world.clock.time += MONTH
+    await world.tell(world.provider.fact_of_invoice(world.provider.bill(subscription, "cycle")))
+    await world.settle()
+    upgrade = await world.shop.subscribing.start(Ask(organization="acme"), "enterprise")
+    assert isinstance(upgrade, Purchase)
+    assert upgrade.amount == ENTERPRISE - PRO
+    standing = await row(world)
+    assert (standing.plan, standing.amount, await plan_of(world)) == ("enterprise", ENTERPRISE, "enterprise")
+    world.clock.time += MONTH
+    await world.tell(world.provider.fact_of_invoice(world.provider.bill(subscription, "cycle")))
+    await world.settle()
+    renewed = max(await world.purchases("acme"), key=lambda one: one.plan_start or 0)
+    assert (renewed.kind, renewed.item, renewed.state) == ("renewal", "enterprise", "delivered")
+    assert await world.alerts() == []
+    await world.clean()
+
+
 @pytest.mark.parametrize("lost", ["change_subscription", "change_subscription.answer"])
 async def test_an_upgrade_without_an_answer_is_told_by_its_webhook_or_asked_again(
     shop_world: World, lost: str

@@ -253,8 +253,15 @@ def _agreed(purchase: Purchase) -> tuple[str, int, str]:
 
 
 def latest(paid: Sequence[Purchase]) -> Purchase | None:
-    """The purchase that pays from latest on, whenever it was told; None of none."""
-    return max(paid, key=lambda one: (one.plan_start or 0, one.plan_end or 0, one.id), default=None)
+    """The purchase that pays from latest on, whenever it was told; None of none.
+
+    An upgrade takes the place of what began in the same moment, as on a clock that stands still, be it shorter.
+    """
+
+    def order(one: Purchase) -> tuple[int, int, int, str]:
+        return one.plan_start or 0, one.list_amount if one.kind == "upgrade" else 0, one.plan_end or 0, one.id
+
+    return max(paid, key=order, default=None)
 
 
 def _latest(known: int | None, told: int | None) -> int | None:
