@@ -492,6 +492,22 @@ async def test_leaving_ends_with_the_period_and_can_be_withdrawn(shop_world: Wor
     await world.clean()
 
 
+async def test_leaving_withdraws_the_lower_plan_that_was_to_come(shop_world: World) -> None:
+    """R-PLAN-4: whoever stays after all stays on the plan that runs, at the provider too."""
+    world = shop_world
+    subscription = await started(world, plan="enterprise")
+    assert isinstance(await world.shop.subscribing.downgrade("acme", "pro"), Receipt)
+    assert isinstance(await world.shop.subscribing.cancel("acme"), Receipt)
+    assert isinstance(await world.shop.subscribing.resume("acme"), Receipt)
+    world.clock.time += MONTH
+    await world.tell(world.provider.fact_of_invoice(world.provider.bill(subscription, "cycle")))
+    await world.settle()
+    [renewed] = [one for one in await world.purchases("acme") if one.kind == "renewal"]
+    assert (renewed.item, renewed.amount, renewed.state) == ("enterprise", ENTERPRISE, "delivered")
+    assert (await plan_of(world), await world.alerts()) == ("enterprise", [])
+    await world.clean()
+
+
 async def test_moving_to_a_free_plan_ends_the_subscription(shop_world: World) -> None:  # R-PLAN-4
     world = shop_world
     subscription = await started(world)

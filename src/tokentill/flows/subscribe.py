@@ -13,6 +13,7 @@ Requirement ids: R-PLAN-4, R-PACK-2, R-LIC-3.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from msgspec.structs import replace
 
@@ -226,6 +227,11 @@ class Subscribing:
             raise VendorRefused("unknown_provider", "The provider of this subscription is not set up here.")
         key = deed_key(nonce, "provider")
         if plan is None:
+            present = self._means.ledger.catalog.plans.get(row.plan or "")
+            if row.next_plan is not None and present is not None:
+                # A lower plan was to come, and would come still if the customer stays after all.
+                with suppress(VendorRefused):
+                    await payments.renew_as(row, self._as_order(row, present), deed_key(nonce, "present"))
             await payments.end_subscription(row, now=False, key=key)
             return
         back = verb == "stay" and row.next_plan is None
