@@ -492,6 +492,21 @@ async def test_leaving_ends_with_the_period_and_can_be_withdrawn(shop_world: Wor
     await world.clean()
 
 
+async def test_who_stays_after_all_stays_at_the_price_that_was_agreed(shop_world: World) -> None:
+    """R-PLAN-4, R-PACK-3: the plan costs new customers more since, and the provider goes on as before."""
+    world = shop_world
+    subscription = await started(world)
+    assert isinstance(await world.shop.subscribing.cancel("acme"), Receipt)
+    world.ledger.catalog = change_plan(selling(), "pro", price=PRO + 5_000)
+    assert isinstance(await world.shop.subscribing.resume("acme"), Receipt)
+    await world.later(MONTH)
+    await world.tell(world.provider.fact_of_invoice(world.provider.bill(subscription, "cycle")))
+    await world.settle()
+    [renewal] = [one for one in await world.purchases("acme") if one.kind == "renewal"]
+    assert (renewal.amount, renewal.state, await world.alerts()) == (PRO, "delivered", [])
+    await world.clean()
+
+
 async def test_leaving_withdraws_the_lower_plan_that_was_to_come(shop_world: World) -> None:
     """R-PLAN-4: whoever stays after all stays on the plan that runs, at the provider too."""
     world = shop_world

@@ -211,12 +211,15 @@ class Subscribing:
             known = later(replace(known, change=None), None)
             if isinstance(reply, Refusal):
                 return known
+            # What is billed now goes on at its price, whatever the plan costs new customers meanwhile.
+            staying = chosen if verb == "stay" else means.ledger.catalog.plans.get(known.plan or "")
+            back = staying is not None and known.next_plan is not None
+            amount = staying.price or known.amount if staying is not None and back else known.amount
             if verb == "stay":
-                price = None if chosen is None else chosen.price
-                return replace(known, ends_at=None, next_plan=None, amount=price or known.amount)
+                return replace(known, ends_at=None, next_plan=None, amount=amount)
             if paid and chosen is not None:
                 return replace(known, next_plan=plan, amount=chosen.price)
-            return replace(known, next_plan=plan or None, ends_at=known.period_end)
+            return replace(known, next_plan=plan or None, ends_at=known.period_end, amount=amount)
 
         await means.change(row, done)
         return reply
