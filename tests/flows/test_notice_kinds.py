@@ -1,6 +1,6 @@
 """Each kind of notice, in the order of a customer's months, told once by mail and by webhook with its figures.
 
-The mail server is a process of its own. R-PLAN-8, R-PACK-7, R-LIC-1, R-LIC-2, R-LIC-3, R-PLAN-6, R-REF-6.
+The mail server is a process of its own. R-PLAN-8, R-PACK-7, R-PACK-11, R-LIC-1, R-LIC-2, R-LIC-3, R-PLAN-6, R-REF-6.
 """
 
 import json
@@ -16,6 +16,8 @@ from tokentill.rules import commands as c
 from tokentill.rules import happenings as h
 from tokentill.rules.catalog import Exhaustion, Overage
 from tokentill.rules.notices import MAILED, TYPES
+from tokentill.rules.rows import Payer
+from tokentill.rules.topups import STOPPED
 
 REFUNDS = {name for name in TYPES if name.startswith("refund.")}
 """Shown in `tests/flows/test_refund_notices.py`, and `purchase.ready` in `tests/flows/test_handovers.py`."""
@@ -39,6 +41,10 @@ KINDS: list[tuple[str, dict[str, object]]] = [
     ("purchase.delivered", {"tokens": 500, "balance": 2_500}),
     ("tokens.expiring", {"tokens": 500}),
     ("tokens.taken_back", {"tokens": 500, "balance": 2_000}),
+    (
+        "topup.stopped",
+        {"reason": "declined", "text": STOPPED["declined"], "pack": "token_pack_500", "balance": 2_000},
+    ),
 ]
 SAID = {
     "Receipt: 500 tokens": "Paid: $29.00",
@@ -51,6 +57,7 @@ SAID = {
     "2,000 tokens for the new period": "2,000 tokens of your plan, until 16 March 2026.",
     "500 tokens will expire on 26 February 2026": "What expires first is spent first.",
     "Unspent tokens of a purchase were taken back": "A purchase was refunded, so 500 tokens of it",
+    "Your automatic top-up has stopped": STOPPED["declined"],
 }
 """Letters by their subjects."""
 
@@ -86,6 +93,13 @@ async def months(telling: Telling) -> None:
     world.clock.time += 4 * DAY
     await ok(ledger, "acme", c.Tick())
     await ok(ledger, "acme", c.Revoke(origin="refund", reference=short.id))
+    await world.follow()
+    card = Payer(
+        id="scripted:acme:pm_declined", organization="acme", provider="scripted", method="m", saved="pm_declined",
+        customer="cus", used_at=1,
+    )  # fmt: skip
+    await world.rows.add(card)
+    await world.shop.topups.set("acme", threshold=5_000, pack="token_pack_500", ceiling=10_000)
     await world.follow()
 
 

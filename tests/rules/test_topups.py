@@ -189,8 +189,11 @@ def test_a_declined_payment_stops_it_and_does_not_count() -> None:
     after = settled(begun(ON, purchase(), NOW), purchase("failed"), NOW + 1)
     assert (after.purchase, after.spent, after.enabled) == (None, 0, False)
     assert (after.stopped, after.stopped_at) == ("declined", NOW + 1)
+    assert [(one.reason, one.purchase, one.at) for one in after.untold] == [("declined", "p1", NOW + 1)]
     asked = stopped(begun(ON, purchase(), NOW), "needs_confirmation", NOW)
-    assert settled(asked, purchase("failed"), NOW + 1).stopped == "needs_confirmation"
+    assert settled(asked, purchase("failed"), NOW + 1) == replace(asked, purchase=None), "it has said so"
+    off = switched_off(begun(ON, purchase(), NOW))
+    assert settled(off, purchase("failed"), NOW + 1) == replace(off, purchase=None), "off, so nothing stopped"
     assert settled(asked, purchase("delivered"), NOW + 1).purchase is None
     over = settled(begun(ON, purchase(), NOW), purchase("failed"), ms("2025-02-02"))
     assert spent_in(over, "2025-01") == 0

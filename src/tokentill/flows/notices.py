@@ -31,7 +31,7 @@ from tokentill.flows.means import Means, deed_key, later
 from tokentill.flows.ways import Ways
 from tokentill.ports import JournalRow
 from tokentill.ports.messages import Mail, Outbound, Seal, Undelivered
-from tokentill.rules import refund_notices
+from tokentill.rules import refund_notices, topups
 from tokentill.rules.balance import balance
 from tokentill.rules.delivery import letter as delivery_letter
 from tokentill.rules.handovers import handed_over
@@ -40,7 +40,7 @@ from tokentill.rules.notices import ALWAYS, MAILED, TYPES, Notice, notice_of, re
 from tokentill.rules.purchases import Purchase
 from tokentill.rules.refund_rows import Refund
 from tokentill.rules.refusals import Code, Refusal
-from tokentill.rules.rows import Contact, Endpoint, Message
+from tokentill.rules.rows import Contact, Endpoint, Message, TopUp
 from tokentill.rules.warnings import notice as low_notice
 
 WAITS_MS = (5_000, 300_000, 1_800_000, 7_200_000, 18_000_000, 36_000_000, 50_400_000, 72_000_000, 86_400_000)
@@ -102,6 +102,14 @@ class Notices:
         if account is not None:
             now = account.moment(self._means.clock.now())
             await self._write(refund_notices.notice_of(row, now, account.free))
+
+    async def stopped(self, row: TopUp) -> None:
+        """Tell why a top-up stopped itself, once for each stop however often it is asked (R-PACK-11)."""
+        account = await self._means.ledger.account(row.organization)
+        if account is not None:
+            for stop in row.untold:
+                at = account.moment(stop.at)
+                await self._write(topups.notice_of(row, stop, at, account.free))
 
     async def ready(self, purchase: Purchase) -> None:
         """Write the delivery message of a purchase, once however often it is asked (R-SALE-4)."""

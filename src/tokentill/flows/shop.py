@@ -127,7 +127,8 @@ def open_shop(means: Means, posting: Posting | None = None) -> Shop:
     webhooks = Webhooks(means, learning)
     clerk = Clerk(means.ledger, means.rows, means.clock)
     subscribing = Subscribing(means, checkout, reader)
-    topups = TopUps(means, checkout, reader, clerk.wake)
+    stopped = None if notices is None else notices.stopped
+    topups = TopUps(means, checkout, reader, clerk.wake, stopped)
     codes = Codes(means, checkout, reader)
     overages = Overages(means, reader)
     clerk.attend(ProviderEvent, webhooks.process)

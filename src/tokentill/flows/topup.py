@@ -4,14 +4,15 @@ Whether it is bought, and when it stops itself, are rules (`tokentill.rules.topu
 journal that notices charges, and the row's own small machine. What is to be bought is written into the row before it
 is ordered, so that a crash leaves an order to go on with and never two; at most what is left of the ceiling is charged
 for it. Money credit pays first, as of any order; where it pays all, nothing is asked of a provider and no saved method
-is needed, neither to switch it on. It stops with a reason and never starts itself again.
+is needed, neither to switch it on. It stops with a reason and never starts itself again. The customer is told of each
+stop before it is written down that it was.
 
 Requirement ids: R-PACK-11, R-PACK-4, R-SALE-3, R-REF-4.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from msgspec.structs import replace
 
@@ -44,15 +45,26 @@ _STOPS: dict[Code, topups.Reason] = {
     Code.PACKS_OFF: "switched_off",
 }
 
+Telling = Callable[[TopUp], Awaitable[None]]
+"""Tells the customer of the stops that were not told yet, each once however often it is called."""
+
 
 class TopUps:
     """Watches balances and tops them up."""
 
-    def __init__(self, means: Means, checkout: Checkout, reader: Reader, wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        means: Means,
+        checkout: Checkout,
+        reader: Reader,
+        wake: Callable[[], None],
+        tell: Telling | None = None,
+    ) -> None:
         self._means = means
         self._checkout = checkout
         self._reader = reader
         self._wake = wake
+        self._tell = tell
 
     # ---- what a customer does ------------------------------------------------------------------------
 
@@ -125,25 +137,45 @@ class TopUps:
                 await self.attend(known)
 
     async def attend(self, row: TopUp) -> TopUp:
-        """Take the next step: order, look at what was ordered, or stop. Raises `StoreDown`."""
+        """Take the next step: order, look at what was ordered, or stop and tell why. Raises `StoreDown`."""
+        return await self._told(await self._step(row))
+
+    # ---- inside --------------------------------------------------------------------------------------
+
+    async def _step(self, row: TopUp) -> TopUp:
         means = self._means
         if row.purchase is not None:
             return await self._watch(row)
         read = await self._reader.shopper(row.organization)
         if isinstance(read, Refusal):
-            return await means.change(row, lambda known: later(known, None))
+            return await means.change(row, self._rests)
         shopper, account = read
         now, catalog = means.selling_time(account), means.ledger.catalog
         payer = await self._reader.saved_payer(row.organization)
         coins = None if payer is None else means.coins(payer.provider)
         todo = topups.decide(catalog, row, account, shopper, now, coins)
         if todo is None:
-            return await means.change(row, lambda known: later(known, None))
+            return await means.change(row, self._rests)
         if isinstance(todo, topups.Stop):
             return await self._stop(row, todo.reason)
         return await self._order(row, todo, now)
 
-    # ---- inside --------------------------------------------------------------------------------------
+    async def _told(self, row: TopUp) -> TopUp:
+        """Tell the customer of each stop that was not told yet, and write down that it was."""
+        if not row.untold:
+            return row
+        if self._tell is not None:
+            await self._tell(row)
+
+        def after(known: TopUp) -> TopUp:
+            told = topups.told(known, row.untold)
+            return told if told.enabled or told.purchase is not None else self._rests(told)
+
+        return await self._means.change(row, after)
+
+    def _rests(self, row: TopUp) -> TopUp:
+        """The row that has nothing to do by itself, unless somebody is still to be told of a stop."""
+        return later(row, self._means.clock.now() + LEASE_MS if row.untold else None)
 
     async def _order(self, row: TopUp, todo: topups.Buy, at: int) -> TopUp:
         """Write down what is to be bought `at` that moment, then order it."""
@@ -178,8 +210,8 @@ class TopUps:
         def settled(known: TopUp) -> TopUp:
             after = topups.settled(known, ordered, now)
             if after.purchase is None:
-                return later(after, now if after.enabled else None)
-            if ordered.url is not None and ordered.state == "pending" and after.stopped is None:
+                return later(after, now) if after.enabled else self._rests(after)
+            if ordered.url is not None and ordered.state == "pending":
                 after = topups.stopped(after, "needs_confirmation", now)
             return later(after, now + WATCH_MS)
 
@@ -211,7 +243,7 @@ class TopUps:
             if known.purchase != row.purchase:
                 return known
             freed = replace(known, purchase=None)
-            return later(freed, now + WATCH_MS) if again else later(topups.stopped(freed, reason, now), None)
+            return later(freed, now + WATCH_MS) if again else self._rests(topups.stopped(freed, reason, now))
 
         if not again:
             log.info("an auto top-up stopped", organization=row.organization, reason=reason)
@@ -221,7 +253,7 @@ class TopUps:
         now = self._means.clock.now()
         log.info("an auto top-up stopped", organization=row.organization, reason=reason)
         return await self._means.change(
-            row, lambda known: later(topups.stopped(known, reason, now), None) if known.enabled else known
+            row, lambda known: self._rests(topups.stopped(known, reason, now)) if known.enabled else known
         )
 
 

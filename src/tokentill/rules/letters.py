@@ -3,7 +3,7 @@
 A letter is a subject, sentences, a small table and one link. Nothing in it presses: a deadline is named only where
 it is one, an offer only where a notice is about running out.
 
-Requirement ids: R-PLAN-8, R-PACK-7, R-LIC-1, R-LIC-3, R-REF-6.
+Requirement ids: R-PLAN-8, R-PACK-7, R-PACK-11, R-LIC-1, R-LIC-3, R-REF-6.
 """
 
 from __future__ import annotations
@@ -232,6 +232,17 @@ def _unrefunded(about: About) -> Letter:
     return Letter(texts.mail_failed, (texts.mail_failed_kept, texts.mail_again), _of_what(about))
 
 
+def _topup_stopped(about: About) -> Letter:
+    data, bought, link = about.notice.data, about.purchase, None
+    if data["reason"] == "needs_confirmation":
+        if bought is not None and bought.state == "pending" and bought.url is not None:
+            link = "Confirm the payment", bought.url
+    elif data["reason"] not in ("limit", "switched_off"):  # then nothing can be bought for now
+        link = _shop(about.catalog, about.base_url)
+    until = "Until you switch it on again nothing is bought by itself."
+    return Letter("Your automatic top-up has stopped", (str(data["text"]), until), link=link)
+
+
 def _other(about: About) -> Letter:
     return Letter(
         f"{about.catalog.title}: {about.notice.type}",
@@ -253,4 +264,5 @@ _LETTERS = {
     "refund.settled": _refunded,
     "refund.denied": _denied,
     "refund.failed": _unrefunded,
+    "topup.stopped": _topup_stopped,
 }

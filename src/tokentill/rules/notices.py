@@ -19,6 +19,7 @@ has. The type is part of the public interface; a webhook carries exactly `Notice
     period.started       a new period began
     overage.billed       the period's overage is due
     plan.changed         the plan is another one
+    topup.stopped        the automatic top-up stopped itself: why, and what to do (`tokentill.rules.topups`)
     refund.…             how a refund stands (`tokentill.rules.refund_notices`)
 
 Times epoch milliseconds, money minor units.
@@ -39,7 +40,7 @@ Type = Literal[
     "balance.low", "balance.exhausted", "tokens.expiring", "purchase.delivered", "purchase.ready", "tokens.taken_back",
     "tokens.set_aside", "tokens.given_back", "payment.failed", "payment.recovered", "licence.changed",
     "period.started", "overage.billed", "plan.changed", "refund.waiting", "refund.settled", "refund.denied",
-    "refund.failed",
+    "refund.failed", "topup.stopped",
 ]  # fmt: skip
 TYPES: tuple[str, ...] = Type.__args__  # type: ignore[attr-defined]  # a Literal has them
 

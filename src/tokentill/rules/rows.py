@@ -91,6 +91,17 @@ class Payer(Row, frozen=True, kw_only=True):
     """When the customer last had it forgotten; an order from before does not bring it back."""
 
 
+class TopUpStop(Struct, frozen=True, array_like=True):
+    """A stop of an auto top-up by itself. `number`: the version of the row that it ended, so no two have one."""
+
+    number: int
+    at: int
+    reason: str
+    pack: str
+    purchase: str | None
+    """The purchase that it was waiting for, if any."""
+
+
 class TopUp(Row, frozen=True, kw_only=True):
     """Auto top-up of an organization (R-PACK-11); `id` is the organization. Off by itself, on only by hand.
 
@@ -109,6 +120,8 @@ class TopUp(Row, frozen=True, kw_only=True):
     spent: int = 0
     purchase: str | None = None
     """The purchase it is waiting for; one at a time."""
+    untold: tuple[TopUpStop, ...] = ()
+    """Stops of which the customer was not told yet, oldest first."""
 
 
 class Alert(Row, frozen=True, kw_only=True):

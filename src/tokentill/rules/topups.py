@@ -6,16 +6,18 @@ keeps that for other things, and the rest with the saved method. Where none is s
 pays for a whole pack. Nothing is bought while payment is failed or another
 top-up is on its way, or on an unlimited plan.
 
-Whatever stands in the way stops it for good, with a reason and a sentence that says what to do: only the
-customer starts it again. What it has spent in a month stays counted when it is switched off and on. A purchase
-counts in the month in which it was tried, for what the saved method was charged; while one is on its way there is no
-other. What credit pays does not count toward the ceiling, which is there so that no more money is charged unseen.
+Whatever stands in the way stops it for good, with a reason and a sentence that says what to do: only the customer
+starts it again. Each stop is told once (`TopUp.untold`), also where it was switched on again since; one that the
+customer switched off has nothing to stop. What it has spent in a month stays counted when it is switched off and on. A
+purchase counts in the month in which it was tried, for what the saved method was charged; while one is on its way there
+is no other. What credit pays does not count toward the ceiling, which is there so that no more money is charged unseen.
 
-Requirement ids: R-PACK-11, R-PACK-4, R-PACK-9, R-REF-4.
+Requirement ids: R-PACK-11, R-PACK-4, R-PACK-9, R-PLAN-8, R-REF-4.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -26,10 +28,11 @@ from tokentill.rules.account import Account
 from tokentill.rules.catalog import TOKENS_MAX, Catalog
 from tokentill.rules.credit import NO_CREDIT, available, usable
 from tokentill.rules.money import ANY, MONEY_MAX, Coins, format_amount
+from tokentill.rules.notices import Notice
 from tokentill.rules.prices import price_now
 from tokentill.rules.purchases import Purchase
 from tokentill.rules.refusals import Code, Refusal
-from tokentill.rules.rows import TopUp
+from tokentill.rules.rows import TopUp, TopUpStop
 from tokentill.rules.selling import (
     Shopper,
     not_for_plan,
@@ -200,8 +203,11 @@ def room(topup: TopUp) -> int:
 
 
 def stopped(topup: TopUp, reason: Reason, now: int) -> TopUp:
-    """The row once it stopped itself; it never starts by itself again."""
-    return replace(topup, enabled=False, stopped=reason, stopped_at=now)
+    """The row once it stopped itself; it never starts by itself again. One that is off has nothing to stop."""
+    if not topup.enabled:
+        return topup
+    stop = TopUpStop(topup.version, now, reason, topup.pack, topup.purchase)
+    return replace(topup, enabled=False, stopped=reason, stopped_at=now, untold=(*topup.untold, stop))
 
 
 def settled(topup: TopUp, purchase: Purchase, now: int) -> TopUp:
@@ -212,8 +218,26 @@ def settled(topup: TopUp, purchase: Purchase, now: int) -> TopUp:
         return replace(topup, purchase=None, spent=topup.spent + purchase.amount)
     if purchase.state not in ("failed", "abandoned", "mismatched"):
         return topup
-    freed = replace(topup, purchase=None)
-    if purchase.problem == NO_CREDIT:
-        return freed  # something else was paid with it in the same moment; the next order counts what there is then
-    # A purchase that ended only because nobody confirmed it has said so already.
-    return freed if freed.stopped is not None else stopped(freed, "declined", now)
+    # Where something else was paid with the credit in the same moment, the next order counts what there is then.
+    # A purchase that ended only because nobody confirmed it has stopped the top-up already.
+    after = topup if purchase.problem == NO_CREDIT else stopped(topup, "declined", now)
+    return replace(after, purchase=None)
+
+
+def told(topup: TopUp, stops: Collection[TopUpStop]) -> TopUp:
+    """The row once the customer was told of these stops."""
+    return replace(topup, untold=tuple(one for one in topup.untold if one not in stops))
+
+
+def notice_of(topup: TopUp, stop: TopUpStop, at: int, balance: int) -> Notice:
+    """What the customer is told of a stop, once however often it is made."""
+    return Notice(
+        id=f"{topup.organization}:topup:{stop.number}",
+        type="topup.stopped",
+        organization=topup.organization,
+        at=at,
+        balance=balance,
+        data={
+            "reason": stop.reason, "text": STOPPED[stop.reason], "pack": stop.pack, "purchase": stop.purchase,
+        },
+    )  # fmt: skip

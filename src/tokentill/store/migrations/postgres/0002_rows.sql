@@ -182,6 +182,7 @@ create table top_up (
     month text not null,
     spent bigint not null,
     purchase text,
+    untold text not null,
     primary key (organization, id)
 );
 create index top_up_id on top_up (id);
