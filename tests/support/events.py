@@ -24,6 +24,7 @@ from tokentill.flows.checkout import Ask
 from tokentill.lab.stripe import Delivery, StripeLab, serving, sign
 from tokentill.ports import Inbound, Paying
 from tokentill.rules import commands as c
+from tokentill.rules.catalog import Catalog
 from tokentill.rules.purchases import Purchase
 from tokentill.vendors.embedded.provider import Embedded
 from tokentill.vendors.embedded.signing import SIGNATURE
@@ -49,15 +50,30 @@ STRIPE_RENEWAL = {
         "invoice.created", "invoice.payment_failed", "customer.subscription.updated", "customer.subscription.deleted",
         "invoice.paid",
     ),
+    "voided": (
+        "invoice.created", "invoice.payment_failed", "customer.subscription.updated", "invoice.voided",
+    ),
 }  # fmt: skip
 STRIPE_RENEWAL["with credit"] = STRIPE_RENEWAL["renewal"]
 STRIPE_PLAN = (
     "checkout.session.completed", "invoice.paid", "customer.subscription.created", "charge.refunded",
     "charge.dispute.created", "charge.dispute.closed",
 )  # fmt: skip
+STRIPE = {"pack": STRIPE_PACK, "plan": STRIPE_PLAN, "later": STRIPE_LATER}
+PAYPAL = {
+    "pack": (
+        "CHECKOUT.ORDER.APPROVED", "PAYMENT.CAPTURE.COMPLETED", "CHECKOUT.ORDER.COMPLETED", "PAYMENT.CAPTURE.REFUNDED",
+        "CUSTOMER.DISPUTE.CREATED", "CUSTOMER.DISPUTE.RESOLVED",
+    ),
+    "later": (
+        "PAYMENT.CAPTURE.PENDING", "PAYMENT.CAPTURE.COMPLETED", "PAYMENT.CAPTURE.REVERSED",
+        "CUSTOMER.DISPUTE.CREATED", "CUSTOMER.DISPUTE.UPDATED", "CUSTOMER.DISPUTE.RESOLVED",
+    ),
+}  # fmt: skip
 
 
-SOME = frozenset({"done", "ignored"})
+DONE = frozenset({"done"})
+SOME = DONE | {"ignored"}
 
 
 class Life(Struct):
@@ -78,12 +94,20 @@ class Life(Struct):
     before: list[Inbound] = []
     """Of a renewal: what was told of the subscription a month before; with credit, that its invoice is drafted, too."""
     before_at: int = T0
-    heard: frozenset[str] = frozenset({"done"})
+    heard: frozenset[str] = DONE
     """How its events stand in the end: where one says nothing by then, it is ignored."""
     credit: int = 0
     """What the customer has of it by then; it pays for the renewal."""
     then: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
     """The provider as it was when that was told."""
+    brings: bool = True
+    """Whether money came in the end, or a trial began, so that there are tokens for it."""
+    flagged: str | None = None
+    """Why a person should look at it in the end."""
+    credit_left: int = 0
+    """What the customer has of the credit in the end."""
+    catalog: Catalog | None = None
+    """What is sold, where it is not what is sold in every life."""
 
     async def till(
         self, order: Purchase | None = None, *, ordered: bool = True, store: Store | None = None
@@ -91,7 +115,7 @@ class Life(Struct):
         """A new till with this order on record, that has heard of nothing yet."""
         store = store or Store("memory", ":memory:")
         store.clock.time = self.now
-        world = World(store, await store.open(catalog=selling()), self.provider)
+        world = World(store, await store.open(catalog=self.catalog or selling()), self.provider)
         await world.begin(self.order.organization, plan="starter" if self.order.kind == "plan" else "pro")
         if ordered:
             await world.rows.add(replace(order or self.order, version=0))
@@ -117,11 +141,13 @@ async def gone(world: World) -> None:
     await world.store.close()
 
 
-async def _ordered(provider: Any, now: int, kind: str) -> tuple[World, Purchase]:
+async def an_order(
+    provider: Any, now: int, kind: str, catalog: Catalog | None = None
+) -> tuple[World, Purchase]:
     """A till where somebody has just ordered a pack or a plan."""
     store = Store("memory", ":memory:")
     store.clock.time = now
-    world = World(store, await store.open(catalog=selling()), provider)
+    world = World(store, await store.open(catalog=catalog or selling()), provider)
     await world.begin("acme", plan="starter" if kind == "plan" else "pro")
     if kind == "plan":
         ordered = await world.shop.subscribing.start(Ask(organization="acme"), "pro")
@@ -142,7 +168,7 @@ async def stripe(kind: str) -> AsyncIterator[Life]:
     secret = str(lab.listen("http://127.0.0.1:9/stripe")["secret"])
     async with serving(lab) as base:
         payments = StripePayments(lab.key, [secret], clock, base=base, retries_max=0)
-        world, ordered = await _ordered(payments, T0, kind)
+        world, ordered = await an_order(payments, T0, kind)
         lab.pay(ordered.checkout or "", DECLINED)
         lab.pay(ordered.checkout or "", VISA, later=kind == "later")
         if kind == "later":
@@ -158,8 +184,7 @@ async def stripe(kind: str) -> AsyncIterator[Life]:
             lab.decide(dispute["id"], "under_review")
         lab.decide(dispute["id"], "won")
         sent = lab.webhooks()
-        types = {"plan": STRIPE_PLAN, "pack": STRIPE_PACK, "later": STRIPE_LATER}[kind]
-        chosen = [next(one for one in reversed(sent) if one.type == name) for name in types]
+        chosen = [next(one for one in reversed(sent) if one.type == name) for name in STRIPE[kind]]
 
         def edited(**values: object) -> Inbound:
             body = json.dumps({**json.loads(chosen[1].body), **values}).encode()
@@ -171,7 +196,7 @@ async def stripe(kind: str) -> AsyncIterator[Life]:
             payments, ordered, told, [edited(account="acct_other"), edited(livemode=True)],
             edited(id="evt_unknown", type="issuing_card.created"), 301_000, T0,
             ("partly_refunded", before + brought - brought * part // ordered.amount),
-            heard=SOME if kind == "later" else frozenset({"done"}),
+            heard=SOME if kind == "later" else DONE,
         )  # fmt: skip
         await gone(world)
         await payments.close()
@@ -179,7 +204,7 @@ async def stripe(kind: str) -> AsyncIterator[Life]:
 
 @contextlib.asynccontextmanager
 async def renewal(kind: str) -> AsyncIterator[Life]:
-    """A month later at Stripe's lab: declined, then paid, disputed and won; or given up, and paid after that.
+    """A month later at Stripe's lab: declined, then paid, disputed and won; or given up, then paid; or voided.
 
     "with credit": as the first, and credit was taken off the invoice while it was a draft.
     """
@@ -196,7 +221,7 @@ async def renewal(kind: str) -> AsyncIterator[Life]:
 
     async with serving(lab) as base:
         payments = StripePayments(lab.key, [secret], clock, base=base, retries_max=0)
-        world, ordered = await _ordered(payments, T0, "plan")
+        world, ordered = await an_order(payments, T0, "plan")
         lab.pay(ordered.checkout or "", VISA)
         if credit:
             clock.time += 30 * DAY
@@ -213,8 +238,11 @@ async def renewal(kind: str) -> AsyncIterator[Life]:
         clock.time = T0 + (50 if kind == "given up" else 31) * DAY
         lab.catch_up()
         invoice = next(one for one in lab.world.all("invoice") if one["status"] == "open")
-        lab.pay_invoice(invoice["id"], VISA)
-        if kind != "given up":
+        if kind == "voided":
+            await payments.gateway.v1.invoices.void_invoice_async(invoice["id"])
+        else:
+            lab.pay_invoice(invoice["id"], VISA)
+        if kind in ("renewal", "with credit"):
             intents: Any = lab.world.all("payment_intent")
             paid = next(str(one["id"]) for one in intents if one["status"] == "succeeded")
             dispute: Any = lab.dispute(paid)
@@ -223,10 +251,14 @@ async def renewal(kind: str) -> AsyncIterator[Life]:
         told = signed(
             [next(one for one in reversed(sent) if one.type == name) for name in STRIPE_RENEWAL[kind]]
         )
-        nobody = Inbound(b"{}", {})
+        issued = json.dumps({**json.loads(told[0].body), "id": "evt_unknown", "type": "issuing_card.created"})
+        nobody = Inbound(
+            issued.encode(), {"stripe-signature": sign(issued.encode(), secret, clock.time // 1000)}
+        )
         yield Life(
-            payments, ordered, told, [], nobody, 301_000, clock.time, ("delivered", 200), before, before_at,
-            SOME, credit, then,
+            payments, ordered, told, [], nobody, 301_000, clock.time,
+            ("abandoned", 0) if kind == "voided" else ("delivered", 200), before, before_at, SOME, credit, then,
+            brings=kind != "voided",
         )  # fmt: skip
         await gone(world)
         await payments.close()
@@ -259,7 +291,7 @@ async def paypal(kind: str) -> AsyncIterator[Life]:
     assert kind in ("pack", "later"), "no plan is sold there"
     async with opened() as theirs:
         outbox, book = theirs.lab.outbox, theirs.lab.book
-        world, ordered = await _ordered(theirs.paypal, theirs.clock.at, kind)
+        world, ordered = await an_order(theirs.paypal, theirs.clock.at, kind)
         if kind == "later":
             book.capture_status.append("PENDING")
         book.approve(ordered.checkout or "")
@@ -274,13 +306,14 @@ async def paypal(kind: str) -> AsyncIterator[Life]:
         if kind == "later":
             book.review(dispute)
         book.resolve(dispute, "RESOLVED_SELLER_FAVOUR")
-        told = [one for one in outbox.take() if kind == "pack" or b"CHECKOUT.ORDER" not in one.body]
+        told = outbox.take(*PAYPAL[kind])
+        assert tuple(json.loads(one.body)["event_type"] for one in told) == PAYPAL[kind]
         body = json.dumps({**json.loads(told[0].body), "id": "WH-UNKNOWN", "event_type": "VAULT.CREATED"})
         yield Life(
             theirs.paypal, ordered, told, [outbox.signed(told[1].body, webhook="SOMEBODYELSES")],
             outbox.signed(body.encode()), WEEK, theirs.clock.at,
             ("delivered", 700) if kind == "later" else ("partly_refunded", 700 - 500 * 900 // 2900),
-            heard=SOME if kind == "later" else frozenset({"done"}),
+            heard=SOME if kind == "later" else DONE,
         )  # fmt: skip
         await gone(world)
 
@@ -292,17 +325,16 @@ async def embedded(kind: str) -> AsyncIterator[Life]:
     store.clock.time = T0
     ledger = await store.open(catalog=selling())
     provider = Embedded(ledger.rows, SECRET, store.clock, lambda: "http://till.test")
-    world, ordered = await _ordered(provider, T0, kind)
+    world, ordered = await an_order(provider, T0, kind)
     number = ordered.checkout or ""
     told: list[Inbound] = []
     for card in (DECLINED, "4000000000009995", "4000000000005423"):
-        told += await _told(provider, await provider.pay(number, card))
+        told += await kept(provider, await provider.pay(number, card))
     for state in ("open", "won"):
-        told += await _told(provider, await provider.dispute(number, "open" if state == "open" else "won"))
-    unknown = json.dumps({"id": "unknown", "type": "coffee", "happenings": []}).encode()
+        told += await kept(provider, await provider.dispute(number, "open" if state == "open" else "won"))
     stranger = Embedded(ledger.rows, b"another till's secret, of 32 byte", store.clock, str)
     yield Life(
-        provider, ordered, told, [_sealed(stranger, told[1].body)], _sealed(provider, unknown), 300_001, T0,
+        provider, ordered, told, [sealed(stranger, told[1].body)], coffee(provider), 300_001, T0,
         ("delivered", 200 if kind == "plan" else 700),
     )  # fmt: skip
     await gone(world)
@@ -317,32 +349,38 @@ async def embedded_renewal(kind: str) -> AsyncIterator[Life]:
     store.clock.time = T0
     ledger = await store.open(catalog=selling())
     provider = Embedded(ledger.rows, SECRET, store.clock, lambda: "http://till.test")
-    world, ordered = await _ordered(provider, T0, "plan")
+    world, ordered = await an_order(provider, T0, "plan")
     number = ordered.checkout or ""
-    before = [*await _told(provider, await provider.pay(number, VISA))]
+    before = [*await kept(provider, await provider.pay(number, VISA))]
     assert await provider.change_card(number, DECLINED, T0) == Paying("idle"), "nothing is owed yet"
     store.clock.time = now = T0 + 35 * DAY
-    told = [one for _ in range(3) for one in await _told(provider, await provider.renew(number, now))]
-    told += await _told(provider, await provider.change_card(number, VISA, now))
+    told = [one for _ in range(3) for one in await kept(provider, await provider.renew(number, now))]
+    told += await kept(provider, await provider.change_card(number, VISA, now))
     stranger = Embedded(ledger.rows, b"another till's secret, of 32 byte", store.clock, str)
     yield Life(
-        provider, ordered, told, [_sealed(stranger, told[0].body)], Inbound(b"{}", {}), 300_001, now,
+        provider, ordered, told, [sealed(stranger, told[0].body)], coffee(provider, now), 300_001, now,
         ("delivered", 200), before,
     )  # fmt: skip
     await gone(world)
     await store.close()
 
 
-async def _told(provider: Embedded, paying: Paying) -> Sequence[Inbound]:
+async def kept(provider: Embedded, paying: Paying) -> Sequence[Inbound]:
     for event in paying.events:
         await provider.heard(event)
     return paying.events
 
 
-def _sealed(till: Embedded, body: bytes) -> Inbound:
+def sealed(till: Embedded, body: bytes, at: int = T0) -> Inbound:
     """A body signed by this till, which would never say it itself."""
-    signature = till._signing._sign(str(T0), body)
-    return Inbound(body, {SIGNATURE: f"t={T0},v1={signature}"})
+    signature = till._signing._sign(str(at), body)
+    return Inbound(body, {SIGNATURE: f"t={at},v1={signature}"})
+
+
+def coffee(provider: Embedded, at: int = T0) -> Inbound:
+    """An event of the test provider that nobody knows."""
+    body = json.dumps({"id": "unknown", "type": "coffee", "happenings": []}).encode()
+    return sealed(provider, body, at)
 
 
 LIVES: dict[str, Callable[[str], contextlib.AbstractAsyncContextManager[Life]]] = {

@@ -31,13 +31,22 @@ from tokentill.vendors.paypal.refusals import DECLINES, FORGOTTEN, NOT_APPROVED,
 
 NAME = "paypal"
 TITLE_MAX = 127
-EVENTS = (
-    "CHECKOUT.ORDER.APPROVED", "CHECKOUT.ORDER.COMPLETED", "CHECKOUT.ORDER.VOIDED",
-    "CHECKOUT.PAYMENT-APPROVAL.REVERSED", "CUSTOMER.DISPUTE.CREATED", "CUSTOMER.DISPUTE.RESOLVED",
-    "CUSTOMER.DISPUTE.UPDATED", "PAYMENT.CAPTURE.COMPLETED", "PAYMENT.CAPTURE.DECLINED",
-    "PAYMENT.CAPTURE.DENIED", "PAYMENT.CAPTURE.PENDING", "PAYMENT.CAPTURE.REFUNDED", "PAYMENT.CAPTURE.REVERSED",
-)  # fmt: skip
-"""The events a webhook should be subscribed to; whatever else comes says nothing to us."""
+EVENTS: dict[str, type[wire.Order | wire.Reversal | wire.Capture | wire.Refund | wire.Dispute]] = {
+    "CHECKOUT.ORDER.APPROVED": wire.Order,
+    "CHECKOUT.ORDER.COMPLETED": wire.Order,
+    "CHECKOUT.ORDER.VOIDED": wire.Order,
+    "CHECKOUT.PAYMENT-APPROVAL.REVERSED": wire.Reversal,
+    "CUSTOMER.DISPUTE.CREATED": wire.Dispute,
+    "CUSTOMER.DISPUTE.RESOLVED": wire.Dispute,
+    "CUSTOMER.DISPUTE.UPDATED": wire.Dispute,
+    "PAYMENT.CAPTURE.COMPLETED": wire.Capture,
+    "PAYMENT.CAPTURE.DECLINED": wire.Capture,
+    "PAYMENT.CAPTURE.DENIED": wire.Capture,
+    "PAYMENT.CAPTURE.PENDING": wire.Capture,
+    "PAYMENT.CAPTURE.REFUNDED": wire.Refund,
+    "PAYMENT.CAPTURE.REVERSED": wire.Refund,
+}
+"""The events a webhook should be subscribed to, and what each is about; whatever else comes says nothing to us."""
 
 _EMAIL = re.compile(r"[A-Za-z0-9._+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,24}")
 
@@ -192,24 +201,25 @@ class PayPal:
 
     async def happenings(self, event: ProviderEvent) -> Sequence[h.AnyHappening]:
         """What the event says. An approved order is captured; disputes and reversals are asked for again if need be."""
+        about = EVENTS.get(event.type)
+        if about is None:
+            return ()
         told = msgspec.json.decode(event.body, type=wire.Event)
-        area, _, kind = event.type.rpartition(".")
         try:
-            if area == "CHECKOUT.ORDER" and kind in ("APPROVED", "COMPLETED", "VOIDED"):
-                return await self._of_order(msgspec.json.decode(told.resource, type=wire.Order))
-            if event.type == "CHECKOUT.PAYMENT-APPROVAL.REVERSED":
-                return self._reversed_approval(msgspec.json.decode(told.resource, type=wire.Reversal))
-            if area == "PAYMENT.CAPTURE" and kind in ("COMPLETED", "DECLINED", "DENIED", "PENDING"):
-                return facts.of_capture(msgspec.json.decode(told.resource, type=wire.Capture))
-            if area == "PAYMENT.CAPTURE" and kind in ("REFUNDED", "REVERSED"):
-                return await self._gone(msgspec.json.decode(told.resource, type=wire.Refund), kind)
-            if area == "CUSTOMER.DISPUTE" and kind in ("CREATED", "UPDATED", "RESOLVED"):
-                return await self._disputed(msgspec.json.decode(told.resource, type=wire.Dispute))
+            found = msgspec.json.decode(told.resource, type=about)
+            if isinstance(found, wire.Order):
+                return await self._of_order(found)
+            if isinstance(found, wire.Reversal):
+                return self._reversed_approval(found)
+            if isinstance(found, wire.Capture):
+                return facts.of_capture(found)
+            if isinstance(found, wire.Refund):
+                return await self._gone(found, turned=event.type == "PAYMENT.CAPTURE.REVERSED")
+            return await self._disputed(found)
         except msgspec.ValidationError as error:
             raise VendorRefused(
                 "unreadable_event", f"PayPal's event cannot be read: {error}. Report it."
             ) from None
-        return ()
 
     async def close(self) -> None:
         """Let connections go."""
@@ -287,13 +297,13 @@ class PayPal:
             ),
         )
 
-    async def _gone(self, refund: wire.Refund, kind: str) -> tuple[h.AnyHappening, ...]:
-        """Money that was given back, or that PayPal took back. Of what is disputed, the dispute decides."""
+    async def _gone(self, refund: wire.Refund, *, turned: bool) -> tuple[h.AnyHappening, ...]:
+        """Money that was given back, or (`turned`) that PayPal took back. Of what is disputed, the dispute decides."""
         capture = facts.up(refund.links, "captures")
         if capture is None:
             refund = await self._client.get(_at("payments/refunds", refund.id), wire.Refund)
             capture = facts.sure(facts.up(refund.links, "captures"))
-        disputes = await self._disputes(capture) if kind == "REVERSED" else ()
+        disputes = await self._disputes(capture) if turned else ()
         return disputes or facts.of_refund(refund, capture)
 
     async def _disputed(self, dispute: wire.Dispute) -> tuple[h.AnyHappening, ...]:

@@ -34,13 +34,13 @@ _Read = Callable[[Mapping[str, Any], int], Awaitable[list[h.AnyHappening]]]
 
 
 class Reader:
-    """Events and objects of one Stripe account as happenings."""
+    """Events and objects of one Stripe account as happenings; `events` are the types that say something to us."""
 
     def __init__(self, gateway: Gateway, clock: Clock) -> None:
         self._gateway = gateway
         self._clock = clock
         self._plans: dict[str, str | None] = {}
-        self._events: dict[str, _Read] = {
+        self.events: dict[str, _Read] = {
             "checkout.session.completed": self._completed,
             "checkout.session.async_payment_succeeded": self._completed,
             "checkout.session.async_payment_failed": self._async_failed,
@@ -68,7 +68,7 @@ class Reader:
 
     async def happenings(self, event: ProviderEvent) -> list[h.AnyHappening]:
         """What the event says; empty for a type that says nothing to us."""
-        read = self._events.get(event.type)
+        read = self.events.get(event.type)
         if read is None:
             return []
         told = msgspec.json.decode(event.body)
