@@ -174,7 +174,7 @@ class TopUps:
         return await self._means.change(row, after)
 
     def _rests(self, row: TopUp) -> TopUp:
-        """The row that has nothing to do by itself, unless somebody is still to be told of a stop, or orders meanwhile."""
+        """The row that has nothing to do by itself, unless somebody is to be told of a stop, or orders meanwhile."""
         if row.purchase is not None:
             return row
         return later(row, self._means.clock.now() + LEASE_MS if row.untold else None)
