@@ -54,8 +54,11 @@ CONNECTIONS = 4
 """So many charge without a pause beside the webhooks: a busy server, and not one at its limit."""
 
 BURST_CONNECTIONS = 100
-PACE = 1_000
-"""Webhooks a second in the burst."""
+WANTED = 1_000
+"""So many webhooks of a burst should be answered a second."""
+
+PACE = 1_100
+"""Webhooks that are sent a second in the burst, kept whether or not the till keeps up: more than it should answer."""
 
 AT_ONCE = 32
 PATIENCE_SECONDS = 120.0
@@ -108,6 +111,7 @@ async def _ordered(shop: Shop, names: Sequence[str]) -> list[Event]:
             placed = await shop.checkout.buy_pack(Ask(organization=name), "small")
             assert isinstance(placed, Purchase), placed
             [told] = (await provider.pay(placed.checkout or "", CARD)).events
+            await provider.heard(told)  # or the clerk would tell it by itself before the webhook comes
             return Event(name, told.body, dict(told.headers))
 
     return await asyncio.gather(*map(order, names))
@@ -228,7 +232,7 @@ def run(options: Options) -> list[Figure]:
         known("webhook to usable tokens, p99, alone", 1e3 * percentile(alone, 0.99), "ms"),
         known("webhook to usable tokens, p50, alone", 1e3 * percentile(alone, 0.5), "ms"),
         known("the load: reserve and settle", rate, "/s", f"{CONNECTIONS} connections without a pause"),
-        at_least("a burst of webhooks, answered a second", burst / seconds, 0.95 * PACE, "/s", f"{burst} sent"),
+        at_least("a burst of webhooks, answered a second", burst / seconds, WANTED, "/s", f"{burst} sent"),
         known("answer to a webhook of the burst, p99", 1e3 * percentile(late, 0.99), "ms"),
         at_most("webhooks of the burst not answered 200", wrong, 0, ""),
         at_most("packs lost", lost, 0, ""),
