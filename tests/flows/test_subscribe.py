@@ -422,6 +422,26 @@ async def test_an_invoice_that_is_paid_after_the_end_brings_its_period_in_either
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+async def test_an_invoice_that_failed_and_was_voided_ends_the_period_before_in_either_order(
+    shop_world: World, order: tuple[int, ...]
+) -> None:  # R-LIC-1, R-LIC-3, R-PACK-3
+    world = shop_world
+    subscription = await started(world)
+    await ok(world.ledger, "acme", c.Grant(tokens=500, origin="pack"))
+    await world.later(MONTH)
+    invoice = world.provider.bill(subscription, "cycle")
+    void = h.InvoiceVoided(at=world.clock.time + 5, subscription=subscription, invoice=invoice)
+    for place in order:
+        await world.tell((world.provider.failed(invoice), void)[place])
+        await world.settle()
+    account = await world.account("acme")
+    assert (account.state.plan, account.free, account.state.failed_at) == ("pro", 500, None)
+    [owed] = [one for one in await world.purchases("acme") if one.kind == "renewal"]
+    assert (owed.state, owed.done) == ("abandoned", ("freeze", "restore"))
+    await world.clean()
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 @pytest.mark.parametrize("dated", [True, False])
 async def test_an_invoice_that_was_paid_before_the_end_ends_with_it_in_either_order(
     shop_world: World, order: tuple[int, ...], dated: bool

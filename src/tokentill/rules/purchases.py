@@ -323,7 +323,9 @@ def next_step(purchase: Purchase) -> Step | None:
     if "deliver" not in done and deliverable(purchase):
         return "deliver" if purchase.replaces is None or purchase.carried is not None else "carry"
     frozen = done.count("freeze") > done.count("restore")
-    owed = purchase.failed_at is not None and purchase.paid_at is None and not purchase.voided
+    failed = purchase.failed_at is not None and purchase.paid_at is None
+    # A failure that is told after its invoice was voided ends the period before as it would have, and is over then.
+    owed = failed and (not purchase.voided or "freeze" not in done)
     if owed != frozen:
         return "freeze" if owed else "restore"
     if "deliver" not in done or purchase.kind == "overage":
