@@ -102,12 +102,12 @@ async def test_a_message_that_was_given_up_is_sent_again_by_hand(each_till: Till
         state="dead", tries=10, problem="No answer.",
     )  # fmt: skip
     await till.shop.means.rows.add(lost)
-    [listed] = (await till.done("GET", "/v1/messages"))["messages"]
+    [listed] = (await till.done("GET", "/v1/operator-messages"))["messages"]
     assert (listed["id"], listed["problem"]) == ("Zoë:3:mail", "No answer.")
     assert not {"body", "to"} & set(listed)
-    again = await till.done("POST", "/v1/messages/Zo%C3%AB:3:mail/send")
+    again = await till.done("POST", "/v1/operator-messages/Zo%C3%AB:3:mail/send")
     assert (again["state"], again["tries"]) == ("pending", 0)
-    assert (await till.ask("POST", "/v1/messages/none/send")).code == "not_possible"
+    assert (await till.ask("POST", "/v1/operator-messages/none/send")).code == "not_possible"
 
 
 async def test_events_of_providers_are_listed_without_their_bodies(till: Till) -> None:

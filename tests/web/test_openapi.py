@@ -25,6 +25,7 @@ from schemathesis.specs.openapi.checks import (
 from tests.web.conftest import Till, running_till
 from tokentill.web import examples, problems
 from tokentill.web.call import idempotency_key
+from tokentill.web.gateway.endpoint import PATHS as ENDPOINT_PATHS
 from tokentill.web.openapi import document
 from tokentill.web.problems import Halt
 from tokentill.web.routes import ROUTES
@@ -58,6 +59,11 @@ def test_every_route_stands_in_the_document_once() -> None:
     listed = {name: operation["operationId"] for name, operation in operations()}
     assert listed == {f"{route.method} {route.path}": route.name for route in ROUTES}
     assert len(set(listed.values())) == len(ROUTES)
+
+
+def test_no_route_is_hidden_by_the_endpoint_for_models() -> None:
+    # R-SALE-5: what customers' clients call is answered by the endpoint, whatever the method.
+    assert not {route.path.encode() for route in ROUTES} & ENDPOINT_PATHS
 
 
 def test_every_reference_leads_somewhere() -> None:

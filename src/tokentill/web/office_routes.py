@@ -48,8 +48,8 @@ OFFICE = (
           office.add_endpoint, views.NewEndpoint, *_NONE, Code.KEY_REUSED, body=bodies.EndpointBody, status=201),
     trade("DELETE", f"{ORG}/webhook-endpoints/{{endpoint}}", "removeOwnEndpoint", "Remove one",
           office.drop_endpoint, views.Removed, *_NONE),
-    trade("GET", "/v1/messages", "listMessages", "E-mails and webhooks by how they stand",
+    trade("GET", "/v1/operator-messages", "listMessages", "E-mails and webhooks by how they stand",
           office.messages, views.MessageList, *_NONE, query=bodies.MessagesQuery),
-    trade("POST", "/v1/messages/{message}/send", "sendMessage", "Try a message once more from the beginning",
+    trade("POST", "/v1/operator-messages/{message}/send", "sendMessage", "Try a message once more from the beginning",
           office.send_message, views.MessageView, *_NONE),
 )  # fmt: skip

@@ -82,7 +82,7 @@ _OFFICE = frozenset(
         "events",
         "contact",
         "webhook-endpoints",
-        "messages",
+        "operator-messages",
         "refunds",
         "reconciliation",
     }
