@@ -283,19 +283,28 @@ async def test_a_query_where_none_is_taken(shared_till: Till) -> None:
 
 
 @pytest.mark.parametrize(
-    "query",
+    ("query", "says"),
     [
-        "",
-        "feature=",
-        "feature=generate_goal&quantity=0",
-        "feature=generate_goal&tokens=1e3",
-        "feature=a%00",
-        "user=u",
+        ("", "The query lacks the parameter `feature`."),
+        ("user=u", "The query lacks the parameter `feature`."),
+        ("feature=", "The parameter `feature` is not valid: expected a text of length >= 1."),
+        ("feature=generate_goal&price=1", "The query has no parameter `price`."),
+        (
+            "feature=generate_goal&quantity=0",
+            "The parameter `quantity` is not valid: expected a whole number >= 1.",
+        ),
+        (
+            "feature=generate_goal&quantity=-1",
+            "The parameter `quantity` is not valid: expected a whole number >= 1.",
+        ),
+        ("feature=generate_goal&tokens=1e3", "expected a whole number or null, got a text."),
+        ("feature=a%00", "`feature` must have printable characters only."),
     ],
 )
-async def test_a_check_that_is_not_valid(shared_till: Till, query: str) -> None:
+async def test_a_check_that_is_not_valid(shared_till: Till, query: str, says: str) -> None:
     reply = await shared_till.ask("GET", f"{ORG}/checks?{query}")
     assert (reply.status, reply.code) == (422, "invalid_request")
+    assert says in reply.json["detail"]
     unknown = await shared_till.ask("GET", f"{ORG}/checks?feature=nothing")
     assert (unknown.status, unknown.code) == (404, "unknown_feature")
 

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tokentill.web.asgi import Message
 from tokentill.web.bodies import Body, HoldBody, ListQuery
-from tokentill.web.call import decode, query
+from tokentill.web.call import decode, query, read_body
 from tokentill.web.problems import Halt
 from tokentill.web.refund_bodies import RefundAcceptBody, RefundQuoteBody
 
@@ -83,3 +84,17 @@ def test_a_word_that_is_none_of_those_possible_is_refused_with_those_that_are(
     with pytest.raises(Halt) as halt:
         decode(msgspec.json.Decoder(kind), json.dumps(body).encode())
     assert says in msgspec.json.decode(halt.value.answer.body)["detail"]
+
+
+async def test_a_connection_that_ends_before_the_body_is_no_bug() -> None:
+    messages: list[Message] = [
+        {"type": "http.disconnect"},
+        {"type": "http.request", "body": b'{"tok', "more_body": True},
+    ]
+
+    async def receive() -> Message:
+        return messages.pop()
+
+    with pytest.raises(Halt) as halted:
+        await read_body(None, receive, b"12")
+    assert (halted.value.answer.status, halted.value.answer.code) == (400, "malformed_http")

@@ -23,25 +23,25 @@ ORGANIZATIONS_A_PAGE_MAX = 1000
 _NAMES = ("user", "feature", "plan")
 _TEXTS = ("reason", "reference", "actor")
 _PLACE = re.compile(r" - at `\$\.?(?P<place>[^`]*)`$")
-_WORDS = (
-    ("Expected", "expected"),
-    ("Invalid", "invalid"),
-    ("`int`", "a whole number"),
-    ("`float`", "a fraction"),
-    ("`str`", "a text"),
-    ("`bool`", "true or false"),
-    ("`null`", "null"),
-    ("`object`", "an object"),
-    ("`array`", "a list"),
-)
+_KINDS = {
+    "int": "a whole number",
+    "float": "a fraction",
+    "str": "a text",
+    "bool": "true or false",
+    "null": "null",
+    "object": "an object",
+    "array": "a list",
+}
+_KIND = "|".join(_KINDS)
+_NAMED = re.compile(rf"`(?P<kinds>(?:{_KIND})(?: \| (?:{_KIND}))*)`")
 
 
 def explained(error: str) -> tuple[str, str]:
     """What is wrong, in plain words, and with which field ("" = with the whole), from a message of msgspec."""
     match = _PLACE.search(error)
     what = error if match is None else error[: match.start()]
-    for wire, word in _WORDS:
-        what = what.replace(wire, word)
+    what = _NAMED.sub(lambda found: " or ".join(_KINDS[kind] for kind in found["kinds"].split(" | ")), what)
+    what = what.replace("Expected", "expected").replace("Invalid", "invalid")
     return what[:200], "" if match is None else match["place"]
 
 

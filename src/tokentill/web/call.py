@@ -100,7 +100,9 @@ async def _read_on(receive: Receive, message: Message, most: int) -> bytes:
         message = await receive()
     # Nobody is there to read this; what was sent of the body is not what was meant.
     raise Halt(
-        problems.plain(408, "body_too_slow", "The connection ended before the body. Nothing was changed.")
+        problems.plain(
+            400, "malformed_http", "The connection ended before the body did. Nothing was changed."
+        )
     )
 
 
@@ -134,7 +136,7 @@ def decode(decoder: msgspec.json.Decoder[Body], body: bytes) -> Body:
     try:
         value = decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise _invalid_field(str(error), decoder.type) from None
+        raise _invalid_field(str(error), decoder.type, "body", "field") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         detail = "The body is not JSON in UTF-8. Nothing was changed. Correct it and send it again."
         raise Halt(problems.plain(400, "malformed_json", detail)) from None
@@ -148,19 +150,20 @@ def decode(decoder: msgspec.json.Decoder[Body], body: bytes) -> Body:
 
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<place>.*)`", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(?P<place>\w+)`")
+_WHOLE = re.compile(r"-?[0-9]{1,20}")
 
 
-def _invalid_field(message: str, kind: Any) -> Halt:
-    """A msgspec message about a body or query of this type, in the words of the API."""
-    for pattern, text in ((_UNKNOWN, "has no field"), (_MISSING, "lacks the field")):
+def _invalid_field(message: str, kind: Any, whole: str, part: str) -> Halt:
+    """A msgspec message about a body or query (`whole`) of this type, whose fields are each a `part` of it."""
+    for pattern, text in ((_UNKNOWN, "has no"), (_MISSING, "lacks the")):
         match = pattern.match(message)
         if match is not None:
             field = match["place"][:80]
-            return problems.invalid(f"The body {text} `{field}`.", field)
+            return problems.invalid(f"The {whole} {text} {part} `{field}`.", field)
     what, field = wellformed.explained(message)
     if what.startswith("invalid enum value"):
         what += _choices(kind, field)
-    where = f"The field `{field}`" if field else "The body"
+    where = f"The {part} `{field}`" if field else f"The {whole}"
     return problems.invalid(f"{where} is not valid: {what}.", field or None)
 
 
@@ -192,12 +195,12 @@ def query(kind: type[Query], text: bytes) -> Query:
         if name in found:
             raise problems.invalid(f"The query parameter {name!r:.80} stands twice.", name[:80])
         found[name] = value
-        if name in numbers and value.isascii() and value.isdigit() and len(value) <= 16:
+        if name in numbers and _WHOLE.fullmatch(value):
             found[name] = int(value)
     try:
         return msgspec.convert(found, kind)
     except msgspec.ValidationError as error:
-        raise _invalid_field(str(error), kind) from None
+        raise _invalid_field(str(error), kind, "query", "parameter") from None
 
 
 def idempotency_key(value: bytes) -> str:
