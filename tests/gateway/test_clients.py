@@ -69,6 +69,10 @@ async def test_responses(gateway: Gateway, client: openai.AsyncOpenAI) -> None:
     assert events[-1].type == "response.completed"
     assert events[-1].to_dict()["tokentill"]["charged"] == 4  # type: ignore[index]  # what to_dict gives is an object
     assert await gateway.spent(TOKENS) == 8
+    # The client's own helper puts the answer together from its events.
+    async with client.responses.stream(model="echo", input="Hello") as told:
+        said = await (await told.until_done()).get_final_response()
+    assert said.output_text == "Echo (no AI): Hello"
 
 
 async def test_completions_embeddings_and_models(gateway: Gateway, client: openai.AsyncOpenAI) -> None:

@@ -139,23 +139,25 @@ def response_stream(
 ) -> Iterator[bytes]:
     """The events of a streamed answer of the responses API."""
     begun = response(ident, model, "", None, "stop") | {"status": "in_progress", "output": []}
-    number = 0
-    for name, data in (("response.created", begun), ("response.in_progress", begun)):
-        yield event({"type": name, "sequence_number": number, "response": data}, name)
-        number += 1
-    for part in parts:
-        name = "response.output_text.delta"
-        yield event(
-            {
-                "type": name, "sequence_number": number, "item_id": f"msg_{ident}", "output_index": 0,
-                "content_index": 0, "delta": part,
-            },
-            name,
-        )  # fmt: skip
-        number += 1
-    name = "response.completed" if finish == "stop" else "response.incomplete"
     whole = response(ident, model, "".join(parts), usage, finish)
-    yield event({"type": name, "sequence_number": number, "response": whole}, name)
+    [item] = whole["output"]
+    [part] = item["content"]
+    of_item: Body = {"output_index": 0}
+    of_part: Body = {"item_id": item["id"], "output_index": 0, "content_index": 0}
+    empty = item | {"status": "in_progress", "content": []}
+    events: list[tuple[str, Body]] = [
+        ("response.created", {"response": begun}),
+        ("response.in_progress", {"response": begun}),
+        ("response.output_item.added", of_item | {"item": empty}),
+        ("response.content_part.added", of_part | {"part": part | {"text": ""}}),
+        *(("response.output_text.delta", of_part | {"delta": one, "logprobs": []}) for one in parts),
+        ("response.output_text.done", of_part | {"text": part["text"], "logprobs": []}),
+        ("response.content_part.done", of_part | {"part": part}),
+        ("response.output_item.done", of_item | {"item": item}),
+        ("response.completed" if finish == "stop" else "response.incomplete", {"response": whole}),
+    ]
+    for number, (name, data) in enumerate(events):
+        yield event({"type": name, "sequence_number": number, **data}, name)
 
 
 def message_stream(
