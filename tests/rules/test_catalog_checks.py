@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from tokentill.rules import catalog_checks
+from tokentill.rules import catalog_checks, catalog_prices_checks
 from tokentill.rules.catalog_file import load
 
 HEAD = """name = "till"
@@ -32,6 +32,8 @@ WHOLE = HEAD + FEATURE + PLAN + PACK
 # What is dubious: each check, the very words, and that mending it ends the warning.
 
 STARTER = '[plans.starter]\ntitle = "Starter"\nprice = "5.00"\ntokens = 40\nfeatures = "all"\n'
+YEARLY = '[plans.yearly]\ntitle = "Yearly"\nprice = "120.00"\ntokens = 100\nperiods_per_payment = 12\n'
+YEARLY += 'same_rank = true\nfeatures = "all"\n'
 NO_PACKS = "exhaustion = { packs = false }\n"
 DUBIOUS: list[tuple[str, str, str]] = [
     (
@@ -68,6 +70,14 @@ DUBIOUS: list[tuple[str, str, str]] = [
         (
             "till.toml:14: plans.pro.abuse.burn_alert_tokens_per_hour: more than 200 tokens can never burn on plan pro, "
             "which has at most 200; write less, or add burn_alert_percent_of_allowance"
+        ),
+    ),
+    (
+        "alert-never-raised",
+        HEAD + FEATURE + PLAN + NO_PACKS + "[abuse]\nburn_alert_percent_of_allowance = 100\n",
+        (
+            "till.toml:14: abuse.burn_alert_percent_of_allowance: more than 100 % of 100 can never burn on plan pro, "
+            "which has at most 100; write less than 100"
         ),
     ),
     (
@@ -110,6 +120,22 @@ DUBIOUS: list[tuple[str, str, str]] = [
         (
             "till.toml:19: plans.more.price: $0.15 a token is more than on pro, the plan below ($0.10); "
             "lower it, or grant more tokens"
+        ),
+    ),
+    (
+        "upgrade-dearer",  # whatever stands between the two
+        WHOLE + YEARLY + '[plans.more]\ntitle = "More"\nprice = "30.00"\ntokens = 200\nfeatures = "all"\n',
+        (
+            "till.toml:26: plans.more.price: $0.15 a token is more than on pro, the plan below ($0.10); "
+            "lower it, or grant more tokens"
+        ),
+    ),
+    (
+        "longer-dearer",
+        WHOLE + YEARLY.replace("120.00", "121.00"),
+        (
+            "till.toml:19: plans.yearly.price: $0.1008 a token is more than on pro, "
+            "the same plan paid more often ($0.10); lower it"
         ),
     ),
     (
@@ -186,6 +212,22 @@ DUBIOUS: list[tuple[str, str, str]] = [
         ),
     ),
     (
+        "overage-cheaper",
+        HEAD + FEATURE + PLAN + 'exhaustion = { overage = { price = "0.09" } }\n',
+        (
+            "till.toml:12: plans.pro.exhaustion.overage.price: $0.09 is less than a token of the plan itself "
+            "(pro: $0.10); raise it, or nobody needs a larger plan"
+        ),
+    ),
+    (
+        "overage-cap-low",
+        HEAD + FEATURE + PLAN + 'exhaustion = { overage = { price = "0.40", cap = "0.39" } }\n',
+        (
+            "till.toml:12: plans.pro.exhaustion.overage.cap: a cap of $0.39 lets not one token of $0.40 through; "
+            "raise it, or write 0 where customers raise it themselves"
+        ),
+    ),
+    (
         "overage-free",
         HEAD + FEATURE + PLAN + 'exhaustion = { overage = { price = "0.00" } }\n',
         "till.toml:12: plans.pro.exhaustion.overage.price: tokens beyond the plan cost nothing; raise it",
@@ -221,6 +263,14 @@ DUBIOUS: list[tuple[str, str, str]] = [
         HEAD + FEATURE + PLAN + PACK.replace("5.00", "0.99"),
         (
             "till.toml:16: packs.small.price: $0.099 a token is less than on any plan that may buy it (pro: $0.10); "
+            "raise it, or make sure that packs need a plan"
+        ),
+    ),
+    (
+        "price-inversion",  # for those who need no plan
+        HEAD + 'no_plan = { features = "all" }\n' + FEATURE + PLAN + NO_PACKS + PACK.replace("5.00", "0.99"),
+        (
+            "till.toml:18: packs.small.price: $0.099 a token is less than on any plan, and needs none (pro: $0.10); "
             "raise it, or make sure that packs need a plan"
         ),
     ),
@@ -278,7 +328,8 @@ def test_what_is_dubious(code: str, text: str, warning: str) -> None:
 
 
 def test_every_warning_has_its_case() -> None:
-    codes = set(re.findall(r'yield \(?\s*"([a-z-]+)"', inspect.getsource(catalog_checks)))
+    checks = inspect.getsource(catalog_checks) + inspect.getsource(catalog_prices_checks)
+    codes = set(re.findall(r'yield \(?\s*"([a-z-]+)"', checks))
     assert codes == {code for code, _, _ in DUBIOUS}
 
 
@@ -290,7 +341,12 @@ def test_every_warning_has_its_case() -> None:
         HEAD + FEATURE + PLAN + NO_PACKS + "[abuse]\ntokens_per_request_max = 99\n",
         WHOLE + "[abuse]\ntokens_per_request_max = 100\n",
         WHOLE + '[plans.more]\ntitle = "More"\nprice = "30.00"\ntokens = 300\nfeatures = "all"\n',
+        WHOLE + YEARLY,
         HEAD + FEATURE + PLAN + NO_PACKS + "[abuse]\nburn_alert_tokens_per_hour = 99\n",
+        HEAD + FEATURE + PLAN + NO_PACKS + "[abuse]\nburn_alert_percent_of_allowance = 99\n",
+        HEAD + FEATURE + PLAN + "exhaustion = { grace_uses = 1 }\n[abuse]\ntokens_per_request_max = 100\n",
+        HEAD + FEATURE + PLAN + 'exhaustion = { overage = { price = "0.10", cap = "0.10" } }\n',
+        HEAD + FEATURE + PLAN + 'exhaustion = { overage = { price = "0.10", cap = "0.00" } }\n',
         HEAD
         + FEATURE
         + PLAN

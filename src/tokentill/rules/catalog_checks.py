@@ -2,30 +2,26 @@
 
 Impossible is only what can never have been meant: a feature in a plan whose every single use is larger than
 the size cap. Everything else is legal, because an operator may know better, and is said once, with its
-arithmetic: limits that can never bind, prices that defeat one another, things nobody can buy or run, settings
-without effect. Two prices per token are compared exactly, as fractions.
+arithmetic: limits that can never bind, things nobody can run, settings without effect. Prices that defeat one
+another are looked at in `tokentill.rules.catalog_prices_checks`.
 
 Each warning has a `code`, the name of its check. A policy that several plans share is reported once, at the
 place where it is written.
 
 What it does not decide: anything. A catalog with warnings works as it says.
 
-Requirement ids: R-PLAN-9, R-ABU-1, R-ABU-2, R-ABU-3, R-ABU-5, R-FIN-1, R-PLAN-5, R-PLAN-6, R-PACK-1, R-LIC-2.
+Requirement ids: R-PLAN-9, R-ABU-1, R-ABU-2, R-ABU-3, R-ABU-5, R-PLAN-5, R-PLAN-6, R-LIC-2.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from fractions import Fraction
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from msgspec import Struct
 
 from tokentill.rules.catalog import MINUTE_MS, AbuseLimits, Catalog, Feature, Pack, Plan
 from tokentill.rules.catalog_reader import Findings
-from tokentill.rules.money import format_amount, per_token
-from tokentill.rules.pricing import plan_margin
 
 Says = tuple[str, str, str, str]
 """What a check yields: code, path, what is dubious, what to do."""
@@ -66,14 +62,6 @@ class Source(Struct, frozen=True):
         own = f"plans.{plan.id}.{policy}"
         return policy if self.written(policy) and not self.written(own) else own
 
-    def price(self, item: Plan | Pack) -> str:
-        """The price of one token of a plan or a pack, as text."""
-        return per_token(item.price or 0, _tokens(item), self.catalog.currency)
-
-    def amount(self, amount: int) -> str:
-        """An amount as text."""
-        return format_amount(amount, self.catalog.currency)
-
 
 def impossible(catalog: Catalog, data: dict[str, Any], findings: Findings) -> None:
     """Record the mistakes that show only when sections are seen together."""
@@ -91,13 +79,13 @@ def impossible(catalog: Catalog, data: dict[str, Any], findings: Findings) -> No
 
 
 def dubious(catalog: Catalog, data: dict[str, Any], findings: Findings) -> None:
-    """Record the warnings, each check in turn, each place once."""
-    source = Source(catalog, data)
+    """Record the warnings about everything but prices."""
+    report((_limits, _plans, _policies, _features, _licence, _low_balance), Source(catalog, data), findings)
+
+
+def report(checks: Iterable[Callable[[Source], Iterator[Says]]], source: Source, findings: Findings) -> None:
+    """Record what the checks say, in turn, each place once."""
     said = set()
-    checks = (
-        *(_limits, _plans, _ranks, _policies, _plan_prices, _packs, _pack_sizes, _features, _licence),
-        _low_balance,
-    )
     for check in checks:
         for code, path, wrong, allowed in check(source):
             if (code, path) not in said:
@@ -129,22 +117,31 @@ def _limits(source: Source) -> Iterator[Says]:
                 f"{rate} a minute can never bind, since {spacing} ms between requests allow only {most}",
                 f"write less than {most}, or a shorter spacing",
             )
-        alert, share = limits.burn_alert_tokens_per_hour, limits.burn_alert_percent_of_allowance
-        bounded = plan and not (plan.unlimited or plan.exhaustion.overage or buyable(source.catalog, plan))
+        most = 0 if plan is None else _most_in_a_period(source.catalog, plan)
+        if plan is None or most == 0:
+            continue
         size = limits.tokens_per_request_max
-        if plan and bounded and size is not None and 0 < (most := _most_in_a_period(plan)) <= size:
+        if size is not None and most <= size:
             yield (
                 "limit-never-binds",
                 source.limit(plan, feature, "tokens_per_request_max"),
                 f"{size} tokens a request can never bind on plan {plan.id}, which has at most {most}",
                 f"write less than {most}",
             )
-        if plan and bounded and alert and share is None and 0 < (most := _most_in_a_period(plan)) <= alert:
+        alert, share = limits.burn_alert_tokens_per_hour, limits.burn_alert_percent_of_allowance
+        if alert and share is None and most <= alert:
             yield (
                 "alert-never-raised",
                 source.limit(plan, feature, "burn_alert_tokens_per_hour"),
                 f"more than {alert} tokens can never burn on plan {plan.id}, which has at most {most}",
                 "write less, or add burn_alert_percent_of_allowance",
+            )
+        if share and most * 100 <= share * plan.tokens:
+            yield (
+                "alert-never-raised",
+                source.limit(plan, feature, "burn_alert_percent_of_allowance"),
+                f"more than {share} % of {plan.tokens} can never burn on plan {plan.id}, which has at most {most}",
+                f"write less than {most * 100 // plan.tokens}",
             )
 
 
@@ -162,33 +159,6 @@ def _plans(source: Source) -> Iterator[Says]:
         if plan.exhaustion.wait and not granted:
             wrong = "waiting for the reset is offered, but the reset brings no tokens"
             yield "wait-for-nothing", source.policy(plan, "exhaustion.wait"), wrong, "write wait = false"
-
-
-def _ranks(source: Source) -> Iterator[Says]:
-    """A first plan that must be paid, and a next plan up that costs less, or more for each token (R-PLAN-7)."""
-    first = source.catalog.plans.get(source.catalog.default_plan or "")
-    if first and first.price != 0:
-        wrong = f"every new account begins on {first.id}, which is not free, without a payment"
-        yield "default-plan-paid", "default_plan", wrong, "name a plan whose price is 0"
-    for lower, upper in pairwise(source.catalog.plans.values()):
-        alike = upper.rank > lower.rank and lower.periods_per_payment == upper.periods_per_payment
-        if alike and lower.price and upper.price is not None and upper.price < lower.price:
-            wrong = f"the next plan up from {lower.id} costs less than it does"
-            yield "upgrade-cheaper", f"plans.{upper.id}.price", wrong, "write the lowest plan first"
-        elif (
-            alike
-            and lower.price
-            and lower.tokens
-            and upper.price
-            and upper.tokens
-            and _rate(upper) > _rate(lower)
-        ):
-            yield (
-                "upgrade-dearer",
-                f"plans.{upper.id}.price",
-                f"{source.price(upper)} a token is more than on {lower.id}, the plan below ({source.price(lower)})",
-                "lower it, or grant more tokens",
-            )
 
 
 def _policies(source: Source) -> Iterator[Says]:
@@ -244,89 +214,6 @@ def _policies(source: Source) -> Iterator[Says]:
                 yield "no-effect", source.policy(plan, policy), wrong, allowed
 
 
-def _plan_prices(source: Source) -> Iterator[Says]:
-    """Overage that undercuts packs, and plans that do not earn what they must (R-PLAN-6, R-FIN-1)."""
-    for plan in source.catalog.plans.values():
-        overage = plan.exhaustion.overage
-        cheapest = min(buyable(source.catalog, plan), key=_rate, default=None)
-        if overage and cheapest and overage.price < _rate(cheapest):
-            yield (
-                "overage-cheaper",
-                source.policy(plan, "exhaustion.overage.price"),
-                (
-                    f"{source.amount(overage.price)} is less than a token of any pack "
-                    f"({cheapest.id}: {source.price(cheapest)})"
-                ),
-                "raise it, or nobody on this plan buys packs",
-            )
-        if overage and overage.price == 0:
-            path = source.policy(plan, "exhaustion.overage.price")
-            yield "overage-free", path, "tokens beyond the plan cost nothing", "raise it"
-        margin = plan_margin(plan, source.catalog.costs)
-        if margin and plan.margin_min is not None and margin.gross <= plan.margin_min:
-            yield (
-                "margin-low",
-                f"plans.{plan.id}.margin_min",
-                (
-                    f"the plan leaves {source.amount(margin.gross)} when every token is used, "
-                    f"which is not more than {source.amount(plan.margin_min)}"
-                ),
-                "raise the price or grant fewer tokens",
-            )
-
-
-def _packs(source: Source) -> Iterator[Says]:
-    """Packs that nobody may buy or that undercut the plans (R-PACK-1)."""
-    catalog = source.catalog
-    owners: list[Plan | None] = [None, *catalog.plans.values()]
-    for pack in catalog.packs.values():
-        path = f"packs.{pack.id}"
-        buyers = [owner for owner in owners if pack in buyable(catalog, owner)]
-        if pack.enabled and not buyers:
-            allowed = "name plans that have features and sell packs"
-            yield "pack-unsellable", path, "nobody may buy this pack", allowed
-        if pack.price == 0:
-            yield (
-                "pack-free",
-                f"{path}.price",
-                "the pack costs nothing, so anybody takes it again",
-                "raise it",
-            )
-        if pack.list_price is not None and pack.list_price <= pack.price:
-            wrong = "the list price is not above the price, so there is no saving to show"
-            yield "no-saving", f"{path}.list_price", wrong, "raise or remove it"
-        rated = [plan for plan in buyers if plan and plan.price and plan.tokens]
-        best = min(rated, key=_rate, default=None)
-        if best and _rate(pack) < _rate(best):
-            yield (
-                "price-inversion",
-                f"{path}.price",
-                (
-                    f"{source.price(pack)} a token is less than on any plan that may buy it "
-                    f"({best.id}: {source.price(best)})"
-                ),
-                "raise it, or make sure that packs need a plan",
-            )
-
-
-def _pack_sizes(source: Source) -> Iterator[Says]:
-    """Larger packs that cost more for each token (R-PACK-1)."""
-    packs = [pack for pack in source.catalog.packs.values() if pack.enabled]
-    for group in dict.fromkeys((pack.model, pack.plans) for pack in packs):
-        alike = sorted((p for p in packs if (p.model, p.plans) == group), key=lambda pack: pack.tokens)
-        for smaller, larger in pairwise(alike):
-            if larger.tokens > smaller.tokens and _rate(larger) > _rate(smaller):
-                yield (
-                    "larger-pack-dearer",
-                    f"packs.{larger.id}.price",
-                    (
-                        f"{source.price(larger)} a token is more than in the smaller {smaller.id} "
-                        f"({source.price(smaller)})"
-                    ),
-                    "lower it",
-                )
-
-
 def _features(source: Source) -> Iterator[Says]:
     """Features that nobody can run, that cost nothing, or that no debt switches off (R-LIC-2)."""
     catalog = source.catalog
@@ -372,21 +259,11 @@ def _licence(source: Source) -> Iterator[Says]:
             yield "step-in-grace", path, wrong, f"write 0, or {grace + 1} or more"
 
 
-def _most_in_a_period(plan: Plan) -> int:
-    """The most plan tokens that can be there at once; 0 where unused tokens pile up without end."""
-    if plan.rollover.mode == "unlimited":
+def _most_in_a_period(catalog: Catalog, plan: Plan) -> int:
+    """The most that can be spent in a period; 0 where it has no bound, or nothing can be spent."""
+    exhaustion = plan.exhaustion
+    beyond = exhaustion.overage or exhaustion.grace_uses or plan.bundled_tokens or buyable(catalog, plan)
+    if plan.unlimited or beyond or plan.rollover.mode == "unlimited":
         return 0
     carried = plan.tokens if plan.rollover.cap is None else plan.rollover.cap
     return plan.tokens + (carried if plan.rollover.mode == "capped" else 0)
-
-
-def _tokens(item: Plan | Pack) -> int:
-    """The tokens that one payment brings."""
-    if isinstance(item, Plan):
-        return item.tokens * item.periods_per_payment + item.bundled_tokens
-    return item.tokens + item.bonus_tokens
-
-
-def _rate(item: Plan | Pack) -> Fraction:
-    """The price of one token in minor units."""
-    return Fraction(item.price or 0, _tokens(item))

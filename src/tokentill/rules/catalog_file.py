@@ -32,6 +32,7 @@ from msgspec import structs
 from tokentill.rules import (
     catalog_checks,
     catalog_models_checks,
+    catalog_prices_checks,
     catalog_refunds_checks,
     catalog_refunds_sections,
     catalog_shop_checks,
@@ -81,6 +82,7 @@ def load(text: str, file: str) -> tuple[Catalog, tuple[Finding, ...]]:
     if findings.found:
         raise CatalogError(findings.in_order())
     catalog_checks.dubious(catalog, data, findings)
+    catalog_prices_checks.dubious(catalog, data, findings)
     catalog_shop_checks.dubious(catalog, data, findings)
     catalog_refunds_checks.dubious(catalog, findings)
     catalog_models_checks.dubious(catalog, data, findings)
