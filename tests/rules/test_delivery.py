@@ -1,11 +1,9 @@
 """The delivery message of S0, line by line, and only what is true (R-SALE-4)."""
 
-import ast
-
 from msgspec.structs import replace
 
 from tests.support.desk import preset
-from tokentill.rules.delivery import Delivered, guide, letter, message
+from tokentill.rules.delivery import Delivered, first_model, guide, letter, message
 
 SHOP = preset("shop")
 PACK = SHOP.packs["gpt_4_professional"]
@@ -51,7 +49,14 @@ def test_the_letter_says_the_same_and_how_to_begin() -> None:  # R-SALE-4
     assert len(found.code) == 2
 
 
-def test_the_guide_is_python_that_parses() -> None:  # R-SALE-4
-    text = guide("https://ai.example/v1", "gpt-4")
-    ast.parse(text.partition("pip install openai):\n")[2])
-    assert "curl https://ai.example/v1/chat/completions" in text
+def test_the_model_of_the_first_call_can_be_called() -> None:  # R-SALE-4
+    models = SHOP.models
+    small, embed = models["gpt-4o-mini"], models["text-embedding-3-small"]
+    assert first_model(SHOP, "gpt-4o-mini", SHOP.features) == ("gpt-4o-mini", "openai")
+    assert first_model(SHOP, "", {"gpt-4o-mini", "echo"}) == ("gpt-4o-mini", "openai")
+    assert first_model(replace(SHOP, models={"e": embed, "m": small}), "", SHOP.features)[0] == "gpt-4o-mini"
+    assert first_model(replace(SHOP, models={"e": embed}), "", SHOP.features) == ("", "openai")
+    claude = replace(SHOP.upstreams["openai"], kind="anthropic")
+    sold = replace(SHOP, upstreams=SHOP.upstreams | {"openai": claude})
+    assert first_model(sold, "gpt-4", ()) == ("gpt-4", "anthropic")
+    assert guide(replace(MESSAGE, model="")) == ""

@@ -16,7 +16,7 @@ from tokentill.flows.refund_facts import RefundFacts
 from tokentill.rules import keys, links
 from tokentill.rules.api_keys import LIVE_MAX, serves, wrong_with
 from tokentill.rules.catalog import DAY_MS
-from tokentill.rules.delivery import Delivered
+from tokentill.rules.delivery import Delivered, first_model
 from tokentill.rules.handovers import KEPT_MS, handed_over, handover_id, key_id, key_of, key_when
 from tokentill.rules.links import Link
 from tokentill.rules.purchases import Purchase
@@ -80,7 +80,9 @@ async def delivered(means: Means, purchase: Purchase, *, key: bool) -> Delivered
     lots = [lot for lot in await lots_of(means, purchase) if lot.origin == "pack"]
     ends = [lot.expires_at for lot in lots if lot.expires_at is not None]
     pack = catalog.packs.get(purchase.item) if purchase.kind == "pack" else None
-    model = "" if pack is None else pack.model
+    plan = catalog.plans.get(purchase.item) if pack is None else None
+    features = catalog.features if plan is None else plan.features
+    model, api = first_model(catalog, "" if pack is None else pack.model, features)
     return Delivered(
         purchase=purchase.id,
         title=purchase.title,
@@ -88,7 +90,8 @@ async def delivered(means: Means, purchase: Purchase, *, key: bool) -> Delivered
         endpoint=f"{means.address()}/v1",
         dashboard=usage_page(means, purchase),
         refunds=purchase_page(means, purchase),
-        model=model if model in catalog.models else next(iter(catalog.models), ""),
+        model=model,
+        api=api,
         key=text,
         key_shown=None if shown is None else shown.shown,
         valid_until=min(ends, default=None),

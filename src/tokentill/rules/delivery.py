@@ -8,15 +8,21 @@ Requirement ids: R-SALE-4, R-SALE-1, R-REF-4.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime
+from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from tokentill.rules.catalog import Unit
+from tokentill.rules.catalog import Catalog, Unit
 from tokentill.rules.letters import Letter
 
 YOURS = "YOUR_API_KEY"
 """What stands in examples for a key that is not shown."""
+EXAMPLE_TOKENS = 200
+"""How long the answer of an example may be, in the API that must be told."""
+Api = Literal["openai", "anthropic"]
 
 
 class Delivered(Struct, frozen=True, kw_only=True):
@@ -24,7 +30,8 @@ class Delivered(Struct, frozen=True, kw_only=True):
 
     `endpoint`: the base URL to give to a client, ending in `/v1`. `dashboard`: a link to the usage page. `refunds`: a
     link to where a refund is asked for. `valid_until` epoch ms, None = for ever. `refund_line` is empty unless the
-    guarantee is open to this customer, so that it is true.
+    guarantee is open to this customer, so that it is true. `model`: the one to begin with, empty where none is sold;
+    `api`: whose API it answers in.
     """
 
     purchase: str
@@ -34,6 +41,7 @@ class Delivered(Struct, frozen=True, kw_only=True):
     dashboard: str
     refunds: str
     model: str
+    api: Api = "openai"
     key: str | None = None
     key_shown: str | None = None
     valid_until: int | None = None
@@ -99,7 +107,7 @@ def letter(delivered: Delivered, unit: Unit) -> Letter:
         tuple(sentences),
         tuple(rows),
         ("Usage dashboard", delivered.dashboard),
-        code=examples(delivered.endpoint, delivered.model),
+        code=examples(replace(delivered, key=None)),
     )
 
 
@@ -108,8 +116,26 @@ def day(at: int) -> str:
     return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d")
 
 
-def examples(endpoint: str, model: str, key: str = YOURS) -> tuple[tuple[str, str], ...]:
+def first_model(catalog: Catalog, wanted: str, features: Collection[str]) -> tuple[str, Api]:
+    """The model of a first call, and whose API it answers in; empty where nothing is sold that writes.
+
+    `wanted`: the one that what was bought is for. Without it the first one of these `features` that writes anything.
+    """
+    found = [one for one in catalog.models.values() if one.feature in features and one.output_tokens_max > 1]
+    model = catalog.models.get(wanted) or next(iter(found), None)
+    if model is None:
+        return "", "openai"
+    kinds = {catalog.upstreams[target.upstream].kind for target in model.targets}
+    return model.id, "anthropic" if kinds == {"anthropic"} else "openai"
+
+
+def examples(delivered: Delivered) -> tuple[tuple[str, str], ...]:
     """Two ways to make the first call, each with what it needs; both work as they stand, with the key put in."""
+    endpoint, model, key = delivered.endpoint, delivered.model, delivered.key or YOURS
+    if not model:
+        return ()
+    if delivered.api == "anthropic":
+        return _of_anthropic(endpoint, model, key)
     curl = f"""\
 curl {endpoint}/chat/completions \\
   -H "Authorization: Bearer {key}" \\
@@ -128,6 +154,26 @@ print(answer.choices[0].message.content)
     return (("With curl", curl), ("With Python (pip install openai)", python))
 
 
-def guide(endpoint: str, model: str, key: str = YOURS) -> str:
+def _of_anthropic(endpoint: str, model: str, key: str) -> tuple[tuple[str, str], ...]:
+    """The examples for a model that Anthropic's clients call and OpenAI's cannot."""
+    curl = f"""\
+curl {endpoint}/messages \\
+  -H "x-api-key: {key}" \\
+  -H "Content-Type: application/json" \\
+  -d '{{"model": "{model}", "max_tokens": {EXAMPLE_TOKENS}, "messages": [{{"role": "user", "content": "Hello"}}]}}'
+"""
+    python = f"""\
+from anthropic import Anthropic
+
+client = Anthropic(base_url="{endpoint.removesuffix("/v1")}", api_key="{key}")
+answer = client.messages.create(
+    model="{model}", max_tokens={EXAMPLE_TOKENS}, messages=[{{"role": "user", "content": "Hello"}}]
+)
+print(answer.content[0].text)
+"""
+    return (("With curl", curl), ("With Python (pip install anthropic)", python))
+
+
+def guide(delivered: Delivered) -> str:
     """The examples as plain text."""
-    return "\n".join(f"{label}:\n\n{code}" for label, code in examples(endpoint, model, key))
+    return "\n".join(f"{label}:\n\n{code}" for label, code in examples(delivered))

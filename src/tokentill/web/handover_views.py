@@ -66,13 +66,7 @@ class HandoverList(Struct, frozen=True, kw_only=True):
 
 def handover(delivered: Delivered, unit: Unit) -> HandoverView:
     """The delivery message."""
-    key = {} if delivered.key is None else {"key": delivered.key}
-    return same(
-        HandoverView,
-        delivered,
-        message=message(delivered, unit),
-        guide=guide(delivered.endpoint, delivered.model, **key) if delivered.model else "",
-    )
+    return same(HandoverView, delivered, message=message(delivered, unit), guide=guide(delivered))
 
 
 def handovers(found: Sequence[tuple[str, Times]], limit: int) -> HandoverList:

@@ -21,7 +21,7 @@ from litestar.params import Body, FromPath
 from tokentill.flows.handing import PURCHASE_PATH, usage_page
 from tokentill.flows.shop import Shop
 from tokentill.rules import links
-from tokentill.rules.delivery import YOURS, Delivered, day, examples, headline
+from tokentill.rules.delivery import Delivered, day, examples, headline
 from tokentill.rules.explaining import explain
 from tokentill.rules.money import format_amount
 from tokentill.rules.purchases import Purchase, State
@@ -114,7 +114,7 @@ async def _page(
         more |= {
             "headline": headline(its, catalog.unit),
             "until": None if its.valid_until is None else day(its.valid_until),
-            "examples": examples(its.endpoint, its.model, its.key or YOURS),
+            "examples": examples(its),
             "shop": catalog.title,
         }
     page = _render(
