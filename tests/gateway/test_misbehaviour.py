@@ -20,6 +20,7 @@ async def test_an_upstream_that_hangs_costs_nothing(brisk: Gateway) -> None:
     for stream in (False, True):
         reply = await brisk.chat("do=hang", stream=stream)
         assert (reply.status, reply.json["error"]["code"]) == (504, "upstream_slow")
+        assert reply.headers["x-tokentill-charged"] == "0"
     assert await brisk.spent(TOKENS) == 0
     assert brisk.lab.cancelled == 2
 

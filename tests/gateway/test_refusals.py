@@ -29,6 +29,7 @@ async def test_402_says_what_is_missing_and_what_can_be_bought(gateway: Gateway)
     [offer] = more["offers"]
     assert (offer["kind"], offer["id"], offer["price"], offer["tokens"]) == ("pack", "small", 500, 100)
     assert offer["link"].startswith("https://till.test/")
+    assert reply.receipt == {"charged": 0, "balance": 5, "held": 0}
     assert gateway.lab.calls == 0
 
 

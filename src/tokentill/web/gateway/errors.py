@@ -8,6 +8,9 @@ what is missing, and every way out with its price and its link, so that a progra
     404  no such model                             409, 422  the idempotency key: running, gone, used for another
     502, 504  the model failed: nothing is charged
 
+A call that came to nothing has a receipt too: its headers say that nothing was charged, and what is left and held
+where the refusal knows it. What says of another call how it stands (the idempotency key) has none.
+
 Requirement ids: R-PLAN-7, R-ABU-7, R-SALE-5.
 """
 
@@ -18,7 +21,7 @@ from typing import Any
 import msgspec
 from msgspec import structs
 
-from tokentill.flows.gateway.outcome import Trouble, Why
+from tokentill.flows.gateway.outcome import Trouble, Why, facts
 from tokentill.rules.refusals import Code, Refusal
 from tokentill.web import problems
 from tokentill.web.asgi import JSON, Answer, Headers
@@ -56,6 +59,7 @@ ANTHROPIC_TYPES = {
     429: "rate_limit_error",
     503: "overloaded_error",
 }
+_OF_ANOTHER: frozenset[Why] = frozenset({"running", "answer_gone", "key_reused"})
 _NO_RETRY = (b"x-should-retry", b"false")
 """Both clients repeat some errors by themselves, unless they are told that it is of no use."""
 
@@ -99,9 +103,9 @@ def of_trouble(kind: str, trouble: Trouble, address: str) -> Answer:
     if trouble.refusal is not None:
         return of_refusal(kind, trouble.refusal, address)
     status, code = status_of(trouble)
-    headers: Headers = ()
+    headers: Headers = () if trouble.why in _OF_ANOTHER else _receipt()
     if trouble.retry_after_ms is not None:
-        headers = (problems.retry_after(trouble.retry_after_ms),)
+        headers = (*headers, problems.retry_after(trouble.retry_after_ms))
     elif trouble.why == "answer_gone":
         headers = (_NO_RETRY,)
     return answer(kind, status, code, trouble.message, headers)
@@ -128,8 +132,17 @@ def of_refusal(kind: str, refusal: Refusal, address: str) -> Answer:
     ms = refusal.retry_after_ms
     if status == 429:
         ms = 1_000 if ms is None else ms
-    headers: Headers = (_NO_RETRY,) if ms is None else (problems.retry_after(ms),)
+    again = _NO_RETRY if ms is None else problems.retry_after(ms)
+    # A key with a limit of its own says in the body what is left of that.
+    known = {"balance": refusal.balance, "held": refusal.held} if refusal.layer == "balance" else {}
+    headers = (*_receipt(**known), again)
     return answer(kind, status, code, refusal.message, headers, _field(refusal), more)
+
+
+def _receipt(**known: int | None) -> Headers:
+    """The headers of the receipt of a call that came to nothing."""
+    told = {"charged": 0} | {name: value for name, value in known.items() if value is not None}
+    return tuple((name.encode(), value.encode()) for name, value in facts(told))
 
 
 def _field(refusal: Refusal) -> str | None:
