@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.gateways import Gateway, running_gateway
+from tests.support.gateways import CATALOG, Gateway, running_gateway
+from tests.support.upstream_bytes import OK, abort, close, says, serving
 from tokentill.rules.calls import counted
 from tokentill.rules.commands import Extend
 from tokentill.rules.entries import Alerted
@@ -165,6 +166,32 @@ async def test_the_next_upstream_answers_where_the_first_does_not(gateway: Gatew
     lost = await gateway.chat("answer=3", model="lost")
     assert (lost.status, lost.json["error"]["code"]) == (502, "upstream_failed")
     assert await gateway.spent(TOKENS) == 2 * (1 + 3)
+
+
+async def silent(_: asyncio.StreamWriter) -> None:
+    await asyncio.Event().wait()
+
+
+async def test_whatever_goes_wrong_before_the_first_byte_the_next_upstream_answers(tmp_path: Path) -> None:
+    empty = b"content-length: 0\r\n\r\n"
+    troubles = [
+        says(f"HTTP/1.1 {status} X\r\n".encode() + empty) for status in (500, 529, 429, 408, 401, 307)
+    ]
+    troubles += [
+        says(OK + empty),
+        says(OK + b"content-length: 9\r\n\r\n", then=close),
+        says(then=abort),
+        silent,
+    ]
+    async with serving(says()) as (first, upstream):
+        catalog = CATALOG.replace("http://127.0.0.1:9/v1", upstream.base_url)
+        catalog = catalog.replace("[models.spare]", "[models.spare]\nfirst_byte_ms = 200")
+        async with running_gateway(tmp_path, catalog=catalog) as gateway:
+            for number, first.answer in enumerate(troubles, 1):
+                reply = await gateway.chat("answer=3", model="spare", stream=number % 2 == 0)
+                assert (reply.status, reply.text) == (200, "w0 w1 w2 "), number
+                assert len(first.heads) == gateway.lab.calls == number
+            assert await gateway.spent(TOKENS) == len(troubles) * (1 + 3)
 
 
 @pytest.mark.parametrize("path", KINDS)
