@@ -1,11 +1,17 @@
 """Calls of models from the key to the charge, whole and streamed, in both APIs."""
 
+import asyncio
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.support.gateways import CATALOG, Gateway, running_gateway
+from tests.support.plain_asgi import WithoutExchange
+from tokentill.web.app import Application
+from tokentill.web.serving import serving
 
 # R-SALE-5, R-LED-3, R-ABU-4
 
@@ -30,6 +36,31 @@ async def test_a_stream_is_charged_before_its_last_chunk(gateway: Gateway) -> No
     assert reply.events[-2]["tokentill"]["charged"] == 10
     assert not any(one.get("usage") for one in reply.events[:-1])
     assert await gateway.spent(100_000) == 10
+
+
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+async def test_a_stream_leaves_alike_on_our_server_and_on_any(gateway: Gateway, version: str) -> None:
+    body = b'{"model":"big","messages":[{"role":"user","content":"answer=7 pace=0.002"}],"stream":true}'
+    head = f"POST /v1/chat/completions HTTP/{version}\r\nhost: x\r\nauthorization: Bearer {gateway.key}\r\n"
+    last = "GET /the/end HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+    answers = []
+    async with serving(cast("Application", WithoutExchange(gateway.app))) as other:
+        for url in (gateway.url, other):
+            at = urlsplit(url)
+            reader, writer = await asyncio.open_connection(at.hostname, at.port)
+            writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
+            answer = await reader.readuntil(b"[DONE]\n\n")
+            if version == "1.1":
+                answer += await reader.readuntil(b"0\r\n\r\n")
+                writer.write(last.encode())
+            answer += await reader.read()
+            writer.close()
+            answer = re.sub(
+                rb'(date|operation|balance): .*|chatcmpl-\d+|"(operation|balance|entry)":[^,}]*', b"", answer
+            )
+            answers.append(sorted(re.sub(rb"(?m)^[0-9a-f]+\r$", b"", answer).splitlines()))
+    assert answers[0] == answers[1]
+    assert b"".join(answers[0]).count(b'"content":"w') == 7
 
 
 async def test_whoever_asks_for_the_usage_gets_it(gateway: Gateway) -> None:

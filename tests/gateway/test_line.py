@@ -1,7 +1,7 @@
 """The one timer of a call: a silent upstream is cut, a client that takes nothing is as good as gone (R-LED-3)."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -30,12 +30,11 @@ class Scripted:
     async def open(self, *_: Any) -> "Scripted":
         return self
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        while True:
-            chunk = await self.queue.get()
-            if chunk is None:
-                raise UpstreamDown("cut", "closed")
-            yield chunk
+    async def read(self) -> bytes:
+        chunk = await self.queue.get()
+        if chunk is None:
+            raise UpstreamDown("cut", "closed")
+        return chunk
 
     async def close(self) -> None:
         self.queue.put_nowait(None)

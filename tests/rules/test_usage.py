@@ -1,5 +1,6 @@
 """Usage of a model call, as the upstream reports it or as it is counted (R-SALE-5, R-LED-3)."""
 
+import json
 from typing import Any
 
 import pytest
@@ -7,7 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokentill.rules import speech
-from tokentill.rules.usage import EVENT_BYTES_MAX, Events, Seen, Usage, count, data_of, of_answer, see
+from tokentill.rules.answers import is_end
+from tokentill.rules.usage import (
+    EVENT_BYTES_MAX,
+    Events,
+    Seen,
+    Usage,
+    count,
+    data_of,
+    of_answer,
+    see,
+    see_text,
+)
 
 
 @pytest.mark.parametrize(
@@ -59,6 +71,40 @@ def test_a_stream_is_read_alike_in_whatever_pieces_it_comes(kind: str, sizes: li
         at, turn = at + size, turn + 1
     assert b"".join(out) == whole
     assert (seen.usage, seen.done, seen.failed, seen.pieces, seen.size) == (Usage(7, 3), True, False, 3, 6)
+
+
+_TEXTS = st.one_of(st.none(), st.text(max_size=4), st.integers(0, 1))
+_DELTAS = st.dictionaries(
+    st.sampled_from(["role", "content", "refusal", "reasoning", "reasoning_content", "tool_calls"]), _TEXTS
+)
+_CHOICES = st.fixed_dictionaries(
+    {},
+    optional={"index": st.just(0), "delta": _DELTAS | st.none(), "text": _TEXTS, "finish_reason": _TEXTS},
+)
+_EVENTS = st.fixed_dictionaries(
+    {"choices": st.lists(_CHOICES, max_size=2)},
+    optional={
+        "object": _TEXTS,
+        "type": _TEXTS | st.just("error"),
+        "usage": st.none() | _DELTAS,
+        "error": _TEXTS,
+    },
+)
+
+
+@given(_EVENTS)
+def test_what_only_brings_text_is_seen_alike_by_the_short_way(event: dict[str, Any]) -> None:  # R-SALE-5
+    data, short, whole = json.dumps(event).encode(), Seen(), Seen()
+    came = see_text(short, data)
+    see(whole, data)
+    assert short == (whole if came else Seen())
+    assert not (came and is_end(event))
+
+
+@pytest.mark.parametrize("kind", ["chat", "completions"])
+def test_most_events_of_a_stream_go_the_short_way(kind: str) -> None:  # R-SALE-5
+    events = list(STREAMS[kind]((7, 3)))
+    assert sum(see_text(Seen(), data_of(event)) for event in events) >= 2
 
 
 @pytest.mark.parametrize("kind", STREAMS)

@@ -96,7 +96,10 @@ async def ask(
 ) -> tuple[int, dict[str, str], bytes]:
     reply = await upstreams.open(upstream, "/chat/completions", body, {"openai-beta": "x"}, first_byte_ms)
     try:
-        return reply.status, dict(reply.headers), b"".join([chunk async for chunk in reply.chunks()])
+        body = b""
+        while chunk := await reply.read():
+            body += chunk
+        return reply.status, dict(reply.headers), body
     finally:
         await reply.close()
 

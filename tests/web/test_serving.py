@@ -15,12 +15,12 @@ import aiohttp
 import pytest
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from tests.support.plain_asgi import WithoutExchange
 from tests.web.conftest import SECRET, TestClock, TestIds, Till, running_till
 from tokentill.flows.keys import create_operator_key
 from tokentill.ports import Ledger
 from tokentill.settings import Settings
 from tokentill.web.app import Application, build_app
-from tokentill.web.asgi import EXCHANGE, Receive, Scope, Send
 from tokentill.web.protocol import HEAD_BYTES_MAX
 from tokentill.web.serving import listen, new_event_loop, serving, url_of
 from tokentill.wiring import open_ledger
@@ -290,26 +290,6 @@ def test_the_loop_to_serve_under_is_a_loop() -> None:
     loop = new_event_loop()
     assert loop.run_until_complete(asyncio.sleep(0, 7)) == 7
     loop.close()
-
-
-class WithoutExchange:
-    """The application as a server that is not ours would call it: through the events of ASGI alone."""
-
-    def __init__(self, app: Application) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":  # the application has one already
-            for step in ("startup", "shutdown"):
-                await receive()
-                await send({"type": f"lifespan.{step}.complete"})
-            return
-        scope.pop(EXCHANGE)
-        await self.app(scope, receive, send)
-
-    async def drain(self, seconds: float) -> bool:
-        """As the application does."""
-        return await self.app.drain(seconds)
 
 
 PIECES = {

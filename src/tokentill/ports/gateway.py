@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Literal, Protocol, runtime_checkable
 
 from tokentill.rules.models import Upstream
@@ -28,8 +28,11 @@ class UpstreamReply(Protocol):
     headers: Mapping[str, str]
     """Lower-case names; only those that may be passed on."""
 
-    def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it comes; raises `UpstreamDown` where it ends too early or grows too large."""
+    async def read(self) -> bytes:
+        """The next bytes of the body as they come, none at its end.
+
+        Raises `UpstreamDown` where it ends too early or grows too large.
+        """
         ...
 
     async def close(self) -> None:

@@ -9,7 +9,7 @@ Requirement ids: R-SALE-5, R-LED-3.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeGuard
 
 import msgspec
@@ -80,9 +80,13 @@ class Events:
     def __init__(self) -> None:
         self._rest = b""
 
-    def feed(self, chunk: bytes) -> Iterator[bytes]:
+    def feed(self, chunk: bytes) -> Iterable[bytes]:
         """Every event that is complete now, with the empty line that ends it. Raises `ValueError` on a huge one."""
-        data = self._rest + chunk if self._rest else chunk
+        if not self._rest and chunk.find(b"\n\n") == len(chunk) - 2 >= 0 and b"\r" not in chunk:
+            return (chunk,)  # most often a chunk is one event
+        return self._cut(self._rest + chunk)
+
+    def _cut(self, data: bytes) -> Iterator[bytes]:
         start = 0
         while True:
             end, size = _end_of_event(data, start)
@@ -109,6 +113,8 @@ def _end_of_event(data: bytes, start: int) -> tuple[int, int]:
 
 def data_of(event: bytes) -> bytes:
     """The data lines of an event, joined."""
+    if event.startswith(b"data:") and event.find(b"\n") == len(event) - 2 and b"\r" not in event:
+        return event[5:-2].lstrip()  # most often there is one
     lines = [line[5:].lstrip() for line in event.splitlines() if line.startswith(b"data:")]
     return b"\n".join(lines)
 
@@ -130,6 +136,53 @@ class Seen(Struct):
     def counted(self) -> int:
         """Tokens of the text that came, counted."""
         return count(self.pieces, self.size)
+
+
+class _Delta(Struct):
+    content: str | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    tool_calls: None = None
+
+
+class _Choice(Struct):
+    delta: _Delta | None = None
+    text: str | None = None
+    finish_reason: None = None
+
+
+class _Text(Struct):
+    """An event in the middle of a chat or a completion, with text and nothing else that matters here."""
+
+    object: str
+    choices: list[_Choice]
+    type: None = None
+    usage: None = None
+    error: None = None
+
+
+_decode_text = msgspec.json.Decoder(_Text).decode
+
+
+def see_text(seen: Seen, data: bytes) -> bool:
+    """Take the data of one event in as `see` does, if it brings text and nothing else; False, and nothing taken, if not.
+
+    That is most events of a stream, and takes a third of the time.
+    """
+    try:
+        choices = _decode_text(data).choices
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    for choice in choices:
+        _text(seen, choice.text)
+        delta = choice.delta
+        if delta is not None:
+            _text(seen, delta.content)
+            _text(seen, delta.refusal)
+            _text(seen, delta.reasoning_content)
+            _text(seen, delta.reasoning)
+    return bool(choices)
 
 
 def see(seen: Seen, data: bytes) -> Any:
@@ -156,7 +209,7 @@ def see(seen: Seen, data: bytes) -> Any:
 def _text(seen: Seen, text: object) -> None:
     if type(text) is str and text:
         seen.pieces += 1
-        seen.size += len(text.encode("utf-8", "surrogatepass"))
+        seen.size += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 def _see_chat(seen: Seen, event: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any
 
@@ -34,11 +34,10 @@ class EchoReply:
             "content-type": "text/event-stream" if stream else "application/json"
         }
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def read(self) -> bytes:
         """The body, a word at a time where it streams."""
-        for part in self._parts:
-            yield part
-            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return next(self._parts, b"")
 
     async def close(self) -> None:
         """There is nothing to close."""

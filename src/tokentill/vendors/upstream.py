@@ -15,7 +15,7 @@ import asyncio
 import functools
 import io
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
@@ -123,6 +123,7 @@ class HttpReply:
 
     def __init__(self, response: Answer) -> None:
         self._response = response
+        self._size = 0
         self.status = response.status
         self.headers: Mapping[str, str] = {
             name.lower().decode(): value.decode("latin-1")
@@ -130,22 +131,21 @@ class HttpReply:
             if name.lower() in PASSED_ON
         }
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it comes."""
-        size = 0
+    async def read(self) -> bytes:
+        """The next bytes of the body as they come, none at its end."""
         try:
-            async for chunk in self._response.content.iter_any():
-                size += len(chunk)
-                if size > BODY_BYTES_MAX:
-                    raise UpstreamDown("too_large", "The upstream's answer is larger than any answer may be.")
-                yield chunk
+            chunk = await self._response.content.readany()
         except TimeoutError:
             message = "The upstream fell silent in the middle of its answer."
             raise UpstreamDown("too_slow", message) from None
         except (aiohttp.ClientError, OSError):
             raise UpstreamDown("cut", "The upstream ended its answer too early.") from None
-        if self._response.was_reset:
+        self._size += len(chunk)
+        if self._size > BODY_BYTES_MAX:
+            raise UpstreamDown("too_large", "The upstream's answer is larger than any answer may be.")
+        if not chunk and self._response.was_reset:
             raise UpstreamDown("cut", "The upstream ended its answer too early.")
+        return chunk
 
     async def close(self) -> None:
         """Cut the connection unless the answer was read to its end."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -71,6 +71,14 @@ class Exchange(Protocol):
 
     def send(self, answer: Answer) -> bool:
         """Send the answer whole; False if it has to go the ordinary way."""
+        ...
+
+    def begin(self, headers: Sequence[tuple[bytes, bytes]]) -> bool:
+        """Begin an answer that streams, with status 200; False if it has to go the ordinary way."""
+        ...
+
+    def write(self, chunk: bytes) -> bool:
+        """Send the next bytes of an answer that was begun here; False if they have to go the ordinary way."""
         ...
 
     def watch(self, gone: Callable[[], None]) -> Callable[[], None]:

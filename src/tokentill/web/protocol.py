@@ -11,7 +11,7 @@ scope gives the body and takes the answer at once.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -56,15 +56,44 @@ class Exchange:
         protocol.watching.add(gone)
         return lambda: protocol.watching.discard(gone)
 
-    def send(self, answer: Answer) -> bool:
-        """Send an answer, as two calls of `send` would; False if it has to go that way."""
+    def _can_answer(self) -> bool:
+        """Whether this request's answer has not begun and can leave at once."""
         cycle = self._connection.cycle
         if cycle.scope.get(EXCHANGE) is not self or cycle.response_started or cycle.disconnected:
             return False
-        if not cycle.keep_alive or cycle.scope["method"] == "HEAD" or cycle.flow.write_paused:
+        return cycle.keep_alive and cycle.scope["method"] != "HEAD" and not cycle.flow.write_paused
+
+    def begin(self, headers: Sequence[tuple[bytes, bytes]]) -> bool:
+        """Begin an answer that streams, as a call of `send` would; False if it has to go that way."""
+        if not self._can_answer():
             return False
-        if CLOSE in answer.headers:
+        cycle = self._connection.cycle
+        cycle.response_started = cycle.chunked_encoding = True
+        cycle.waiting_for_100_continue = False
+        fields = (*cycle.default_headers, *headers, (b"transfer-encoding", b"chunked"))
+        cycle.transport.write(
+            STATUS_LINE[200] + b"".join([b"%b: %b\r\n" % field for field in fields]) + b"\r\n"
+        )
+        return True
+
+    def write(self, chunk: bytes) -> bool:
+        """Send the next bytes of what was begun, as a call of `send` would; False if they have to go that way."""
+        cycle = self._connection.cycle
+        if (
+            cycle.scope.get(EXCHANGE) is not self
+            or cycle.flow.write_paused
+            or cycle.disconnected
+            or not chunk
+        ):
             return False
+        cycle.transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+        return True
+
+    def send(self, answer: Answer) -> bool:
+        """Send an answer, as two calls of `send` would; False if it has to go that way."""
+        if not self._can_answer() or CLOSE in answer.headers:
+            return False
+        cycle = self._connection.cycle
         cycle.response_started = cycle.response_complete = True
         cycle.waiting_for_100_continue = False
         usual = b"".join([b"%b: %b\r\n" % field for field in (*cycle.default_headers, *answer.headers)])

@@ -237,7 +237,7 @@ class Running:
         call = self._call
         parts: list[bytes] = []
         try:
-            while (part := await line.next()) is not None:
+            while part := await line.next():
                 parts.append(part)
         except UpstreamDown as down:
             trouble = of_down(down)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 
 import structlog
 
@@ -64,8 +64,7 @@ class Line:
         self._silence = model.first_byte_ms / 1000
         self._ends_at = self._loop.time() + model.total_ms / 1000
         self._reply: UpstreamReply | None = None
-        self._chunks: AsyncIterator[bytes] | None = None
-        self._first: bytes | None = None
+        self._first = b""
         self._stalled = stalled
         self._waiting = False
         self._since = 0.0
@@ -86,7 +85,8 @@ class Line:
             modern = "api.openai.com" in upstream.base_url
             body = written(call, target.model, limit, _NEW_LIMIT if modern else "max_tokens")
             try:
-                await self._lengthen()
+                if self._is_short(self._loop.time()):
+                    await self._lengthen()
                 found = await self._try(upstream, PATHS[call.kind], body, headers)
             except UpstreamDown as down:
                 log.warning("an upstream did not answer", upstream=upstream.name, why=down.why)
@@ -99,24 +99,25 @@ class Line:
         assert trouble is not None, "a model that nobody answers was not let in"
         return trouble
 
-    async def next(self) -> bytes | None:
-        """The next bytes, None at the end. Raises `UpstreamDown`."""
-        if self._first is not None:
-            first, self._first = self._first, None
+    async def next(self) -> bytes:
+        """The next bytes, none at the end. Raises `UpstreamDown`."""
+        if self._first:
+            first, self._first = self._first, b""
             return first
-        assert self._chunks is not None
-        await self._lengthen()
+        assert self._reply is not None
         self._since = self._loop.time()
+        if self._is_short(self._since):
+            await self._lengthen()
+            self._since = self._loop.time()
         if self._since >= self._ends_at:
             raise UpstreamDown("too_slow", "The call lasted longer than any call of the model may.")
-        return await self._next()
+        return await self._next(self._reply)
 
-    async def _next(self) -> bytes | None:
+    async def _next(self, reply: UpstreamReply) -> bytes:
         """The next bytes of the answer, watched over by the timer."""
-        assert self._chunks is not None
         self._waiting = True
         try:
-            return await anext(self._chunks, None)
+            return await reply.read()
         except UpstreamDown as down:
             if self._late:
                 raise UpstreamDown("too_slow", "The upstream fell silent, or took too long in all.") from down
@@ -127,16 +128,17 @@ class Line:
 
     async def finish(self) -> None:
         """Everything was said: let the answer end by itself, if it does so at once, and let the connection go."""
-        if self._chunks is not None:
+        reply = self._reply
+        if reply is not None:
             with contextlib.suppress(UpstreamDown, TimeoutError):
                 async with asyncio.timeout(ENDING_SECONDS):
-                    while await anext(self._chunks, None) is not None:
+                    while await reply.read():
                         pass
         await self.close()
 
     async def close(self) -> None:
         """Let go; an upstream that still works on the answer is cut, so that it stops."""
-        reply, self._reply, self._chunks = self._reply, None, None
+        reply, self._reply = self._reply, None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -150,19 +152,18 @@ class Line:
         self._reply = reply = await self._upstreams.open(
             upstream, path, body, headers, self._model.first_byte_ms
         )
-        self._chunks = reply.chunks()
         self._late = False
         self._since = began
         self._timer = self._loop.call_at(began + self._silence, self._watch)
-        first = await self._next()
+        first = await self._next(reply)
         if reply.status == 200:
-            if first is None:
+            if not first:
                 raise UpstreamDown("cut", f"The upstream {upstream.name} sent nothing.")
             self._first = first
             self.upstream = upstream.name
             self.content_type = reply.headers.get("content-type", "")
             return None
-        return await self._refused(reply, first or b"")
+        return await self._refused(reply, first)
 
     async def _refused(self, reply: UpstreamReply, first: bytes) -> Trouble | PassedOn:
         """What to make of an answer that is an error: try the next, or give it to the customer."""
@@ -174,7 +175,7 @@ class Line:
         if status in OURS or not 400 <= status < 500 or status == 408:
             return Trouble("upstream_failed", "The model did not answer. Nothing was charged.")
         body = first
-        while (chunk := await self.next()) is not None:
+        while chunk := await self.next():
             body += chunk
             if len(body) > ERROR_BYTES_MAX:
                 return Trouble("upstream_failed", "The model did not answer. Nothing was charged.")
@@ -194,10 +195,12 @@ class Line:
             # Its connection is cut, so that whoever waits for it hears of it at once.
             self._cutting = asyncio.ensure_future(self._reply.close())
 
+    def _is_short(self, now: float) -> bool:
+        """Whether the hold may end before the next bytes have come and have been taken."""
+        return self._hold.ends_at < now + 2 * self._silence
+
     async def _lengthen(self) -> None:
         """Make the hold last until the next bytes must have come, and then must have been taken."""
-        if self._hold.ends_at >= self._loop.time() + 2 * self._silence:
-            return
         answer = await self._charging.extend(self._hold, HOLD_TIMES * self._model.first_byte_ms)
         if not isinstance(answer, Receipt):
             raise UpstreamDown("too_slow", "The call lasted longer than its tokens were held.")

@@ -17,16 +17,19 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
+import msgspec
+
 from tokentill.flows.charge import Charge, Hold
 from tokentill.flows.gateway.line import Line, of_down
 from tokentill.flows.gateway.outcome import Broken, Counted, Trouble, receipt
 from tokentill.ports.gateway import UpstreamDown
 from tokentill.rules import answers
 from tokentill.rules.calls import ModelCall
-from tokentill.rules.usage import Events, Seen, Usage, data_of, see
+from tokentill.rules.usage import Events, Seen, Usage, data_of, see, see_text
 
 Held = list[tuple[Any, bytes]]
 DONE = b"data: [DONE]\n\n"
+_decode = msgspec.json.Decoder().decode
 
 
 class Bill(Protocol):
@@ -74,7 +77,8 @@ class Pump:
         self._strip = call.kind in ("chat", "completions") and not call.tells_usage
         self._ended = False
         self._cut = False
-        self._last: dict[str, Any] | None = None
+        self._said = b""
+        """The data of the last event, of which a cut stream's end has the names."""
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The answer as it is to be sent. Raises `Broken` where it came to nothing."""
@@ -85,7 +89,7 @@ class Pump:
             events = Events()
             while not (self._seen.done or self._cut or self._seen.failed):
                 chunk = await self._line.next()
-                if chunk is None:
+                if not chunk:
                     break
                 part = self._take(events, chunk, held)
                 if part:
@@ -117,23 +121,34 @@ class Pump:
             if not data:
                 out.append(raw)
                 continue
-            event = see(seen, data)
-            if event is None and data != b"[DONE]":
-                raise ValueError("the upstream sent what is no event")
-            end = event is None or answers.is_end(event)
-            if held and not (end and (event is None or not event.get("choices"))):
-                # It was not the end after all: of several answers one had ended, or each piece says so.
-                out += [one for was, one in held if not (self._strip and answers.is_only_usage(was))]
-                held.clear()
-            if end:
-                held.append((event, raw))
-            else:
+            if not held and see_text(seen, data):
+                self._said = data
                 out.append(raw)
-            self._last = event or self._last
+            else:
+                out += self._sorted(raw, data, held)
             if answers.excess(self._limit, self._call.answers, None, seen.size, seen.pieces):
                 self._cut = True
                 break
-        return b"".join(out)
+        return out[0] if len(out) == 1 else b"".join(out)
+
+    def _sorted(self, raw: bytes, data: bytes, held: Held) -> list[bytes]:
+        """What may leave now that this event has come. Raises `ValueError` if it is none."""
+        event = see(self._seen, data)
+        if event is not None:
+            self._said = data
+        elif data != b"[DONE]":
+            raise ValueError("the upstream sent what is no event")
+        out = []
+        end = event is None or answers.is_end(event)
+        if held and not (end and (event is None or not event.get("choices"))):
+            # It was not the end after all: of several answers one had ended, or each piece says so.
+            out = [one for was, one in held if not (self._strip and answers.is_only_usage(was))]
+            held.clear()
+        if end:
+            held.append((event, raw))
+        else:
+            out.append(raw)
+        return out
 
     async def _finish(self, held: Held, events: Events) -> bytes:
         """Charge, and give the events that were held back, with the receipt. Raises `Broken`."""
@@ -154,7 +169,7 @@ class Pump:
 
     def _ending(self, held: Held, told: dict[str, Any]) -> bytes:
         if self._cut:
-            return cut_ending(self._call.kind, self._last or {}, self._seen.counted, told)
+            return cut_ending(self._call.kind, self._said, self._seen.counted, told)
         left = [(event, raw) for event, raw in held if not (self._strip and answers.is_only_usage(event))]
         at = next((at for at in range(len(left) - 1, -1, -1) if left[at][0] is not None), None)
         parts = [
@@ -197,8 +212,11 @@ class Pump:
             await self._keep(None)
 
 
-def cut_ending(kind: str, last: dict[str, Any], written: int, told: dict[str, Any]) -> bytes:
-    """The events that end a stream which was cut at what may be written, in the shape of its API."""
+def cut_ending(kind: str, said: bytes, written: int, told: dict[str, Any]) -> bytes:
+    """The events that end a stream which was cut at what may be written, in the shape of its API.
+
+    `said`: the data of the event it is cut after.
+    """
     event: dict[str, Any]
     if kind == "messages":
         delta = {"stop_reason": "max_tokens", "stop_sequence": None}
@@ -211,7 +229,8 @@ def cut_ending(kind: str, last: dict[str, Any], written: int, told: dict[str, An
             "response": {"incomplete_details": details, "status": "incomplete"},
         }
         return answers.with_receipt(event, told)
+    last: dict[str, Any] = _decode(said)
     event = {name: last[name] for name in ("id", "object", "created", "model") if name in last}
-    said: dict[str, Any] = {"delta": {}} if kind == "chat" else {"text": "", "logprobs": None}
-    choice = {"index": 0, **said, "finish_reason": "length"}
+    empty: dict[str, Any] = {"delta": {}} if kind == "chat" else {"text": "", "logprobs": None}
+    choice = {"index": 0, **empty, "finish_reason": "length"}
     return answers.with_receipt({**event, "choices": [choice]}, told) + DONE

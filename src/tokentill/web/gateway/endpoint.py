@@ -30,7 +30,7 @@ from tokentill.rules.calls import BadCall, Kind, ModelCall
 from tokentill.rules.purses import purse
 from tokentill.rules.rows import ApiKey
 from tokentill.web import problems
-from tokentill.web.asgi import EXCHANGE, JSON, NO_STORE, Answer, Message, Receive, Scope, Send
+from tokentill.web.asgi import EXCHANGE, JSON, NO_STORE, Answer, Exchange, Message, Receive, Scope, Send
 from tokentill.web.call import idempotency_key, read_body
 from tokentill.web.gateway import errors
 from tokentill.web.gateway.gate import KeyGate
@@ -147,7 +147,7 @@ class Endpoint:
             async with leash:
                 outcome = await self.gateway.run(key, call, headers, leash, *name)
                 if isinstance(outcome, Stream):
-                    return await self._stream(call.kind, outcome, send)
+                    return await self._stream(call.kind, outcome, scope.get(EXCHANGE), send)
             return await _sent(self._answer(call, outcome), scope, send)
         except Gone:
             return GONE
@@ -174,14 +174,18 @@ class Endpoint:
             case Stream():
                 raise AssertionError("a stream is sent as it comes")
 
-    async def _stream(self, kind: Kind, stream: Stream, send: Send) -> int:
+    async def _stream(self, kind: Kind, stream: Stream, exchange: Exchange | None, send: Send) -> int:
         headers = [(b"content-type", b"text/event-stream; charset=utf-8"), NO_STORE]
         headers += [(name.encode(), value.encode()) for name, value in stream.facts]
         chunks = stream.chunks
         try:
-            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            if exchange is not None and not exchange.begin(headers):
+                exchange = None
+            if exchange is None:
+                await send({"type": "http.response.start", "status": 200, "headers": headers})
             async for chunk in chunks:
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                if exchange is None or not exchange.write(chunk):
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
         except Broken as broken:
             status, code = errors.status_of(broken.trouble)
             error = errors.shape(kind, status, code, broken.trouble.message)
