@@ -12,8 +12,11 @@ from tests.support.gateways import Gateway
 TOKENS = 100_000
 TOOL: Any = {
     "type": "function",
-    "function": {"name": "look", "description": "Look", "parameters": {"type": "object", "properties": {}}},
-}
+    "function": {
+        "name": "look", "description": "Look",
+        "parameters": {"type": "object", "properties": {"at": {"type": ["string", "null"]}}},
+    },
+}  # fmt: skip
 IMAGE: Any = [
     {"type": "text", "text": "answer=3"},
     {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 4_000}},

@@ -154,7 +154,8 @@ async def test_methods_sizes_and_headers(gateway: Gateway) -> None:
     assert (reply.status, reply.headers["allow"]) == (405, "POST")
     reply = await gateway.ask("/v1/chat/completions", None, raw=b"x" * (20 * 1024 * 1024 + 1))
     assert (reply.status, reply.json["error"]["type"]) == (413, "invalid_request_error")
-    big = {**CHAT, "messages": [{"role": "user", "content": "data:" + "A" * 3_000_000}]}
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 3_000_000}}
+    big = {**CHAT, "messages": [{"role": "user", "content": [image]}]}
     assert (await gateway.ask("/v1/chat/completions", big)).status == 200
 
 

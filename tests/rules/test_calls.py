@@ -7,7 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokentill.rules.calls import IMAGE_TOKENS, BadCall, Kind, ModelCall, estimate, read, written
+from tokentill.rules.calls import (
+    IMAGE_TOKENS,
+    PATHS,
+    TOKENS_ASKED_MAX,
+    BadCall,
+    Kind,
+    ModelCall,
+    counted,
+    estimate,
+    read,
+    written,
+)
 
 
 def body(**more: Any) -> bytes:
@@ -112,7 +123,38 @@ def test_an_image_counts_the_same_however_large_it_is() -> None:  # R-SALE-5
     small, large = estimate([image(10)]), estimate([image(1_000_000)])
     assert small == large
     assert IMAGE_TOKENS <= small < IMAGE_TOKENS + 50
-    assert estimate("A" * 1_000_000) == IMAGE_TOKENS
+
+
+FILE: dict[str, Any] = {"type": "input_file", "file_url": "https://x.test/book.pdf"}
+SAID = [{"role": "user", "content": [{"type": "input_text", "text": "Hello"}, FILE]}]
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [
+        ("responses", {"input": SAID}),
+        ("responses", {"previous_response_id": "resp_1"}),
+        ("responses", {"conversation": "conv_1"}),
+        ("responses", {"prompt": {"id": "pmpt_1"}}),
+        ("responses", {"tools": [{"type": "web_search_preview"}]}),
+        ("chat", {"web_search_options": {}}),
+        ("chat", {"messages": [{"role": "user", "content": [{"type": "file", "file": {"file_id": "f"}}]}]}),
+        ("messages", {"tools": [{"type": "web_fetch_20250910", "name": "web_fetch"}]}),
+        ("messages", {"messages": [{"role": "user", "content": [{"type": "document", "source": {}}]}]}),
+    ],
+)
+def test_what_the_body_does_not_show_counts_as_all_that_can_be_read(kind: Kind, more: dict[str, Any]) -> None:
+    assert call(kind, **more).reads == TOKENS_ASKED_MAX  # R-SALE-5, R-LED-3
+
+
+def test_text_counts_in_full_whatever_it_looks_like() -> None:  # R-SALE-5, R-LED-3
+    """Long text without a space, and text that only looks like an image, are read word for word by a model."""
+    long = "A" * 300_000
+    picture = {"type": "image", "source": long}
+    asked = {"role": "assistant", "content": [{"type": "tool_use", "input": {"content": [picture]}}]}
+    schema = {"type": "function", "function": {"name": "f", "parameters": {"properties": {"a": picture}}}}
+    for more in ({"messages": [{"content": long}]}, {"messages": [asked]}, {"tools": [schema]}):
+        assert 100_000 <= call("chat", **more).reads < 100_200
 
 
 @given(st.text(max_size=400))
@@ -121,6 +163,28 @@ def test_the_estimate_is_never_below_a_third_of_the_bytes(text: str) -> None:  #
     assert estimate(text) * 3 >= len(raw)
 
 
+NAMES = st.sampled_from(
+    ["type", "content", "tools", "input", "messages", "prompt", "stream", "n", "stream_options", "user"]
+)
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.sampled_from(["image", "file"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
+)
+
+
+@given(st.sampled_from([*PATHS]), st.dictionaries(NAMES, ANYTHING, max_size=4))
+def test_any_object_leads_to_a_call_or_to_words(kind: Kind, more: dict[str, Any]) -> None:  # R-SALE-5
+    found = read(kind, json.dumps({"model": "gpt-4"} | more).encode())
+    assert isinstance(found, BadCall) or counted(found.body) >= 0
+
+
 @given(st.binary(max_size=300))
 def test_any_bytes_lead_to_a_call_or_to_words(raw: bytes) -> None:  # R-SALE-5
     assert isinstance(read("chat", raw), BadCall | ModelCall)
+
+
+def test_an_answer_that_comes_later_cannot_be_charged() -> None:  # R-SALE-5
+    found = read("responses", body(background=True))
+    assert isinstance(found, BadCall)
+    assert found.field == "background"
+    assert call("responses", background=False).body["background"] is False

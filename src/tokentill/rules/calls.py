@@ -5,7 +5,8 @@ model, how much may be written, how many answers are asked for, whether it strea
 
 The estimate is for the reservation alone; what is charged is what the upstream reports. It is meant to be high: a
 token for every three ASCII characters of the whole body and one for every other byte, `IMAGE_TOKENS` for an image
-instead of its data. What a call really used beyond its reservation is the operator's.
+instead of its data. Where the upstream reads what the body does not show (a file, sound, an earlier response, what its
+own tools find), it is all that a model can read. What a call really used beyond its reservation is the operator's.
 
 Of a field that stands twice only the last counts, here and, because the body is written anew, upstream.
 
@@ -32,8 +33,6 @@ PATHS: dict[Kind, str] = {
 IMAGE_TOKENS = 1_500
 ANSWERS_MAX = 128
 TOKENS_ASKED_MAX = 10_000_000
-BYTES_OF_DATA = 512
-"""A text longer than this that is data and not words (base64) counts as an image."""
 
 _LIMITS: dict[Kind, tuple[str, ...]] = {
     "chat": ("max_completion_tokens", "max_tokens"),
@@ -42,7 +41,15 @@ _LIMITS: dict[Kind, tuple[str, ...]] = {
     "messages": ("max_tokens",),
     "embeddings": (),
 }
-_IMAGES = frozenset({"image_url", "input_image", "image"})
+_SPOKEN = frozenset({"messages", "input", "system"})
+"""Where in a body parts of messages stand. Elsewhere, as in the description of a tool, everything is text."""
+_IMAGES = frozenset({"image_url", "input_image", "image", "image_generation_call", "computer_screenshot"})
+_FILES = frozenset({"file", "input_file", "document", "input_audio"})
+"""Parts that may hold a book, whatever their size."""
+_ELSEWHERE = ("previous_response_id", "conversation", "web_search_options", "mcp_servers", "container")
+"""Fields by which the upstream reads more than the body shows."""
+_TOOLS = ("web_search", "web_fetch", "file_search", "code_interpreter", "code_execution", "mcp")
+"""How the types of the tools begin that the upstream runs itself, reading what they find."""
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -99,6 +106,8 @@ def read(kind: Kind, raw: bytes) -> ModelCall | BadCall:
             return BadCall(f"`{name}` must be a whole number from 1 to {ANSWERS_MAX}.", name)
     prompts = body.get("prompt") if kind == "completions" else None
     many = len(prompts) if isinstance(prompts, list) and prompts and isinstance(prompts[0], str | list) else 1
+    if kind == "responses" and body.get("background"):
+        return BadCall("`background` is not possible here: the answer must come to be charged.", "background")
     user = body.get("user")
     options = body.get("stream_options")
     return ModelCall(
@@ -108,7 +117,7 @@ def read(kind: Kind, raw: bytes) -> ModelCall | BadCall:
         stream=stream is True and kind != "embeddings",
         asked=asked,
         answers=max(answers or 1, best or 1) * many,
-        reads=estimate(body),
+        reads=TOKENS_ASKED_MAX if _reads_elsewhere(kind, body) else estimate(body),
         user=user if type(user) is str and 0 < len(user) <= 128 else None,
         tells_usage=isinstance(options, dict) and options.get("include_usage") is True,
     )
@@ -134,48 +143,62 @@ def written(call: ModelCall, model: str, output_tokens: int | None, limit_field:
 
 def estimate(value: object) -> int:
     """Tokens that a body will be read as, on the high side."""
-    words, others, images = _weigh(value)
-    return -(-words // 3) + others + images * IMAGE_TOKENS
+    words, others, images, files = _weigh(value)
+    return TOKENS_ASKED_MAX if files else -(-words // 3) + others + images * IMAGE_TOKENS
 
 
 def counted(value: object) -> int:
     """Tokens of a body for which the upstream said nothing: one for four bytes, by a rule that anybody can repeat."""
-    words, others, images = _weigh(value)
-    return -(-(words + others) // 4) + images * IMAGE_TOKENS
+    words, others, images, files = _weigh(value)
+    return -(-(words + others) // 4) + (images + files) * IMAGE_TOKENS
 
 
-def _weigh(value: object) -> tuple[int, int, int]:
-    """ASCII characters, other bytes, and images of a value with all that is in it."""
-    words = others = images = 0
-    left = [value]
-    while left:
-        one = left.pop()
+def _reads_elsewhere(kind: Kind, body: dict[str, Any]) -> bool:
+    """Whether the upstream will read what the body does not show."""
+    if any(body.get(name) is not None for name in _ELSEWHERE):
+        return True
+    if kind == "responses" and isinstance(body.get("prompt"), dict):
+        return True
+    tools = body.get("tools")
+    return isinstance(tools, list) and any(
+        isinstance(tool, dict) and str(tool.get("type")).startswith(_TOOLS) for tool in tools
+    )
+
+
+def _weigh(value: object) -> tuple[int, int, int, int]:
+    """ASCII characters, other bytes, images and files of a value with all that is in it."""
+    words = others = images = files = 0
+    left, plain = [value], []
+    if type(value) is dict:
+        words += sum(len(name) + 4 for name in value)
+        left = [inner for name, inner in value.items() if name in _SPOKEN]
+        plain = [inner for name, inner in value.items() if name not in _SPOKEN]
+    while left or plain:
+        spoken = bool(left)
+        one = left.pop() if spoken else plain.pop()
         if type(one) is str:
             if one.isascii():
-                if len(one) > BYTES_OF_DATA and _is_data(one):
-                    images += 1
-                else:
-                    words += len(one) + 3
+                words += len(one) + 3
             else:
                 size = len(one.encode("utf-8", "surrogatepass"))
-                plain = sum(character < "\x80" for character in one)
-                words += plain
-                others += size - plain
+                ascii_ = sum(character < "\x80" for character in one)
+                words += ascii_
+                others += size - ascii_
         elif type(one) is dict:
-            if one.get("type") in _IMAGES:
-                images += 1
+            kind = one.get("type")
+            # In the schema of a tool it may be a list.
+            if spoken and type(kind) is str and (kind in _IMAGES or kind in _FILES):
+                images += kind in _IMAGES
+                files += kind in _FILES
                 continue
+            # What a model asked of a tool is text, whatever it looks like.
+            into = left if spoken and kind != "tool_use" else plain
             for name, inner in one.items():
                 words += len(name) + 4
-                left.append(inner)
+                into.append(inner)
         elif type(one) is list:
             words += len(one)
-            left.extend(one)
+            (left if spoken else plain).extend(one)
         else:
             words += 5
-    return words, others, images
-
-
-def _is_data(text: str) -> bool:
-    """Whether a long ASCII text is encoded data: an address of data, or no space in its beginning."""
-    return text.startswith("data:") or " " not in text[:BYTES_OF_DATA]
+    return words, others, images, files
