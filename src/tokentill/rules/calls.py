@@ -46,7 +46,9 @@ _SPOKEN = frozenset({"messages", "input", "system"})
 _IMAGES = frozenset({"image_url", "input_image", "image", "image_generation_call", "computer_screenshot"})
 _FILES = frozenset({"file", "input_file", "document", "input_audio"})
 """Parts that may hold a book, whatever their size."""
-_ELSEWHERE = ("previous_response_id", "conversation", "web_search_options", "mcp_servers", "container")
+_ELSEWHERE = frozenset(
+    {"previous_response_id", "conversation", "web_search_options", "mcp_servers", "container"}
+)
 """Fields by which the upstream reads more than the body shows."""
 _TOOLS = ("web_search", "web_fetch", "file_search", "code_interpreter", "code_execution", "mcp")
 """How the types of the tools begin that the upstream runs itself, reading what they find."""
@@ -155,7 +157,7 @@ def counted(value: object) -> int:
 
 def _reads_elsewhere(kind: Kind, body: dict[str, Any]) -> bool:
     """Whether the upstream will read what the body does not show."""
-    if any(body.get(name) is not None for name in _ELSEWHERE):
+    if not _ELSEWHERE.isdisjoint(body) and any(body.get(name) is not None for name in _ELSEWHERE):
         return True
     if kind == "responses" and isinstance(body.get("prompt"), dict):
         return True
@@ -168,14 +170,21 @@ def _reads_elsewhere(kind: Kind, body: dict[str, Any]) -> bool:
 def _weigh(value: object) -> tuple[int, int, int, int]:
     """ASCII characters, other bytes, images and files of a value with all that is in it."""
     words = others = images = files = 0
-    left, plain = [value], []
+    spoken = True
+    left: list[Any] = [value]
+    plain: list[Any] = []
     if type(value) is dict:
-        words += sum(len(name) + 4 for name in value)
-        left = [inner for name, inner in value.items() if name in _SPOKEN]
-        plain = [inner for name, inner in value.items() if name not in _SPOKEN]
-    while left or plain:
-        spoken = bool(left)
-        one = left.pop() if spoken else plain.pop()
+        left = []
+        for name, inner in value.items():
+            words += len(name) + 4
+            (left if name in _SPOKEN else plain).append(inner)
+    while True:
+        if left:
+            one = left.pop()
+        elif plain:
+            spoken, one = False, plain.pop()
+        else:
+            return words, others, images, files
         if type(one) is str:
             if one.isascii():
                 words += len(one) + 3
@@ -201,4 +210,3 @@ def _weigh(value: object) -> tuple[int, int, int, int]:
             (left if spoken else plain).extend(one)
         else:
             words += 5
-    return words, others, images, files
