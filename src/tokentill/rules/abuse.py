@@ -24,6 +24,7 @@ from tokentill.rules import commands as c
 from tokentill.rules import entries as e
 from tokentill.rules.account import State, User
 from tokentill.rules.catalog import HOUR_MS, MINUTE_MS, AbuseLimits, Catalog
+from tokentill.rules.counters import sum_since
 from tokentill.rules.counters import user as counters_of
 from tokentill.rules.refusals import Code, Refusal
 from tokentill.rules.turn import Turn
@@ -110,7 +111,7 @@ def _rate(counters: User, limit: int, now: int) -> Refusal | None:
     since = now - MINUTE_MS
     if len(recent) < 2 * limit and sum(recent[1::2]) < limit:
         return None
-    count = sum(recent[at + 1] for at in range(0, len(recent), 2) if recent[at] > since)
+    count = sum_since(recent, since)
     if count < limit:
         return None
     # The next chance comes when enough of the oldest have left the minute.
@@ -227,9 +228,7 @@ def after_charge(turn: Turn, user: str | None, limits: AbuseLimits) -> None:
     counters = turn.state.users.get(user)
     if counters is None:
         return
-    oldest = turn.now // MINUTE_MS - 60
-    burn = counters.burn
-    spent = sum(burn[at + 1] for at in range(0, len(burn), 2) if burn[at] > oldest)
+    spent = sum_since(counters.burn, turn.now // MINUTE_MS - 60)
     limit = limits.burn_alert_tokens_per_hour
     if limit is not None and spent > limit:
         _alert(turn, user, counters, "burn", spent, limit)

@@ -58,7 +58,10 @@ def operation_id(key: bytes, text: str) -> str:
 
 def is_operation(text: str) -> bool:
     """Whether `text` is an operation's id: 32 hex digits in small letters."""
-    return len(text) == 32 and not text.strip("0123456789abcdef")
+    try:
+        return len(text) == 32 and bytes.fromhex(text).hex() == text
+    except ValueError:
+        return False
 
 
 def fingerprint(body: bytes) -> str:

@@ -9,6 +9,8 @@ Requirement ids: R-ABU-2, R-ABU-3, R-ABU-5, R-ABU-6.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tokentill.rules import entries as e
 from tokentill.rules.account import Account, State, User
 from tokentill.rules.catalog import ATTEMPTS_MAX, HOUR_MS, MINUTE_MS
@@ -37,16 +39,28 @@ def user(state: State, name: str | None, time: int) -> User:
     return counters
 
 
+def sum_since(pairs: Sequence[int], since: int) -> int:
+    """What the flat pairs time, count that are later than `since` come to; they are in order of time."""
+    if pairs and pairs[0] > since:
+        return sum(pairs[1::2])
+    return sum(pairs[at + 1] for at in range(0, len(pairs), 2) if pairs[at] > since)
+
+
+def _forget(pairs: list[int], until: int) -> None:
+    """Let go of the pairs that are no later than `until`."""
+    gone = 0
+    while gone < len(pairs) and pairs[gone] <= until:
+        gone += 2
+    if gone:
+        del pairs[:gone]
+
+
 def admitted(state: State, name: str | None, time: int) -> None:
     """A request of the user was admitted at `time`: it counts toward rate and spacing."""
     counters = user(state, name, time)
     counters.last = time
     recent = counters.recent
-    gone = 0
-    while gone < len(recent) and recent[gone] <= time - MINUTE_MS:
-        gone += 2
-    if gone:
-        del recent[:gone]
+    _forget(recent, time - MINUTE_MS)
     if recent and (
         recent[-2] == time or (len(recent) > 2 * RECENT_EXACT and recent[-2] // 500 == time // 500)
     ):
@@ -61,11 +75,7 @@ def burned(state: State, name: str, time: int, tokens: int) -> None:
     counters = user(state, name, time)
     burn = counters.burn
     minute = time // MINUTE_MS
-    gone = 0
-    while gone < len(burn) and burn[gone] <= minute - 60:
-        gone += 2
-    if gone:
-        del burn[:gone]
+    _forget(burn, minute - 60)
     if burn and burn[-2] == minute:
         burn[-1] += tokens
     else:

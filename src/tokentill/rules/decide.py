@@ -25,10 +25,8 @@ from tokentill.rules.receipts import Receipt, receipt
 from tokentill.rules.refusals import Code, Refusal, Status
 from tokentill.rules.turn import Find, Turn
 
-_HOLD_COMMANDS = (c.Settle, c.Release, c.Extend)
-_KEYED_BY_ANOTHER = (c.Settle, c.Release, c.Refund)
-
-
+_HOLD_COMMANDS = frozenset({c.Settle, c.Release, c.Extend})
+_KEYED_BY_ANOTHER = frozenset({c.Settle, c.Release, c.Refund})
 _CODES = frozenset(Code)
 
 
@@ -46,21 +44,23 @@ def lookup_key(account: Account, envelope: c.Envelope) -> str | None:
     Looked up: what a caller keyed itself, what may have been stored by an earlier try, holds that are not
     open any more, and charges to be refunded. What is no operation's id is never looked up.
     """
-    command = envelope.command
-    key = envelope.key if envelope.keyed or envelope.retry else None
-    if isinstance(command, _HOLD_COMMANDS):
+    command: Any = envelope.command
+    kind = type(command)
+    if kind in _HOLD_COMMANDS:
         key = None if command.hold in account.state.holds else command.hold
-    elif type(command) is c.Refund:
+    elif kind is c.Refund:
         key = command.operation
+    else:
+        key = envelope.key if envelope.keyed or envelope.retry else None
     return key if key is not None and chain.is_operation(key) else None
 
 
 def lookup_also(envelope: c.Envelope) -> str | None:
     """A second operation that `execute` will ask for: an extension, by its own key beside its hold."""
-    key = envelope.key
-    if type(envelope.command) is not c.Extend or not (envelope.keyed or envelope.retry) or key is None:
+    if type(envelope.command) is not c.Extend or not (envelope.keyed or envelope.retry):
         return None
-    return key if chain.is_operation(key) else None
+    key = envelope.key
+    return key if key is not None and chain.is_operation(key) else None
 
 
 def none_found(_operation: str) -> tuple[e.Entry, ...]:
@@ -98,7 +98,7 @@ def execute(
 
 def _first_answer(turn: Turn, envelope: c.Envelope) -> Receipt | Refusal | None:
     """The answer a duplicate gets (R-LED-9), None if this command is the first under its key."""
-    if envelope.key is None or isinstance(envelope.command, _KEYED_BY_ANOTHER):
+    if envelope.key is None or type(envelope.command) in _KEYED_BY_ANOTHER:
         return None
     first = next((entry for entry in turn.find(envelope.key) if entry.part == 0), None)
     if first is None:

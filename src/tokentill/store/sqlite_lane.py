@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import chain
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, TypeVar, final
 
 import apsw
 from msgspec.structs import replace
@@ -38,12 +38,14 @@ from tokentill.store.statements import for_rows, statements
 from tokentill.store.turnstile import NoTurnstile, Turnstile
 
 T = TypeVar("T")
+Item = TypeVar("Item", Job, "Call")
 
 SQL = statements("sqlite")
 BATCH_JOBS_MAX = 256
 _WRITE_ENTRIES = for_rows(SQL["write_entries"], ROWS_A_STATEMENT)
 
 
+@final
 class Call:
     """Something else to be written, outside the accounts: `work` is stored whole or not at all, whatever else is."""
 
@@ -148,7 +150,7 @@ class SqliteLane:
         calls: list[Call] = []
         while queue and len(jobs) + len(calls) < BATCH_JOBS_MAX:
             item = queue.popleft()
-            if isinstance(item, Call):
+            if type(item) is Call:
                 calls.append(item)
             else:
                 jobs.append(item)
@@ -167,12 +169,7 @@ class SqliteLane:
                 self._apart(jobs)
                 return
             self._fail(jobs, trouble)
-        by_loop: dict[asyncio.AbstractEventLoop, list[Job]] = {}
-        for job in jobs:
-            by_loop.setdefault(job.loop, []).append(job)
-        for loop, some in by_loop.items():
-            with suppress(RuntimeError):  # a loop that has ended has nobody left to be told
-                loop.call_soon_threadsafe(deliver, some)
+        _answer(deliver, jobs)
         faults.hit("lane.answered")
 
     def _apart(self, jobs: list[Job]) -> None:
@@ -313,12 +310,7 @@ class SqliteLane:
             down = isinstance(error, DOWN)
             for call in calls:
                 call.trouble = StoreDown(f"The database did not take it: {error}") if down else error
-        by_loop: dict[asyncio.AbstractEventLoop, list[Call]] = {}
-        for call in calls:
-            by_loop.setdefault(call.future.get_loop(), []).append(call)
-        for loop, some in by_loop.items():
-            with suppress(RuntimeError):  # as above
-                loop.call_soon_threadsafe(_tell, some)
+        _answer(_tell, calls)
 
     def _work_off(self, call: Call) -> None:
         connection = self._connection
@@ -331,6 +323,14 @@ class SqliteLane:
             call.trouble = error
             connection.execute(SQL["undo"])
         connection.execute(SQL["release"])
+
+
+def _answer(tell: Callable[[list[Item]], None], items: Sequence[Item]) -> None:
+    """Have `tell` called with what each loop has callers of."""
+    for loop in {item.future.get_loop() for item in items}:
+        some = [item for item in items if item.future.get_loop() is loop]
+        with suppress(RuntimeError):  # a loop that has ended has nobody left to be told
+            loop.call_soon_threadsafe(tell, some)
 
 
 def _tell(calls: Sequence[Call]) -> None:
