@@ -7,11 +7,16 @@ that roll over, disputes that are opened, won and lost, payments that fail and a
 import itertools
 import random
 
-from tests.support.rig_model import START, Memory, Trio, play
+import pytest
+
+from tests.support.rig_faulty import contested_comes_free
+from tests.support.rig_model import START, Disagreement, Execute, Memory, Trio, play
 from tokentill.lab import toys
+from tokentill.lab.auditor import Violation
 from tokentill.lab.workload import Coverage, Workload
 from tokentill.lab.workload.stream import Step
 from tokentill.rules import commands as c
+from tokentill.rules import decide
 from tokentill.rules import entries as e
 from tokentill.rules.catalog import DAY_MS
 from tokentill.web.asgi import override
@@ -62,13 +67,14 @@ class Disputes(Workload):
         return c.Charge(feature="look")
 
 
-def test_what_a_dispute_keeps_rolls_over_with_it(run_seed: int) -> None:
+def dispute(run_seed: int, execute: Execute) -> tuple[int, int, int]:
+    """How many contested lots rolled over, were given back and were taken."""
     rolled = won = lost = 0
     dice = random.Random(run_seed)
     for _ in range(150):
         seed = dice.getrandbits(32)
         catalog = toys.catalog("time", None)
-        till = Memory(catalog)
+        till = Memory(catalog, execute)
         try:
             play(
                 Trio(till, catalog, Coverage()), Disputes(random.Random(seed), catalog, "acme", START), STEPS
@@ -89,5 +95,15 @@ def test_what_a_dispute_keeps_rolls_over_with_it(run_seed: int) -> None:
         rolled += len(kept)
         won += sum(len(kept & set(x.lots)) for x in journal if isinstance(x, e.GivenBack))
         lost += sum(len(kept & {lot for lot, _ in x.moves}) for x in journal if isinstance(x, e.Revoked))
+    return rolled, won, lost
+
+
+def test_what_a_dispute_keeps_rolls_over_with_it(run_seed: int) -> None:
+    rolled, won, lost = dispute(run_seed, decide.execute)
     assert min(rolled, won, lost) > 0, (rolled, won, lost)
-    print(f"{rolled} lots rolled over aside, {won} were given back and {lost} taken")
+    print(f"seed {run_seed}: {rolled} lots rolled over aside, {won} were given back and {lost} taken")
+
+
+def test_contested_tokens_that_come_free_are_caught(run_seed: int) -> None:
+    with pytest.raises((Disagreement, Violation)):
+        dispute(run_seed, contested_comes_free())

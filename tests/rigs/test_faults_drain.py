@@ -8,8 +8,12 @@ Invariants 3 and 6 of the design; I4, I9 of the test plan. R-LED-3, R-PLAT-5.
 """
 
 import asyncio
+import os
 import random
+import signal
+import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -82,8 +86,9 @@ async def settle(line: Line, hold: str, known: Known, seen: Counter[str]) -> boo
 
 
 async def one_drain(
-    shop: Shop, processes: Processes, known: Known, dice: random.Random, seen: Counter[str]
-) -> None:
+    shop: Shop, processes: Processes, known: Known, dice: random.Random, seen: Counter[str],
+    stop: Callable[[Served], None],
+) -> None:  # fmt: skip
     """A server's life: settle what is open from the last, take the load, be told to stop."""
     served = shop.serve(processes)
     line = Line(served)
@@ -102,7 +107,7 @@ async def one_drain(
         for task in tasks:
             if task.done():
                 task.result()
-    served.terminate()
+    stop(served)
     stopped.set()
     await asyncio.gather(*tasks)
     status = served.child.wait()
@@ -112,14 +117,15 @@ async def one_drain(
 
 
 async def drain_again_and_again(
-    processes: Processes, engine: Engine, url: str, folder: Path, seed: int, drains: int
-) -> Counter[str]:
+    processes: Processes, engine: Engine, url: str, folder: Path, seed: int, drains: int,
+    stop: Callable[[Served], None] = Served.terminate,
+) -> Counter[str]:  # fmt: skip
     dice = random.Random(seed)
     shop = await Shop.open(engine, url, folder, ALLOWANCE, ACME)
     known = Known()
     seen: Counter[str] = Counter()
     for _ in range(drains):
-        await one_drain(shop, processes, known, dice, seen)
+        await one_drain(shop, processes, known, dice, seen, stop)
     ledger = await open_ledger(engine, url, shop.catalog, clock=SystemClock())
     books = await audit(ledger)
     assert known.open <= books[ACME].holds.keys()
@@ -140,6 +146,21 @@ async def test_a_drain_loses_nothing(
     url = request.getfixturevalue("postgres_url") if engine == "postgres" else str(tmp_path / "till.db")
     seen = await drain_again_and_again(processes, engine, url, tmp_path, run_seed, 4)
     print(f"seed {run_seed}: {engine}, {dict(seen)}")
+
+
+async def test_a_server_that_drops_what_it_has_begun_is_caught(
+    processes: Processes, tmp_path: Path, run_seed: int
+) -> None:
+    """The planted fault ends at the signal, as one does that has no handler for it."""
+
+    def drop(served: Served) -> None:
+        served.stopped_at = time.monotonic()
+        os.kill(served.child.pid, signal.SIGKILL)
+
+    with pytest.raises(AssertionError, match="had gone out before the signal"):
+        await drain_again_and_again(
+            processes, "sqlite", str(tmp_path / "till.db"), tmp_path, run_seed, 1, drop
+        )
 
 
 @pytest.mark.nightly

@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from tests.support.rig_store import SECRET, Still, bench_with, journal, often
 from tokentill.flows.charge import Charging, Hold, TimedOut
@@ -15,6 +16,7 @@ from tokentill.rules.receipts import Receipt
 from tokentill.rules.refusals import Refusal
 from tokentill.store.intents import FileIntents
 from tokentill.store.sqlite import SqliteLedger
+from tokentill.web.asgi import override
 from tokentill.wiring import SystemIds
 
 
@@ -35,14 +37,33 @@ class LosesReleases:
         return await self._books.ending(organization, hold)
 
 
+class ChargesTimeouts(LosesReleases):
+    """The planted fault: what has timed out was delivered nevertheless, it thinks, and is charged."""
+
+    @override
+    async def submit(self, envelope: c.Envelope) -> Receipt | Refusal:
+        if isinstance(envelope.command, c.Release):
+            envelope = replace(envelope, command=c.Settle(hold=envelope.command.hold))
+        return await super().submit(envelope)
+
+
 @pytest.mark.parametrize("lost", [0, 2, 1_000])
 async def test_a_success_after_the_timeout_charges_nothing(lost: int, tmp_path: Path) -> None:
     """The release of the hold is lost: once, so that the late success finds it open, or for good."""
+    assert await charged_late(LosesReleases, lost, tmp_path) == []
+
+
+async def test_charging_what_has_timed_out_is_caught(tmp_path: Path) -> None:
+    assert len(await charged_late(ChargesTimeouts, 0, tmp_path)) == 1
+
+
+async def charged_late(kind: type[LosesReleases], lost: int, folder: Path) -> list[e.Charged]:
+    """The charges for an operation that succeeded after it had timed out."""
     ledger = often(await SqliteLedger.open(":memory:", bench_with(100), SECRET, Still(), sweep=False))
     await ledger.submit(c.Envelope("acme", c.Open(), "0" * 32))
-    books = LosesReleases(LedgerBooks(ledger, SECRET), lost)
+    books = kind(LedgerBooks(ledger, SECRET), lost)
     retry = Retry(tries_max=2, delay_ms_min=1)
-    charging = Charging(books, FileIntents(tmp_path), Still(), SystemIds(), retry)
+    charging = Charging(books, FileIntents(folder), Still(), SystemIds(), retry)
     ended = asyncio.Event()
 
     async def operation(hold: Hold) -> None:
@@ -58,5 +79,5 @@ async def test_a_success_after_the_timeout_charges_nothing(lost: int, tmp_path: 
     ended.set()
     await charging.close()
     rows = await journal(ledger, "acme")
-    assert not [row.entry for row in rows if isinstance(row.entry, e.Charged)]
     await ledger.close()
+    return [row.entry for row in rows if isinstance(row.entry, e.Charged)]

@@ -8,12 +8,14 @@ Invariants 4 and 6 of the design; I4, I6 of the test plan. R-ABU-7, R-LED-3, R-L
 
 import asyncio
 import random
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import apsw
 import pytest
+from msgspec.structs import replace
 
 from tests.support.rig_store import SECRET, Still, audit, bench_with, journal, often
 from tokentill.flows.send import LedgerBooks, Retry, send
@@ -23,6 +25,7 @@ from tokentill.rules import entries as e
 from tokentill.rules.receipts import Receipt
 from tokentill.rules.refusals import Refusal
 from tokentill.store.sqlite import SqliteLedger
+from tokentill.web.asgi import override
 
 ALLOWANCE = 100_000
 LOSSES = 2_000
@@ -56,11 +59,28 @@ class Lossy:
         return getattr(self._real, name)
 
 
+class AsksAnew(LedgerBooks):
+    """The planted fault: whoever got no answer asks under a key of the moment."""
+
+    @override
+    async def submit(self, envelope: c.Envelope) -> Receipt | Refusal:
+        if isinstance(envelope.command, c.Reserve):
+            envelope = replace(envelope, key=secrets.token_hex(16))
+        return await super().submit(envelope)
+
+
 async def test_two_thousand_lost_answers_to_commits(tmp_path: Path, run_seed: int) -> None:
+    await lose_answers(LedgerBooks, LOSSES, tmp_path, run_seed)
+
+
+async def test_asking_under_another_key_is_caught(tmp_path: Path, run_seed: int) -> None:
+    with pytest.raises(AssertionError):
+        await lose_answers(AsksAnew, 20, tmp_path, run_seed)
+
+
+async def lose_answers(kind: type[LedgerBooks], losses: int, folder: Path, run_seed: int) -> None:
     ledger = often(
-        await SqliteLedger.open(
-            str(tmp_path / "till.db"), bench_with(ALLOWANCE), SECRET, Still(), sweep=False
-        )
+        await SqliteLedger.open(str(folder / "till.db"), bench_with(ALLOWANCE), SECRET, Still(), sweep=False)
     )
     ledger._connection.pragma("synchronous", "off")  # nobody cuts the power here
     await ledger.submit(c.Envelope("acme", c.Open(), "0" * 32))
@@ -75,8 +95,8 @@ async def test_two_thousand_lost_answers_to_commits(tmp_path: Path, run_seed: in
 
     async def caller(number: int) -> None:
         nonlocal spent
-        books, dice = LedgerBooks(ledger, SECRET), random.Random(f"{run_seed} {number}")
-        while seen["lost"] < LOSSES:
+        books, dice = kind(ledger, SECRET), random.Random(f"{run_seed} {number}")
+        while seen["lost"] < losses:
             key = f"{dice.getrandbits(128):032x}"
             keyed = dice.randrange(2) == 0
             held = await send(books, c.Envelope("acme", c.Reserve(feature="op3"), key, keyed), RETRY)
@@ -91,9 +111,9 @@ async def test_two_thousand_lost_answers_to_commits(tmp_path: Path, run_seed: in
 
     await asyncio.gather(*map(caller, range(CALLERS)))
     books = await audit(ledger)
+    await ledger.close()
     print(f"seed {run_seed}: {seen}, {spent} tokens spent")
     assert (books["acme"].free, books["acme"].held) == (ALLOWANCE - spent, 0)
-    await ledger.close()
 
 
 async def test_a_refusal_is_counted_once_however_often_its_commit_fails(

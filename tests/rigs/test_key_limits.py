@@ -8,9 +8,11 @@ import asyncio
 import random
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.support.rig_plants import ChecksThenDeducts
 from tests.support.rig_store import ENGINES, Engine, audit, bench_with, open_ledger
 from tokentill.ports import Ledger
 from tokentill.rules import commands as c
@@ -32,9 +34,12 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Engine, str]:
     )
 
 
-async def ledgers(place: tuple[Engine, str], count: int) -> list[Ledger]:
-    made = [await open_ledger(*place, bench_with(TOKENS)) for _ in range(count)]
+async def ledgers(place: tuple[Engine, str], count: int, kind: Any = None) -> list[Ledger]:
+    """Ledgers that have each seen the account as it begins."""
+    made = [await open_ledger(*place, bench_with(TOKENS), kind=kind) for _ in range(count)]
     await made[0].submit(c.Envelope(ACME, c.Open(), "0" * 32, keyed=True))
+    for ledger in made:
+        await ledger.submit(c.Envelope(ACME, c.Release(hold="e" * 32)))
     return made
 
 
@@ -59,13 +64,26 @@ def key(number: int) -> str:
 @pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.parametrize("way", ["charge", "reserve"])
 async def test_a_key_of_ten_calls(place: tuple[Engine, str], processes: int, way: str) -> None:
-    tills = await ledgers(place, processes)
+    await call_at_once(await ledgers(place, processes), way)
+
+
+@pytest.mark.parametrize("way", ["charge", "reserve"])
+async def test_deciding_on_what_was_there_is_caught(way: str, tmp_path: Path) -> None:
+    """The planted fault does not ask what another process has stored, and writes what it decided all the same."""
+    tills = await ledgers(("sqlite", str(tmp_path / "till.db")), 2, ChecksThenDeducts)
+    with pytest.raises(AssertionError):
+        await call_at_once(tills, way)
+    for till in tills:
+        await till.close()
+
+
+async def call_at_once(tills: list[Ledger], way: str) -> None:
     use: c.Command = c.Charge(feature="op", purse="k1", purse_max=MOST)
     if way == "reserve":
         use = c.Reserve(feature="op", timeout_ms=60_000, purse="k1", purse_max=MOST)
 
     async def ask(number: int) -> Receipt | Refusal:
-        return await tills[number % processes].submit(c.Envelope(ACME, use, key(number), keyed=True))
+        return await tills[number % len(tills)].submit(c.Envelope(ACME, use, key(number), keyed=True))
 
     replies = await asyncio.gather(*map(ask, range(CALLS)))
     seen = Counter(map(outcome, replies))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -20,10 +20,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from tests.support.rig_faulty import FAULTS
 from tests.support.rig_ledger import Stored, World
-from tests.support.rig_model import ORGANIZATION, START, Memory, Reply, Till, Trio
+from tests.support.rig_model import ORGANIZATION, START, Disagreement, Memory, Reply, Till, Trio
 from tests.support.rig_store import ENGINES, Engine
 from tokentill.lab import toys
+from tokentill.lab.auditor import Violation
 from tokentill.lab.workload import Coverage, Step
 from tokentill.rules import commands as c
 from tokentill.rules.catalog import DAY_MS, Catalog
@@ -210,3 +212,12 @@ def test_engines_agree_with_the_model(
         machine = type("OnEngine", (Machine,), {"make_till": staticmethod(make_till)})
         run_state_machine_as_test(machine, settings=settings(max_examples=examples))
         world.verify()
+
+
+def test_a_planted_fault_is_found() -> None:
+    def make_till(catalog: Catalog) -> Till:
+        return Memory(catalog, FAULTS["check then deduct"]())
+
+    machine = type("Faulty", (Machine,), {"make_till": staticmethod(make_till)})
+    with pytest.raises((Disagreement, Violation)):
+        run_state_machine_as_test(machine, settings=settings(max_examples=500, phases=(Phase.generate,)))

@@ -5,11 +5,17 @@ R-LED-5, R-LED-10; API6 of the security checks: zero, negative, fractional, not 
 
 import random
 
+import msgspec
+import pytest
 from msgspec import structs
 
-from tests.support.rig_model import Memory, stage
+from tests.support.rig_model import Execute, Memory, stage
 from tokentill.rules import commands as c
+from tokentill.rules import decide
 from tokentill.rules import entries as e
+from tokentill.rules.account import Account
+from tokentill.rules.catalog import Catalog
+from tokentill.rules.turn import Find
 
 ODD = (0, -1, 1, 2**63, -(2**63), 10**15, 10**15 + 1, 10**30, -(10**30), 1.5, 1.0, 2.0)
 ODDER = (float("nan"), float("inf"), -float("inf"), True, False)
@@ -29,11 +35,11 @@ def oddly(command: c.Command, dice: random.Random) -> c.Command:
     return structs.replace(command, **{dice.choice(fields): dice.choice(ODD + ODDER)})
 
 
-def test_any_number_is_answered_and_nothing_odd_is_stored(run_seed: int) -> None:
+def send_odd_numbers(run_seed: int, execute: Execute) -> None:
     for run in range(RUNS):
         seed = run_seed + run
         workload, dice = stage(seed), random.Random(seed)
-        till = Memory(workload.memory.catalog)
+        till = Memory(workload.memory.catalog, execute)
         for _ in range(STEPS):
             step = workload.next()
             if dice.randrange(3) == 0:
@@ -47,3 +53,29 @@ def test_any_number_is_answered_and_nothing_odd_is_stored(run_seed: int) -> None
                 raise
             workload.seen(step, reply)
         till.refold()
+
+
+def test_any_number_is_answered_and_nothing_odd_is_stored(run_seed: int) -> None:
+    send_odd_numbers(run_seed, decide.execute)
+    print(f"seed {run_seed}: {RUNS} runs of {STEPS} commands")
+
+
+def test_a_number_that_is_taken_as_it_comes_is_caught(run_seed: int) -> None:
+    """The planted fault grants what is no whole number."""
+
+    def execute(
+        account: Account, envelope: c.Envelope, catalog: Catalog, now: int, find: Find
+    ) -> decide.Outcome:
+        command = envelope.command
+        if not isinstance(command, c.Grant) or type(command.tokens) is int:
+            return decide.execute(account, envelope, catalog, now, find)
+        sane = structs.replace(envelope, command=structs.replace(command, tokens=1))
+        outcome = decide.execute(account, sane, catalog, now, find)
+        entries = [
+            structs.replace(entry, tokens=command.tokens) if isinstance(entry, e.Granted) else entry
+            for entry in outcome.entries
+        ]
+        return decide.Outcome(entries, outcome.reply)
+
+    with pytest.raises((AssertionError, msgspec.MsgspecError)):
+        send_odd_numbers(run_seed, execute)
