@@ -32,8 +32,8 @@ class AnswersEarly(SqliteLedger):
     def _store(self, writes: Writes) -> None:
         super()._store(writes)
         for job in self._early:
-            job.loop.call_soon_threadsafe(deliver, [job])
-        _let_run(self._early[0].loop)
+            job.future.get_loop().call_soon_threadsafe(deliver, [job])
+        _let_run(self._early[0].future.get_loop())
 
 
 def _let_run(loop: asyncio.AbstractEventLoop) -> None:
