@@ -16,6 +16,7 @@ import structlog
 
 from tests.support.selling_models import Store, keys_in, running_store
 from tokentill.client import Till
+from tokentill.flows.api_keys import Issued
 from tokentill.flows.keys import create_operator_key
 from tokentill.rules import keys
 from tokentill.rules.handovers import TARGETS
@@ -98,6 +99,30 @@ async def test_thirty_who_buy_at_once_have_their_keys_in_time(tmp_path: Path) ->
             assert len({key for key, _, _ in found}) == len(names)
             for one in (await till.handovers(limit=100)).clocks:
                 assert (one.count, one.within) == (len(names), len(names)), one
+
+
+async def test_a_program_buys_what_a_refusal_offers(tmp_path: Path) -> None:
+    # R-PLAN-7: the offer says what to order and what it will cost; then the same call runs with the same key.
+    async with running_store(tmp_path, str(tmp_path / "till.db")) as store:
+        made = await store.fit.keys.issue("acme", "server")
+        assert isinstance(made, Issued)
+        async with openai.AsyncOpenAI(base_url=f"{store.url}/v1", api_key=made.text) as client:
+            with pytest.raises(openai.APIStatusError) as refused:
+                await client.chat.completions.create(
+                    model="echo", messages=[{"role": "user", "content": "x"}]
+                )
+        assert (refused.value.status_code, refused.value.code) == (402, "insufficient_quota")
+        assert isinstance(refused.value.body, dict)
+        offer, *others = [one for one in refused.value.body["tokentill"]["offers"] if one["kind"] == "pack"]
+        assert all(offer["price"] < one["price"] for one in others)
+        _, operator = await create_operator_key(store.ledger, store.fit._clock, store.fit._ids, "host")
+        async with Till.connect(store.url, operator, spool=tmp_path / "client") as till:
+            order = await till.buy("acme", offer["id"])
+        assert (order.amount, order.currency, order.tokens) == (
+            offer["price"], offer["currency"], offer["tokens"],
+        )  # fmt: skip
+        await store.paid(order.url or "")
+        assert await store.call(made.text) == 200
 
 
 def kept_in(folder: Path) -> bytes:
