@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.flows.test_topup_credit import credit, gift
-from tests.support import rig_shop
+from tests.support import rig_plan_plants, rig_shop
 from tests.support.desk import change_plan
+from tests.support.rig_plan_plants import plant_in
 from tests.support.rig_processes import Processes
 from tests.support.rig_store import SNAPSHOT_BYTES
 from tests.support.shops import World, make_world, selling
@@ -62,42 +63,63 @@ async def test_credit_and_money_are_each_taken_once(
     engine: Engine, way: str, processes: Processes, tmp_path: Path, run_seed: int, request: pytest.FixtureRequest,
     cycles: int | None,
 ) -> None:  # fmt: skip
+    await draw_and_die(engine, way, processes, tmp_path, run_seed, request, cycles)
+
+
+@pytest.mark.parametrize(("way", "seen"), [("topup", "assert 4600 == 2300"), ("bill", "assert 1800 == 900")])
+async def test_charging_under_another_key_is_caught(
+    way: str, seen: str, processes: Processes, tmp_path: Path, run_seed: int, request: pytest.FixtureRequest
+) -> None:
+    place, plant = "after provider.charge_saved", rig_plan_plants.TWICE
+    with pytest.raises(AssertionError, match=seen):
+        await draw_and_die("sqlite", way, processes, tmp_path, run_seed, request, 1, only=place, plant=plant)
+
+
+async def draw_and_die(
+    engine: Engine, way: str, processes: Processes, tmp_path: Path, run_seed: int, request: pytest.FixtureRequest,
+    cycles: int | None, *, only: str = "", plant: str = "",
+) -> None:  # fmt: skip
     url = request.getfixturevalue("postgres_url") if engine == "postgres" else sqlite_url(tmp_path)
     store = Store(engine, url, snapshot_bytes_min=SNAPSHOT_BYTES)
     catalog = change_plan(selling(), "pro", exhaustion=Exhaustion(overage=Overage(price=150)))
     world = await make_world(store, tmp_path, catalog=catalog)
-    start = world.clock.time
+    try:
+        plant_in(world, plant)
+        start = world.clock.time
 
-    def run(organization: str, at: int) -> tuple[int, str, int]:
-        return processes.tell(
-            rig_shop.collect, engine=engine, url=url, folder=str(tmp_path), organization=organization,
-            now=world.clock.time, at=at,
-        )  # fmt: skip
+        def run(organization: str, at: int) -> tuple[int, str, int]:
+            return processes.tell(
+                rig_shop.collect, engine=engine, url=url, folder=str(tmp_path), organization=organization,
+                now=world.clock.time, at=at, only=only, plant=plant,
+            )  # fmt: skip
 
-    await owe(world, way, "whole", start)
-    ended, _, crossings = run("whole", 0)
-    assert (ended, crossings > 20) == (0, True), processes.errors()
-    places = list(range(1, crossings + 1))
-    if cycles is not None:
-        places = sorted(random.Random(f"{run_seed} {engine} {way}").sample(places, cycles))
-    for at in places:
-        name = f"acme_{at:03d}"
-        await owe(world, way, name, start)
-        ended, place, _ = run(name, at)
-        where = (run_seed, at, place)
-        assert ended == -9, (where, processes.errors())
-        shop = world.restart()
-        await rig_shop.draw(shop, name)
-        for _ in range(3):
-            await world.later(11_000)
-        [purchase] = await world.purchases(name)
-        assert next_step(purchase) is None, where
-        assert (purchase.state, purchase.done) == ("delivered", ("spend_credit", "deliver")), where
-        assert world.provider.money(purchase.id) == purchase.amount == COSTS[way] - HAS, where
-        assert await credit(world, name) == 0, where
-        topup = await shop.topups.get(name)
-        assert topup is None or (topup.spent, topup.purchase) == (purchase.amount, None), where
-    await world.clean()
-    await world.shop.close()
-    await store.close()
+        await owe(world, way, "whole", start)
+        ended, _, crossings = run("whole", 0)
+        assert (ended, crossings > 20) == (0, True), processes.errors()
+        places = list(range(1, crossings + 1))
+        if only:
+            places = [1]
+        elif cycles is not None:
+            places = sorted(random.Random(f"{run_seed} {engine} {way}").sample(places, cycles))
+        for at in places:
+            name = f"acme_{at:03d}"
+            await owe(world, way, name, start)
+            ended, place, _ = run(name, at)
+            where = (run_seed, at, place)
+            assert ended == -9, (where, processes.errors())
+            shop = world.restart()
+            await rig_shop.draw(shop, name)
+            for _ in range(3):
+                await world.later(11_000)
+            [purchase] = await world.purchases(name)
+            assert next_step(purchase) is None, where
+            assert (purchase.state, purchase.done) == ("delivered", ("spend_credit", "deliver")), where
+            assert world.provider.money(purchase.id) == purchase.amount == COSTS[way] - HAS, where
+            assert await credit(world, name) == 0, where
+            topup = await shop.topups.get(name)
+            assert topup is None or (topup.spent, topup.purchase) == (purchase.amount, None), where
+        await world.clean()
+    finally:
+        await world.shop.close()
+        await store.close()
     print(f"seed {run_seed}: {engine}, {way}, {len(places)} of {crossings} crossings")

@@ -1,4 +1,4 @@
-"""Planted faults of the rig of plans: ways of working that are right until a process is killed."""
+"""Planted faults of the rigs that kill a shop: ways of working that are right until a process is killed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from tokentill.rules import commands as c
 HASTY = "acknowledges before it keeps"
 ANEW = "grants under a new key"
 TWICE = "charges under a new key"
-PLANTS = (HASTY, ANEW, TWICE)
+BACK_TWICE = "refunds under a new key"
+PLANTS = (HASTY, ANEW, TWICE, BACK_TWICE)
 
 
 class GrantsAnew:
@@ -46,10 +47,33 @@ class ChargesAnew:
         return await self._payments.charge_saved(order, payer, secrets.token_hex(16))
 
 
+class RefundsAnew:
+    """A provider that is asked for a refund under a key of the moment."""
+
+    def __init__(self, payments: Any) -> None:
+        self._payments = payments
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._payments, name)
+
+    async def refund(self, purchase: Any, amount: int, _key: str) -> Any:
+        """As if the key were made up at each try."""
+        return await self._payments.refund(purchase, amount, secrets.token_hex(16))
+
+
 def plant(name: str, ports: Mapping[str, Any]) -> dict[str, Any]:
     """The ports, one of them with the fault of this name; none with an empty one."""
     if name == ANEW:
         return {**ports, "ledger": GrantsAnew(ports["ledger"])}
-    if name == TWICE:
-        return {**ports, "stripe": ChargesAnew(ports["stripe"])}
+    if name in (TWICE, BACK_TWICE):
+        kind = ChargesAnew if name == TWICE else RefundsAnew
+        return {**ports, "stripe": kind(ports["stripe"])}
     return dict(ports)
+
+
+def plant_in(world: Any, name: str) -> None:
+    """Put the fault of this name into the ledger or the provider of a world, and open its shop anew over them."""
+    if name:
+        ports = plant(name, {"ledger": world.ledger, "stripe": world.provider})
+        world.ledger, world.provider = ports["ledger"], ports["stripe"]
+        world.restart()

@@ -1,4 +1,8 @@
-"""What a process of the shop's crash rig does: sell one pack from order to tokens, and die on the way."""
+"""What a process of the shop's crash rigs does: sell, give back or draw, and die on the way.
+
+It dies at the `at`-th crossing of anything, inside the store or at its ports, or of the place `only`; at 0 never.
+`plant` is a planted fault that it works with (`rig_plan_plants`).
+"""
 
 import asyncio
 import os
@@ -7,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from tests.support.rig_plan_plants import plant_in
 from tests.support.rig_processes import Channel
 from tests.support.rig_store import SNAPSHOT_BYTES
 from tests.support.shops import World, make_world
@@ -36,33 +41,29 @@ async def story(world: World, shop: Shop, organization: str, payer: str | None) 
 
 
 def sell(
-    channel: Channel, *, engine: Engine, url: str, folder: str, organization: str, payer: str | None, at: int
-) -> None:
-    """Tell the story; at the `at`-th crossing of anything, inside the store or at its ports, be killed."""
+    channel: Channel, *, engine: Engine, url: str, folder: str, organization: str, payer: str | None, at: int,
+    only: str = "", plant: str = "",
+) -> None:  # fmt: skip
+    """Tell the story."""
 
     async def work(world: World, shop: Shop) -> None:
         await story(world, shop, organization, payer)
 
-    _die_at(channel, at, Store(engine, url, snapshot_bytes_min=SNAPSHOT_BYTES), folder, work)
+    store = Store(engine, url, snapshot_bytes_min=SNAPSHOT_BYTES)
+    _die_at(channel, at, store, folder, work, only, plant)
 
 
 def give_back(
-    channel: Channel,
-    *,
-    engine: Engine,
-    url: str,
-    folder: str,
-    organization: str,
-    refund: str,
-    choice: Choice,
-    at: int,
-) -> None:
-    """Accept a refund; at the `at`-th crossing of anything, inside the store or at its ports, be killed."""
+    channel: Channel, *, engine: Engine, url: str, folder: str, organization: str, refund: str, choice: Choice,
+    at: int, only: str = "", plant: str = "",
+) -> None:  # fmt: skip
+    """Accept a refund."""
 
     async def work(_world: World, shop: Shop) -> None:
         await shop.refunding.accept(organization, refund, choice)
 
-    _die_at(channel, at, Store(engine, url, snapshot_bytes_min=SNAPSHOT_BYTES), folder, work)
+    store = Store(engine, url, snapshot_bytes_min=SNAPSHOT_BYTES)
+    _die_at(channel, at, store, folder, work, only, plant)
 
 
 async def draw(shop: Shop, organization: str) -> None:
@@ -79,29 +80,32 @@ async def draw(shop: Shop, organization: str) -> None:
 
 
 def collect(
-    channel: Channel, *, engine: Engine, url: str, folder: str, organization: str, now: int, at: int
-) -> None:
-    """Draw what is due at that moment; at the `at`-th crossing, inside the store or at its ports, be killed."""
+    channel: Channel, *, engine: Engine, url: str, folder: str, organization: str, now: int, at: int,
+    only: str = "", plant: str = "",
+) -> None:  # fmt: skip
+    """Draw what is due at that moment."""
 
     async def work(_world: World, shop: Shop) -> None:
         await draw(shop, organization)
 
     store = Store(engine, url, snapshot_bytes_min=SNAPSHOT_BYTES)
     store.clock.time = now
-    _die_at(channel, at, store, folder, work)
+    _die_at(channel, at, store, folder, work, only, plant)
 
 
 def _die_at(
-    channel: Channel, at: int, store: Store, folder: str, work: Callable[[World, Shop], Awaitable[None]]
-) -> None:
+    channel: Channel, at: int, store: Store, folder: str, work: Callable[[World, Shop], Awaitable[None]],
+    only: str, plant: str,
+) -> None:  # fmt: skip
     def die() -> None:
         channel.write({"place": wire.places[-1]})
         os.kill(os.getpid(), signal.SIGKILL)
 
-    wire = Wire(at, die)
+    wire = Wire(at, die, only)
 
     async def run() -> None:
         world = await make_world(store, Path(folder))
+        plant_in(world, plant)
         faults.install(wire.cross)
         shop = wire.shop(world)
         await work(world, shop)
