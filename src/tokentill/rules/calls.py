@@ -91,7 +91,7 @@ def read(kind: Kind, raw: bytes) -> ModelCall | BadCall:
     if type(model) is not str or not 0 < len(model) <= 200:
         return BadCall("`model` must name a model. GET /v1/models lists them.", "model")
     stream = body.get("stream")
-    if stream not in (None, True, False):
+    if stream is not None and type(stream) is not bool:
         return BadCall("`stream` must be true or false.", "stream")
     asked = None
     for name in _LIMITS[kind]:
