@@ -1,13 +1,16 @@
 """What the endpoint refuses, in OpenAI's and in Anthropic's shape, and that a refusal sells (R-PLAN-7, R-ABU-7)."""
 
 import asyncio
+import random
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.gateways import Gateway, running_gateway
+from tests.support.gateways import CATALOG, Gateway, running_gateway
 from tokentill.flows.api_keys import Scope
 from tokentill.rules import commands as c
+from tokentill.rules.calls import PATHS
 from tokentill.rules.rows import Switch
 from tokentill.wiring import SystemIds
 
@@ -136,6 +139,33 @@ async def test_400_names_the_field(gateway: Gateway, body: bytes, field: str | N
     reply = await gateway.ask("/v1/chat/completions", None, raw=body)
     assert reply.status == 400
     assert reply.json["error"]["param"] == field
+
+
+async def test_whatever_a_body_holds_the_till_does_not_fail_on_it(tmp_path: Path) -> None:
+    chance = random.Random(7)
+    fields = ["messages", "input", "prompt", "system", "tools", "n", "stream", "stream_options", "user", "type",
+              "content", "text", "max_tokens", "max_output_tokens", "max_completion_tokens"]  # fmt: skip
+
+    def anything(depth: int = 0) -> Any:
+        match chance.randrange(6 if depth < 3 else 4):
+            case 0 | 1:
+                return chance.choice([None, True, False, 0, 1, -1, 7, 3.5, 10**20])
+            case 2 | 3:
+                return chance.choice(["", "user", "image", "tool_use", "é\u2028\x00", "x" * 600])
+            case 4:
+                return [anything(depth + 1) for _ in range(chance.randrange(4))]
+            case _:
+                pass
+        return {chance.choice(fields): anything(depth + 1) for _ in range(chance.randrange(4))}
+
+    catalog = CATALOG.replace("attempts_max = 5", 'attempts_max = "off"')
+    async with running_gateway(tmp_path, catalog=catalog, tokens=10**9) as gateway:
+        for _ in range(60):
+            for path in PATHS.values():
+                more = {chance.choice(fields): anything() for _ in range(chance.randrange(5))}
+                reply = await gateway.ask(f"/v1{path}", {"model": "echo", **more})
+                assert reply.status in (200, 400), (path, more, reply.raw)
+        assert not (await gateway.quiet()).state.holds
 
 
 async def test_invalid_calls_block_the_key_that_sends_them_and_no_other(gateway: Gateway) -> None:

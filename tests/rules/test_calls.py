@@ -53,7 +53,8 @@ def test_how_much_a_call_may_write(kind: Kind, more: dict[str, Any], asked: int 
     [
         (b"", None), (b"[]", None), (b"\xff", None), (b"[" * 100_000, None), (b"{}", "model"),
         (body(model=7), "model"), (body(model=""), "model"), (body(model="x" * 201), "model"),
-        (body(stream="yes"), "stream"), (body(stream=1), "stream"), (body(max_tokens=-1), "max_tokens"), (body(max_tokens=0), "max_tokens"),
+        (body(stream="yes"), "stream"), (body(stream=1), "stream"),
+        (body(max_tokens=-1), "max_tokens"), (body(max_tokens=0), "max_tokens"),
         (body(max_tokens=1.5), "max_tokens"), (body(max_tokens=True), "max_tokens"),
         (body(max_tokens=10**9), "max_tokens"),
         (body(n=0), "n"), (body(n=-5), "n"), (body(n=1_000), "n"), (body(n="2"), "n"),

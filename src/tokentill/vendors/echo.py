@@ -82,7 +82,7 @@ def _answer(path: str, asked: dict[str, Any]) -> Iterator[bytes]:
         (
             asked[name]
             for name in ("max_completion_tokens", "max_output_tokens", "max_tokens")
-            if asked.get(name)
+            if type(asked.get(name)) is int and asked[name] > 0
         ),
         len(words),
     )
