@@ -17,6 +17,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.support.larger import with_third
+from tests.support.rig_plan_plants import KEEPS, plant_in
 from tests.support.rig_store import SNAPSHOT_BYTES
 from tests.support.shops import World, make_world, selling
 from tests.support.stores import Engine, Store, sqlite_url
@@ -319,31 +320,35 @@ class Race:
             ), where
 
 
-async def races(engine: Engine, url: str, folder: Path, seed: int, count: int) -> None:
+async def races(engine: Engine, url: str, folder: Path, seed: int, count: int, plant: str = "") -> None:
     store = Store(engine, url, snapshot_bytes_min=SNAPSHOT_BYTES)
     catalog = with_third(selling())
     world = await make_world(
         store, folder, catalog=replace(catalog, refunds=replace(catalog.refunds, plans=True))
     )
-    for first in range(0, count, TOGETHER):
-        batch = [
-            Race(world, f"org_{nth}", random.Random(f"{seed} {engine} {nth}"))
-            for nth in range(first, min(first + TOGETHER, count))
-        ]
-        for race in batch:
-            await race.begin()
-        await asyncio.gather(*(race.run() for race in batch))
-        for race in batch:
-            await race.rest()
-        for _ in range(4):
+    plant_in(world, plant)
+    try:
+        for first in range(0, count, TOGETHER):
+            batch = [
+                Race(world, f"org_{nth}", random.Random(f"{seed} {engine} {nth}"))
+                for nth in range(first, min(first + TOGETHER, count))
+            ]
             for race in batch:
-                await race.decide()
-            await world.later(61_000)
-        for race in batch:
-            await race.check(seed)
-    await world.clean()
-    await world.shop.close()
-    await store.close()
+                await race.begin()
+            await asyncio.gather(*(race.run() for race in batch))
+            for race in batch:
+                await race.rest()
+            for _ in range(4):
+                for race in batch:
+                    await race.decide()
+                await world.later(61_000)
+            for race in batch:
+                await race.check(seed)
+        await world.clean()
+    finally:
+        await world.shop.close()
+        await store.close()
+    print(f"seed {seed}: {engine}, {count} interleavings")
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -352,6 +357,11 @@ async def test_random_interleavings(
 ) -> None:
     url = request.getfixturevalue("postgres_url") if engine == "postgres" else sqlite_url(tmp_path)
     await races(engine, url, tmp_path, run_seed, FEW)
+
+
+async def test_a_refund_that_leaves_the_tokens_is_caught(tmp_path: Path, run_seed: int) -> None:
+    with pytest.raises(AssertionError):
+        await races("sqlite", sqlite_url(tmp_path), tmp_path, run_seed, TOGETHER, KEEPS)
 
 
 @pytest.mark.nightly

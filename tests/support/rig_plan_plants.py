@@ -13,8 +13,8 @@ from tokentill.rules import commands as c
 HASTY = "acknowledges before it keeps"
 ANEW = "grants under a new key"
 TWICE = "charges under a new key"
-BACK_TWICE = "refunds under a new key"
-PLANTS = (HASTY, ANEW, TWICE, BACK_TWICE)
+KEEPS = "gives money back and leaves the tokens"
+PLANTS = (HASTY, ANEW, TWICE, KEEPS)
 
 
 class GrantsAnew:
@@ -47,27 +47,31 @@ class ChargesAnew:
         return await self._payments.charge_saved(order, payer, secrets.token_hex(16))
 
 
-class RefundsAnew:
-    """A provider that is asked for a refund under a key of the moment."""
+class TakesOne:
+    """A ledger that takes one token back where all that is unheld was asked for."""
 
-    def __init__(self, payments: Any) -> None:
-        self._payments = payments
+    def __init__(self, ledger: Any) -> None:
+        self._ledger = ledger
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._payments, name)
+        return getattr(self._ledger, name)
 
-    async def refund(self, purchase: Any, amount: int, _key: str) -> Any:
-        """As if the key were made up at each try."""
-        return await self._payments.refund(purchase, amount, secrets.token_hex(16))
+    async def submit(self, envelope: Any) -> Any:
+        """As if a refund were of money alone."""
+        command = envelope.command
+        if isinstance(command, c.Revoke) and command.tokens is None and command.share is None:
+            envelope = replace(envelope, command=replace(command, tokens=1))
+        return await self._ledger.submit(envelope)
 
 
 def plant(name: str, ports: Mapping[str, Any]) -> dict[str, Any]:
     """The ports, one of them with the fault of this name; none with an empty one."""
     if name == ANEW:
         return {**ports, "ledger": GrantsAnew(ports["ledger"])}
-    if name in (TWICE, BACK_TWICE):
-        kind = ChargesAnew if name == TWICE else RefundsAnew
-        return {**ports, "stripe": kind(ports["stripe"])}
+    if name == TWICE:
+        return {**ports, "stripe": ChargesAnew(ports["stripe"])}
+    if name == KEEPS:
+        return {**ports, "ledger": TakesOne(ports["ledger"])}
     return dict(ports)
 
 
