@@ -26,6 +26,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from msgspec import Struct, structs
 
+from tokentill.flows.patience import Patience
 from tokentill.flows.recover import Recovery
 from tokentill.flows.send import Books, Retry, send
 from tokentill.ports import Clock, Ids, Intent, Intents, StoreDown
@@ -144,7 +145,10 @@ class Charging:
         self._retry_release = structs.replace(self._retry, tries_max=3, total_ms_max=2_000)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._operations: set[asyncio.Task[Any]] = set()
-        self._open: dict[str, asyncio.Future[None]] = {}
+        self._patience = Patience()
+        self._open: set[str] = set()
+        self._one_ended: asyncio.Future[None] | None = None
+        """Whoever waits until nothing runs is told so that a hold has ended."""
         self.recovery = Recovery(books, intents, clock)
 
     async def run(
@@ -195,15 +199,15 @@ class Charging:
         # another's run, so there the first sending goes on, whoever goes away.
         running = None if key is None else self._spawn(self._reserve_once(envelope))
         try:
-            answer = await (self._reserve(envelope) if running is None else asyncio.shield(running))
+            answer = await (self._send(envelope, self._retry) if running is None else asyncio.shield(running))
         except asyncio.CancelledError:
-            unwanted = running or self._spawn(self._reserve(structs.replace(envelope, retry=True)))
+            unwanted = running or self._spawn(self._send(structs.replace(envelope, retry=True), self._retry))
             self._detach(self._release_unwanted(organization, unwanted))
             raise
         if isinstance(answer, Refusal):
             return answer
         loop = asyncio.get_running_loop()
-        self._open[answer.operation] = loop.create_future()
+        self._open.add(answer.operation)
         return Hold(self, organization, answer, loop.time() + timeout_ms / 1000)
 
     async def finish(self, hold: Hold) -> Charge:
@@ -226,16 +230,15 @@ class Charging:
         release = Release(hold=hold.id, reason="timeout", use=hold.use)
         try:
             # Its release may not have been stored. Settling a hold that is still open would charge it.
-            await send(self._books, Envelope(hold.organization, release), self._retry_release)
-            await send(self._books, Envelope(hold.organization, settle), self._retry_release)
+            await self._send(Envelope(hold.organization, release), self._retry_release)
+            await self._send(Envelope(hold.organization, settle), self._retry_release)
         except Exception as error:  # noqa: BLE001 nothing of the customer's depends on it
             log.warning("the loss of operation %s could not be recorded: %r", hold.id, error)
 
     async def extend(self, hold: Hold, timeout_ms: int) -> Receipt | Refusal:
         """Let the operation run for `timeout_ms` more from now on."""
-        answer = await send(
-            self._books, Envelope(hold.organization, Extend(hold=hold.id, timeout_ms=timeout_ms)), self._retry
-        )
+        command = Extend(hold=hold.id, timeout_ms=timeout_ms)
+        answer = await self._send(Envelope(hold.organization, command), self._retry)
         if isinstance(answer, Receipt):
             hold.deadline = answer.deadline
             hold.ends_at = max(hold.ends_at, asyncio.get_running_loop().time() + timeout_ms / 1000)
@@ -245,7 +248,15 @@ class Charging:
 
     async def submit(self, envelope: Envelope) -> Receipt | Refusal:
         """Send one command until it is answered. Raises `StoreDown`."""
-        return await send(self._books, envelope, self._retry)
+        return await self._send(envelope, self._retry)
+
+    async def _send(
+        self,
+        envelope: Envelope,
+        retry: Retry,
+        on_trouble: Callable[[Exception], Awaitable[None]] | None = None,
+    ) -> Receipt | Refusal:
+        return await send(self._books, envelope, retry, on_trouble, self._patience)
 
     async def close(self, seconds: float = 10.0) -> None:
         """Let what is running end for up to `seconds`; what still runs then is cancelled and charged 0."""
@@ -263,13 +274,15 @@ class Charging:
         """Until nothing runs and no hold is open, for up to `seconds`."""
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
-        while (busy := {*self._tasks, *self._open.values()}) and (left := end - loop.time()) > 0:
-            await asyncio.wait(busy, timeout=left)
+        while (self._tasks or self._open) and (left := end - loop.time()) > 0:
+            self._one_ended = loop.create_future()
+            busy = {*self._tasks, self._one_ended}
+            await asyncio.wait(busy, timeout=left, return_when=asyncio.FIRST_COMPLETED)
 
     def _ended(self, hold: Hold) -> None:
-        ended = self._open.pop(hold.id, None)
-        if ended is not None and not ended.done():
-            ended.set_result(None)
+        self._open.discard(hold.id)
+        if self._one_ended is not None and not self._one_ended.done():
+            self._one_ended.set_result(None)
 
     def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run `work` in a task of its own, kept until it is done."""
@@ -288,11 +301,8 @@ class Charging:
         while not task.done() and (left := hold.ends_at - loop.time()) > 0:
             await asyncio.wait({task}, timeout=left)
 
-    async def _reserve(self, envelope: Envelope) -> Receipt | Refusal:
-        return await send(self._books, envelope, self._retry)
-
     async def _reserve_once(self, envelope: Envelope) -> Receipt | Refusal:
-        answer = await self._reserve(envelope)
+        answer = await self._send(envelope, self._retry)
         if isinstance(answer, Receipt) and answer.replayed:
             state = await self._books.ending(envelope.organization, answer.operation) or "running"
             raise AlreadyRan(state, answer)
@@ -321,7 +331,7 @@ class Charging:
     ) -> None:
         try:
             command = Release(hold=hold, reason=reason, use=use)
-            await send(self._books, Envelope(organization, command), self._retry_release)
+            await self._send(Envelope(organization, command), self._retry_release)
         except Exception as error:  # noqa: BLE001 what the operation raised matters more to the caller
             log.warning("hold %s of %s is left to its deadline: %r", hold, organization, error)
 
@@ -343,7 +353,7 @@ class Charging:
             await self.recovery.keep(intent)
 
         try:
-            answer = await send(self._books, envelope, self._retry, keep)
+            answer = await self._send(envelope, self._retry, keep)
         except (
             BaseException
         ) as error:  # whatever happened, the operation succeeded: its charge must not be lost

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Literal, Protocol, TypeVar
 
 from msgspec import Struct, structs
@@ -38,6 +39,8 @@ class Books(Protocol):
         ...
 
 
+Within = Callable[[float], AbstractAsyncContextManager[object]]
+"""Limits how many seconds a block may take; raises `TimeoutError` at its end."""
 Narrow = Callable[[str, Refusal], Awaitable[Refusal]]
 """Makes of an organization's refusal one that offers only what can be bought now."""
 
@@ -59,9 +62,9 @@ class LedgerBooks:
         if envelope.keyed and envelope.key is not None:
             envelope = structs.replace(envelope, key=self.operation_id(envelope.key))
         if isinstance(command, Settle | Release | Extend):
-            envelope = structs.replace(
-                envelope, command=structs.replace(command, hold=self.operation_id(command.hold))
-            )
+            hold = self.operation_id(command.hold)
+            if hold != command.hold:
+                envelope = structs.replace(envelope, command=structs.replace(command, hold=hold))
         elif isinstance(command, Refund):
             operation = self.operation_id(command.operation)
             envelope = structs.replace(envelope, command=structs.replace(command, operation=operation))
@@ -103,16 +106,17 @@ async def send(
     envelope: Envelope,
     retry: Retry,
     on_trouble: Callable[[Exception], Awaitable[None]] | None = None,
+    within: Within = asyncio.timeout,
 ) -> Receipt | Refusal:
     """The answer to `envelope`. Raises `StoreDown` when every try was lost.
 
-    `on_trouble` is awaited once, after the first try that was lost.
+    `on_trouble` is awaited once, after the first try that was lost. `within` limits a try, as `asyncio.timeout` does.
     """
 
     def submit(again: bool) -> Awaitable[Receipt | Refusal]:  # noqa: FBT001 `insist` alone calls it
         return books.submit(structs.replace(envelope, retry=True) if again else envelope)
 
-    return await insist(submit, retry, envelope.key or envelope.organization, on_trouble)
+    return await insist(submit, retry, envelope.key or envelope.organization, on_trouble, within)
 
 
 async def insist(
@@ -120,6 +124,7 @@ async def insist(
     retry: Retry,
     name: str,
     on_trouble: Callable[[Exception], Awaitable[None]] | None = None,
+    within: Within = asyncio.timeout,
 ) -> T:
     """The answer to `call`, which is told whether an earlier try was lost. Raises `StoreDown`.
 
@@ -131,7 +136,7 @@ async def insist(
     while True:
         tries += 1
         try:
-            async with asyncio.timeout(retry.attempt_ms_max / 1000):
+            async with within(retry.attempt_ms_max / 1000):
                 return await call(tries > 1)
         except (StoreDown, TimeoutError) as lost:
             if tries == 1 and on_trouble is not None:
