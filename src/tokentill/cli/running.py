@@ -89,12 +89,14 @@ def _announce(settings: Settings, ledger: Ledger, url: str, *, fresh: bool) -> N
         f"  accounts in {where}, selling {ledger.catalog.title}",
     ]
     if fresh:
-        option = "" if settings.database == "tokentill.db" else f" --database {where}"
+        usual = Settings()
+        option = "" if settings.database == usual.database else f" --database {where}"
+        sold = "" if settings.catalog == usual.catalog else f" --catalog {settings.catalog}"
         lines += [
             "",
             "Nobody has an operator key yet. In another terminal make one, shown once, and open an account:",
             f"  tokentill key create me{option}",
-            f"  tokentill org open acme{option}",
+            f"  tokentill org open acme{option}{sold}",
         ]
     show.human(Text("\n".join(lines)))
 
