@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import structlog
+
 from tokentill.flows.api_keys import ApiKeys
 from tokentill.flows.charge import Charging
 from tokentill.flows.gateway.gateway import Gateway
@@ -25,6 +27,8 @@ from tokentill.web.gateway.gate import KeyGate
 from tokentill.web.limiter import Limiter
 
 PURPOSE = "tokentill answer"
+
+log = structlog.get_logger("tokentill.gateway")
 
 
 class Gatefit:
@@ -45,8 +49,9 @@ class Gatefit:
         upstreams: Upstreams | None = None,
     ) -> None:
         books = LedgerBooks(ledger, secret)
-        wanted = {one.key_env for one in ledger.catalog.upstreams.values()}
-        keys = {name: value for name, value in environment.items() if name in wanted}
+        self._wanted = {one.key_env for one in ledger.catalog.upstreams.values() if one.key_env is not None}
+        keys = {name: value for name, value in environment.items() if name in self._wanted and value.strip()}
+        self._keys = frozenset(keys)
         self._ledger = ledger
         self._clock = clock
         self._ids = ids
@@ -66,7 +71,14 @@ class Gatefit:
         return Endpoint(gateway, gate, self._ledger, self._ids, self._address, self._ways)
 
     def start(self) -> None:
-        """Work on what is due in the background, and store the charges that other processes left (R-LED-4)."""
+        """Work on what is due in the background, and store the charges that other processes left (R-LED-4).
+
+        What is sold and cannot be called, since its upstream's key is not in the environment, is told to the operator.
+        """
+        for name in sorted(self._wanted - self._keys):
+            log.warning(
+                "an upstream cannot be called without its key: set the environment variable", name=name
+            )
         self._once.start()
         self._charging.recovery.wake()
 

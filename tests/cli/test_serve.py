@@ -56,7 +56,7 @@ def over_http(shell: Shell) -> Iterator[Shell]:
 
 def test_the_first_start_makes_the_database_and_says_how_to_begin(tmp_path: Path) -> None:
     """R-PLAT-5: one command, nothing to install."""
-    with served(tmp_path, "--catalog", "shop") as (process, url, lines):
+    with served(tmp_path, "--catalog", "shop", OPENAI_API_KEY="") as (process, url, lines):
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+", url)
         assert "AI token shop" in lines[1]
         process.send_signal(signal.SIGINT)
@@ -68,6 +68,7 @@ def test_the_first_start_makes_the_database_and_says_how_to_begin(tmp_path: Path
         assert "tokentill key create me --database till.db\n" in out
         assert "tokentill org open acme --database till.db --catalog shop\n" in out
         assert "keep a copy" in err
+        assert "OPENAI_API_KEY" in err
         assert "Traceback" not in err
     assert (tmp_path / "till.db.key").stat().st_mode & 0o077 == 0
 
