@@ -36,12 +36,12 @@ demo: $(VENV)/run.stamp ## Show the product; ONCE=1 one pass, WHOLE=1 everything
 test: venv ## Run the tests, on SQLite and on a PostgreSQL of their own
 	@$(BIN)/python -m pytest -n $(JOBS) tests
 
-check: venv ## Format, lint, types, import law and tidiness, without changing a file
+check: venv ## Format, lint, types, import law, tidiness and docs in step, without changing a file
 	@$(BIN)/ruff format --check $(LINTED)
 	@$(BIN)/ruff check $(LINTED)
 	@$(BIN)/mypy $(LINTED)
 	@$(BIN)/lint-imports --no-logo
-	@$(BIN)/python -m pytest -q tests/tidy
+	@$(BIN)/python -m pytest -q tests/tidy tests/cli/test_reference.py tests/client/test_reference.py tests/web/test_docs.py
 
 fmt: venv ## Format and repair what can be repaired
 	@$(BIN)/ruff format $(LINTED)

@@ -113,8 +113,13 @@ def read_catalog(name: str) -> tuple[Catalog, tuple[Finding, ...]]:
     if path.suffix == ".toml" or path.is_file():
         try:
             text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"The catalog file {path} cannot be read: {error}.") from error
+        except OSError as error:
+            raise SettingsError(f"The catalog file {path} cannot be read: {error.strerror}.") from error
+        except UnicodeDecodeError as error:
+            line = error.object.count(b"\n", 0, error.start) + 1
+            raise SettingsError(
+                f"The catalog file {path} cannot be read: line {line} is not text in UTF-8. Save it as UTF-8."
+            ) from error
         return catalog_file.load(text, str(path))
     if name not in catalogs.PRESETS:
         known = ", ".join(catalogs.PRESETS)

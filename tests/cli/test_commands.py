@@ -84,8 +84,11 @@ def test_giving_taking_and_looking(acme: Shell) -> None:
     older = acme.json("journal", "acme", "--limit", "1", "--before", page["next"])
     assert older["entries"][0]["kind"] == "purchase"
     text = acme.done("journal", "acme")
-    assert "counted twice" in text
+    assert re.search(r"adjustment +done +-10 +690 +counted twice", text)
+    assert "adjustment -1, balance 687" in acme.done("adjust", "acme", "-1", "--reason", "one more")
+    assert "adjustment 1, balance 688" in acme.done("adjust", "acme", "1", "--reason", "none more")
     assert "Older entries" not in text
+    assert re.search(r"adjustment +done +1 +688 +none more", acme.done("journal", "acme", "--limit", "1"))
     assert "Older entries: --before" in acme.done("journal", "acme", "--limit", "1")
 
 
@@ -180,8 +183,9 @@ def test_a_refusal_says_why_and_every_way_out(acme: Shell) -> None:
     assert "Upgrade to Enterprise ($399/mo)" in ran.err
     program = acme("consume", "acme", "generate_goal", "--json")
     assert program.code == 3
-    assert program.json["refused"]["code"] == "exhausted"
-    assert program.json["refused"]["needed"] == 3
+    refused = program.json["refused"]
+    assert (refused["code"], refused["layer"], refused["status"]) == ("exhausted", "balance", "prevented")
+    assert refused["needed"] == 3
 
 
 def test_verifying(acme: Shell) -> None:

@@ -156,8 +156,13 @@ def test_a_catalog_is_a_preset_or_a_file(tmp_path: Path) -> None:
     assert wiring.catalog_of(Settings(catalog="shop")).name == "shop"
     with pytest.raises(SettingsError, match=r"There is no catalog 'shops'"):
         wiring.catalog_of(Settings(catalog="shops"))
-    with pytest.raises(SettingsError, match="cannot be read"):
+    with pytest.raises(SettingsError, match=r"cannot be read: No such file or directory\.$"):
         wiring.catalog_of(Settings(catalog=str(tmp_path / "missing.toml")))
+    (tmp_path / "odd.toml").write_bytes(b'name = "odd"\ntitle = "\xff"\n')
+    with pytest.raises(
+        SettingsError, match=r"cannot be read: line 2 is not text in UTF-8\. Save it as UTF-8\.$"
+    ):
+        wiring.catalog_of(Settings(catalog=str(tmp_path / "odd.toml")))
 
 
 def test_settings_survive_a_round_trip() -> None:

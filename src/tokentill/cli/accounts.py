@@ -193,7 +193,7 @@ async def adjust(
     """Correct a balance by hand, with a reason; a negative number takes tokens away."""
     async with work.till() as till:
         done = await till.adjust(organization, tokens, reason, idempotency_key=idempotency_key)
-    work.print(done, lambda: show.receipt(done))
+    work.print(done, lambda: show.receipt(done, taken=tokens < 0))
 
 
 async def consume(

@@ -197,7 +197,7 @@ def guarded(run: Callable[[], int | None], as_json: bool) -> int:  # noqa: FBT00
         return run() or DONE
     except Refused as refused:
         if as_json:
-            show.as_json({"refused": refused.refusal})
+            show.as_json({"refused": show.whole(refused.refusal)})
         else:
             show.refusal(refused.refusal)
         return REFUSED

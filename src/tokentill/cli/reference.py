@@ -20,8 +20,8 @@ _HEAD = """\
 `--url` and `--key` (or `TOKENTILL_URL` and `TOKENTILL_KEY`) the same command works over HTTP on a running
 till. Both may be used at the same time.
 
-Every command takes `--json`, for programs: it prints one JSON value on standard output, a refusal as
-`{"refused": …}`. What went wrong is said in words on standard error.
+Every command but `serve` and `demo` takes `--json`, for programs: it prints one JSON value on standard output, a
+refusal as `{"refused": …}`. What went wrong is said in words on standard error.
 
 | exit code | meaning |
 |---|---|

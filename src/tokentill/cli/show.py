@@ -49,6 +49,12 @@ def trouble(what: str, why: str, remedy: str = "") -> None:
         console.print(Text(remedy))
 
 
+def whole(refused: Refusal) -> dict[str, object]:
+    """A refusal for a program, with what it does not repeat of its code: the layer, and how the journal files it."""
+    facts: dict[str, object] = msgspec.to_builtins(refused)
+    return {"code": refused.code, "layer": refused.layer, "status": refused.status} | facts
+
+
 def refusal(refused: Refusal) -> None:
     """Say on standard error why the till refused, and every way out."""
     console = _console(stderr=True)
@@ -94,9 +100,10 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str |
     return made
 
 
-def receipt(done: Receipt) -> Text:
-    """A receipt on one line."""
-    parts = [f"{done.kind} {number(done.tokens)}" if done.tokens else done.kind]
+def receipt(done: Receipt, *, taken: bool = False) -> Text:
+    """A receipt on one line; `taken`: the tokens were taken away, which an adjustment does not say itself."""
+    moved = f"{'-' if taken else ''}{number(done.tokens)}"
+    parts = [f"{done.kind} {moved}" if done.tokens else done.kind]
     parts.append(f"balance {number(done.balance)}")
     if done.held:
         parts.append(f"held {number(done.held)}")
@@ -146,7 +153,7 @@ def journal(page: JournalView) -> Group:
             line.status,
             line.user_name or line.user,
             line.feature,
-            number(line.tokens),
+            f"-{number(line.tokens)}" if took(line) else number(line.tokens),
             number(line.balance),
             why(line),
         )
@@ -154,6 +161,11 @@ def journal(page: JournalView) -> Group:
     ]
     more = Text(f"Older entries: --before {page.next}") if page.next is not None else Text("")
     return Group(table(columns, rows), more)
+
+
+def took(line: JournalLine) -> bool:
+    """Whether an entry whose kind does not say so took tokens away: an adjustment from lots, not by a lot of its own."""
+    return line.kind == "adjustment" and "lot" not in line.details
 
 
 def why(line: JournalLine) -> str | None:

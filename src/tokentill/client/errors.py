@@ -5,6 +5,7 @@ Requirement ids: R-PLAN-7, R-ABU-7.
 
 from __future__ import annotations
 
+from tokentill.rules import refusals
 from tokentill.rules.refusals import Code, Refusal
 
 
@@ -35,4 +36,4 @@ class NotHere(Exception):
 
 def unknown_organization() -> Refused:
     """What a question about an organization that does not exist is answered with."""
-    return Refused(Refusal(Code.UNKNOWN_ORGANIZATION, "There is no organization of this id."))
+    return Refused(refusals.unknown_organization())

@@ -18,7 +18,7 @@ from tokentill.rules import keys
 from tokentill.rules.api_keys import LIVE_MAX, NEVER, OVERLAP_MS_MAX, revoked
 from tokentill.rules.catalog import TOKENS_MAX
 from tokentill.rules.purses import Purse, purse
-from tokentill.rules.refusals import Code, Refusal
+from tokentill.rules.refusals import Code, Refusal, unknown_organization
 from tokentill.rules.rows import ApiKey
 
 SHOWN_CHARS = 4
@@ -63,7 +63,7 @@ class ApiKeys:
         scope = scope or Scope()
         wrong = self._unknown(scope)
         if wrong is None and await self._ledger.account(organization) is None:
-            wrong = Refusal(Code.UNKNOWN_ORGANIZATION, "There is no organization of this id.")
+            wrong = unknown_organization()
         if wrong is not None:
             return wrong
         if _bad_limit(scope.spend_max):

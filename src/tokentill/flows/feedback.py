@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from tokentill.flows.means import Means, deed_key
 from tokentill.rules.feedback import Feedback, Kind, MonthOfFeedback, Topic, summary, tally_of
 from tokentill.rules.purchases import Purchase
-from tokentill.rules.refusals import Code, Refusal
+from tokentill.rules.refusals import Code, Refusal, unknown_organization
 from tokentill.rules.topups import month_of
 
 
@@ -52,7 +52,7 @@ class Feedbacks:
     ) -> Feedback | Refusal:
         means = self._means
         if await means.ledger.account(organization) is None:
-            return Refusal(Code.UNKNOWN_ORGANIZATION, "There is no organization of this id.")
+            return unknown_organization()
         if purchase is not None and await means.rows.get(Purchase, purchase, organization) is None:
             return Refusal(
                 Code.UNKNOWN_PURCHASE, "This organization has no purchase of this id.", detail="purchase"

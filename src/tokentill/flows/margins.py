@@ -33,7 +33,7 @@ from tokentill.rules.margins import (
 )
 from tokentill.rules.ordering import bill_id
 from tokentill.rules.purchases import BILLED, Purchase
-from tokentill.rules.refusals import Code, Refusal
+from tokentill.rules.refusals import Code, Refusal, unknown_organization
 from tokentill.rules.takings import booked, first_credit, since
 from tokentill.rules.topups import month_of
 
@@ -121,7 +121,7 @@ class Margins:
         if organization is not None:
             account = await means.ledger.account(organization)
             if account is None:
-                return Refusal(Code.UNKNOWN_ORGANIZATION, "There is no organization of this id.")
+                return unknown_organization()
             row = (
                 await means.rows.get(MarginMonth, f"{month}:{organization}", organization) if closed else None
             )

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from tokentill.ports import Ledger
 from tokentill.rules.catalog import DAY_MS
 from tokentill.rules.reconciling import WAYS, By, Reconciliation, Reconciling
-from tokentill.rules.refusals import Code, Refusal
+from tokentill.rules.refusals import Code, Refusal, unknown_organization
 
 SPAN_MS_MAX = 100 * DAY_MS
 """Longest time of one report."""
@@ -32,7 +32,7 @@ async def reconcile(
     found = Reconciling(ledger.catalog, since, until, by)
     if organization is not None:
         if await ledger.account(organization) is None:
-            return Refusal(Code.UNKNOWN_ORGANIZATION, "There is no organization of this id.")
+            return unknown_organization()
         await _read(ledger, organization, since, found)
     else:
         async for name in _organizations(ledger):

@@ -13,7 +13,7 @@ from tokentill.rules.account import Account
 from tokentill.rules.catalog import DAY_MS
 from tokentill.rules.promos import normal
 from tokentill.rules.purchases import Purchase
-from tokentill.rules.refusals import Code, Refusal
+from tokentill.rules.refusals import Refusal, unknown_organization
 from tokentill.rules.rollout import place
 from tokentill.rules.rows import Payer, Subscription, Switch
 from tokentill.rules.selling import Shopper
@@ -38,7 +38,7 @@ class Reader:
         means = self._means
         account = await means.ledger.account(organization)
         if account is None:
-            return Refusal(Code.UNKNOWN_ORGANIZATION, "There is no organization of this id.")
+            return unknown_organization()
         state = account.state
         now = means.selling_time(account)
         days = means.ledger.catalog.recommend.history_days

@@ -22,7 +22,7 @@ from tokentill.rules import entries as e
 from tokentill.rules.account import Account
 from tokentill.rules.catalog import TOKENS_MAX, Catalog
 from tokentill.rules.receipts import Receipt, receipt
-from tokentill.rules.refusals import Code, Refusal, Status
+from tokentill.rules.refusals import Code, Refusal, Status, unknown_organization
 from tokentill.rules.turn import Find, Turn
 
 _HOLD_COMMANDS = frozenset({c.Settle, c.Release, c.Extend})
@@ -80,7 +80,7 @@ def execute(
     kind = type(command)
     state = account.state
     if not state.opened and kind is not c.Open:
-        return Outcome([], Refusal(Code.UNKNOWN_ORGANIZATION, "There is no organization of this id."))
+        return Outcome([], unknown_organization())
     if now < state.time or state.simulated:
         now = state.time
     if envelope.key is not None and not chain.is_operation(envelope.key):

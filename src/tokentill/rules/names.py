@@ -26,7 +26,7 @@ def fault(name: str) -> str | None:
     if not name.isprintable():
         return "must have printable characters only"
     if name[0] == " " or name[-1] == " " or name in (".", ".."):
-        return "must neither begin nor end with a space, nor be . or .."
+        return "must neither begin nor end with a space, nor be one or two points"
     if not name.isascii() and not unicodedata.is_normalized("NFC", name):
         return "must be in Unicode's composed form (NFC)"
     return None

@@ -141,3 +141,9 @@ class Refusal(Struct, frozen=True, omit_defaults=True):
     def layer(self) -> Layer:
         """The layer of the decision that refused (R-ABU-7)."""
         return LAYERS.get(self.code, "request")
+
+
+def unknown_organization() -> Refusal:
+    """What whoever names an organization that was not opened is answered."""
+    message = "There is no organization of this id. Open its account first, or correct the id."
+    return Refusal(Code.UNKNOWN_ORGANIZATION, message)

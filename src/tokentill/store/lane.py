@@ -28,7 +28,7 @@ from tokentill.rules.catalog import Catalog
 from tokentill.rules.decide import execute, lookup_also, lookup_key
 from tokentill.rules.evolve import evolve
 from tokentill.rules.receipts import Receipt
-from tokentill.rules.refusals import Code, Refusal
+from tokentill.rules.refusals import Code, Refusal, unknown_organization
 
 CACHE_ACCOUNTS_MAX = 20_000
 CATCH_UP_MAX = 200
@@ -235,7 +235,7 @@ class Book:
             name = envelope.organization
             cached = cache.get(name)
             if cached is None:
-                job.reply = Refusal(Code.UNKNOWN_ORGANIZATION, "There is no organization of this id.")
+                job.reply = unknown_organization()
                 continue
             account, number = cached.account, cached.number
             if name not in touched:

@@ -9,7 +9,7 @@ import msgspec
 
 from tokentill.flows.forget import forget_user
 from tokentill.flows.keys import create_named_operator_key, create_operator_key
-from tokentill.rules.refusals import Code, Refusal
+from tokentill.rules.refusals import unknown_organization
 from tokentill.web import problems, views
 from tokentill.web.asgi import Answer
 from tokentill.web.call import Call
@@ -62,7 +62,7 @@ async def erase_user(site: Site, call: Call) -> Answer:
     """Erase the name of a user, and what it wrote with refunds. The journal keeps the opaque id alone, as it must."""
     organization, user = call.params
     if await site.ledger.account(organization) is None:
-        unknown = Refusal(Code.UNKNOWN_ORGANIZATION, "There is no organization of this id.")
+        unknown = unknown_organization()
         site.telemetry.refused(unknown.code)
         return problems.of_refusal(unknown)
     erased = await forget_user(site.ledger, site.clock, site.ids, organization, user)

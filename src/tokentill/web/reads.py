@@ -13,13 +13,13 @@ import msgspec
 
 from tokentill.flows import check
 from tokentill.rules.commands import Reserve
-from tokentill.rules.refusals import Code, Refusal
+from tokentill.rules.refusals import Code, Refusal, unknown_organization
 from tokentill.web import problems, views
 from tokentill.web.asgi import Answer
 from tokentill.web.call import Call
 from tokentill.web.site import Site
 
-_UNKNOWN = Refusal(Code.UNKNOWN_ORGANIZATION, "There is no organization of this id.")
+_UNKNOWN = unknown_organization()
 _encode = msgspec.json.Encoder().encode
 
 

@@ -23,7 +23,7 @@ from tokentill.flows.shop import Shop
 from tokentill.ports import VendorDown, VendorRefused
 from tokentill.rules.account import Account
 from tokentill.rules.purchases import Purchase
-from tokentill.rules.refusals import Code, Refusal
+from tokentill.rules.refusals import Code, Refusal, unknown_organization
 from tokentill.rules.rows import Payer
 from tokentill.web import problems, shop_views
 from tokentill.web.asgi import Answer
@@ -34,7 +34,7 @@ from tokentill.web.site import Run, Site
 Handle = Callable[[Shop, Call], Awaitable[Struct | Refusal]]
 """What a route of the shop does: a view, or why nothing was done. Raises `StoreDown`."""
 
-UNKNOWN = Refusal(Code.UNKNOWN_ORGANIZATION, "There is no organization of this id.")
+UNKNOWN = unknown_organization()
 
 _encode = msgspec.json.Encoder().encode
 
