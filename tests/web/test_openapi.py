@@ -158,8 +158,12 @@ def answer_is_as_told(case: Any, api: Till) -> None:
             case.path_parameters["org"] = "acme"
         if isinstance(case.body, dict) and "feature" in case.body:
             case.body["feature"] = "generate_goal"
+    checks = CHECKS
+    if any(value in (None, [], {}) for value in (case.query or {}).values()):
+        # What is empty never reaches the wire, so what is wrong with it cannot be refused.
+        checks = [check for check in CHECKS if check is not negative_data_rejection]
     case.call_and_validate(
-        base_url=api.url, headers={"Authorization": f"Bearer {api.key}"}, checks=CHECKS, timeout=10
+        base_url=api.url, headers={"Authorization": f"Bearer {api.key}"}, checks=checks, timeout=10
     )
 
 
