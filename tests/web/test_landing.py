@@ -51,7 +51,7 @@ def test_every_state_has_its_words() -> None:
 
 
 async def test_a_person_reads_a_page_and_a_program_a_problem_where_nothing_is(till: Till) -> None:
-    for path in ("/account/purchases/nothing", f"/account/purchases/{'a' * 300}", "/account/buy-credits"):
+    for path in ("/account/purchases/nothing", f"/account/purchases/{'a' * 300}", "/account/nothing"):
         async with till.client.get(till.url + path, headers={"accept": "text/html,*/*"}) as answer:
             assert (answer.status, answer.content_type) == (404, "text/html")
             assert "There is no page at this address" in await answer.text()

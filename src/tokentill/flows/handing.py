@@ -27,6 +27,8 @@ LINK_MS = 30 * DAY_MS
 
 PURCHASE_PATH = "/account/purchases/"
 USAGE_PATH = "/account/usage"
+BUY_PATH = "/account/buy-credits"
+"""Of the till's own page of packs, where refusals and warnings lead unless the catalog names another."""
 
 
 async def prepare(means: Means, purchase: Purchase) -> None:

@@ -1,7 +1,8 @@
 """Links: addresses that open one organization's pages for a while, to whoever holds them.
 
 A link says whose it is, for which purchase or key, and until when, under a keyed digest of the till; nobody can make
-or change one without the till's secret. It opens pages to read, and hands out what was not handed out yet, never more.
+or change one without the till's secret. It opens pages to read, hands out what was not handed out yet, and orders what
+somebody then pays for at a checkout, never more.
 A link under another key opens other pages: those of the test portal, where its holder changes what is billed.
 
 Requirement ids: R-SALE-4, R-SALE-6, R-PLAT-1.

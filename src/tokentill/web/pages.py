@@ -14,7 +14,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from tokentill import __version__
 from tokentill.ports import EmbeddedPayments, StoreDown
-from tokentill.web import checkout, landing, portal, problems, usage
+from tokentill.web import buying, checkout, landing, portal, problems, usage
 from tokentill.web.asgi import Answer, Asgi
 from tokentill.web.gateway.gate import KeyGate
 from tokentill.web.site import Site
@@ -84,7 +84,11 @@ def build_pages(site: Site, gate: KeyGate | None = None) -> Asgi:
 
     handlers: list[HTTPRouteHandler] = [home, checkout.asset]
     if site.shop is not None:
-        handlers += [*landing.routes(site.shop), *usage.routes(site.shop, gate)]
+        handlers += [
+            *landing.routes(site.shop),
+            *usage.routes(site.shop, gate),
+            *buying.routes(site.shop, gate),
+        ]
         embedded = site.shop.means.payments.get("embedded")
         if isinstance(embedded, EmbeddedPayments):
             handlers += checkout.routes(

@@ -20,7 +20,7 @@ from litestar.params import Body
 from msgspec import Struct
 
 from tokentill.flows.dashboard import Board, board, opened
-from tokentill.flows.handing import USAGE_PATH
+from tokentill.flows.handing import BUY_PATH, USAGE_PATH
 from tokentill.flows.shop import Shop
 from tokentill.rules import links
 from tokentill.rules.delivery import day
@@ -48,36 +48,60 @@ class Pasted(Struct):
     key: str = ""
 
 
+class Asking:
+    """The form of a page that is opened by pasting a key. `why`: what the page is for, `gate`: of the endpoint."""
+
+    def __init__(self, gate: KeyGate | None, path: str, title: str, why: str) -> None:
+        self._gate = gate
+        self._about = {"path": path, "title": title, "purpose": why, "possible": gate is not None}
+        self._path = path
+
+    def page(self, why: str = "", status: int = 200) -> Response[str]:
+        """The form, and why it is there again."""
+        page = templates().get_template("ask_key.html").render(why=why, **self._about)
+        return Response(page, status_code=status, headers=HEADERS, media_type="text/html")
+
+    async def paste(self, shop: Shop, request: Request[Any, Any, Any], text: str) -> Response[str]:
+        """Where a key leads that was pasted: to the page by a link for an hour, or back to the form."""
+        if self._gate is None:
+            return self.page(ENDED, 403)
+        client = request.client
+        presented = ((b"authorization", b"Bearer " + text.strip().encode()),)
+        key = await self._gate.admit("chat", presented, "" if client is None else client.host)
+        if isinstance(key, Answer):
+            return self.page(_why(key), key.status)
+        link = Link(key.organization, shop.means.clock.now() + LINK_MS, key=key.id)
+        address = f"{self._path}?{urlencode({'link': links.write(shop.means.secret, link)})}"
+        return Response("", status_code=303, headers={**HEADERS, "location": address})
+
+
 def routes(shop: Shop, gate: KeyGate | None) -> list[HTTPRouteHandler]:
     """The handlers, for the pages' application. `gate`: of the endpoint; without one no key can be pasted."""
     means = shop.means
+    asked = Asking(gate, USAGE_PATH, "Usage", "to see what you have and what you used")
 
     @get(USAGE_PATH, media_type="text/html")
     async def usage(request: Request[Any, Any, Any]) -> Response[str]:
         text = request.query_params.get("link", "")
         if not text:
-            return _ask(gate)
+            return asked.page()
         link = links.read(means.secret, text, means.clock.now())
         sight = None if link is None else await opened(means, link)
         if link is None or sight is None:
-            return _ask(gate, ENDED, 403)
-        return _show(shop, await board(means, link.organization, sight.key))
+            return asked.page(ENDED, 403)
+        buy = (
+            f"{BUY_PATH}?{urlencode({'link': text})}"
+            if means.ledger.catalog.packs and sight.key is None
+            else ""
+        )
+        return _show(shop, await board(means, link.organization, sight.key), buy)
 
     @post(USAGE_PATH, media_type="text/html", status_code=200, request_max_body_size=2_000)
     async def paste(
         request: Request[Any, Any, Any],
         data: Annotated[Pasted, Body(media_type=RequestEncodingType.URL_ENCODED)],
     ) -> Response[str]:
-        if gate is None:
-            return _ask(gate, ENDED, 403)
-        client = request.client
-        presented = ((b"authorization", b"Bearer " + data.key.strip().encode()),)
-        key = await gate.admit("chat", presented, "" if client is None else client.host)
-        if isinstance(key, Answer):
-            return _ask(gate, _why(key), key.status)
-        link = Link(key.organization, means.clock.now() + LINK_MS, key=key.id)
-        address = f"{USAGE_PATH}?{urlencode({'link': links.write(means.secret, link)})}"
-        return Response("", status_code=303, headers={**HEADERS, "location": address})
+        return await asked.paste(shop, request, data.key)
 
     return [usage, paste]
 
@@ -88,15 +112,12 @@ def _why(answer: Answer) -> str:
     return "This is no key that works here."
 
 
-def _ask(gate: KeyGate | None, why: str = "", status: int = 200) -> Response[str]:
-    page = templates().get_template("usage_ask.html").render(why=why, possible=gate is not None)
-    return Response(page, status_code=status, headers=HEADERS, media_type="text/html")
-
-
-def _show(shop: Shop, its: Board) -> Response[str]:
+def _show(shop: Shop, its: Board, buy: str) -> Response[str]:
+    """The page; `buy` leads to more, empty for who may order nothing."""
     catalog = shop.means.ledger.catalog
     page = templates().get_template("usage.html").render(
         its=its,
+        buy=buy,
         shop=catalog.title,
         unit=catalog.unit.many,
         plan=catalog.plans[its.balance.plan].title if its.balance.plan in catalog.plans else None,
