@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.client.conftest import World, world_of
-from tokentill.client import Refused
+from tokentill.client import Hold, Refused
 from tokentill.rules.refusals import Code
 
 # R-LED-9, R-LED-10
@@ -99,3 +99,33 @@ async def test_an_operation_that_names_no_amount_is_charged_nothing(tmp_path: Pa
             async with world.till.hold("acme", "generate_goal", user="ann") as hold:
                 hold.charge(tokens=amount)
         assert (await world.kinds(), await world.remaining()) == (["hold", "release"], 200)
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf"), 10**400, "30", True])
+async def test_what_is_no_time(world: World, seconds: Any) -> None:
+    async def run(_hold: Hold) -> None:
+        raise AssertionError("it must not run")
+
+    till = world.till
+    for call in (
+        lambda: till.charge("acme", "generate_goal", run, timeout=seconds),
+        lambda: till.reserve("acme", "generate_goal", timeout=seconds),
+        lambda: till.extend("acme", "0" * 32, seconds),
+    ):
+        with pytest.raises(ValueError, match="a time must be a number of seconds such as 30"):
+            await call()
+    assert await world.remaining() == 200
+
+
+async def test_an_idempotency_key_that_is_no_text(world: World) -> None:
+    key: Any = 5
+    with pytest.raises(ValueError, match="an idempotency key must be a text"):
+        await world.till.grant("acme", 5, idempotency_key=key)
+
+
+async def test_an_operation_that_is_not_async_is_charged_nothing(tmp_path: Path) -> None:
+    operation: Any = str
+    async with world_of("embedded", str(tmp_path / "till.db"), tmp_path / "spool") as world:
+        with pytest.raises(TypeError, match=r"is not async; give it to a SyncTill\. Nothing was charged"):
+            await world.till.charge("acme", "generate_goal", operation)
+        assert await world.remaining() == 200

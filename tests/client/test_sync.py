@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.client.conftest import public_coroutines
-from tokentill.client import Refused, SyncHold, SyncTill, Till, TimedOut, current_hold
+from tokentill.client import AlreadyRan, Refused, SyncHold, SyncTill, Till, TimedOut, current_hold
 
 FEATURE = "suite_analyzer"
 
@@ -108,6 +108,17 @@ def test_an_operation_that_raises_is_charged_nothing(till: SyncTill) -> None:
     assert till.balance("acme").remaining == 50
 
 
+def test_an_async_operation_is_charged_nothing(till: SyncTill) -> None:
+    """R-LED-3: it would never run."""
+
+    async def operation(_hold: SyncHold) -> str:
+        raise AssertionError("it must not run")
+
+    with pytest.raises(TypeError, match=r"is async; give it to a Till\. Nothing was charged"):
+        till.charge("acme", FEATURE, operation)
+    assert till.balance("acme").remaining == 50
+
+
 class TestCharged:
     """The decorator for functions without async (R-LED-3)."""
 
@@ -123,6 +134,20 @@ class TestCharged:
         assert analyze.__doc__ == "Analyze."
         [line, *_] = till.journal("acme", limit=1).entries
         assert (line.kind, line.user_name) == ("charge", "acme hello")
+
+    def test_a_key_holds_for_every_function_that_is_decorated(self, till: SyncTill) -> None:
+        """R-LED-9."""
+        charged = till.charged(FEATURE, organization="account", idempotency_key="key")
+
+        def analyze(account: str, key: str) -> str:
+            return f"{account} {key}"
+
+        first, second = charged(analyze), charged(analyze)
+        assert (first("acme", "k1"), second("acme", "k2")) == ("acme k1", "acme k2")
+        for again, key in ((first, "k1"), (second, "k2")):
+            with pytest.raises(AlreadyRan):
+                again("acme", key)
+        assert till.balance("acme").remaining == 48
 
     def test_an_async_function_is_none_of_its_own(self, till: SyncTill) -> None:
         with pytest.raises(TypeError, match="async"):

@@ -9,6 +9,7 @@ Requirement ids: R-LED-3, R-LED-4.
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from types import TracebackType
@@ -37,12 +38,15 @@ def entered(hold: Hold) -> Callable[[], None]:
 
 
 def marked(operation: Callable[[Hold], Awaitable[T]]) -> Callable[[Hold], Awaitable[T]]:
-    """The operation, with `current_hold` answering inside it."""
+    """The operation, with `current_hold` answering inside it; one that cannot be awaited is a `TypeError`."""
 
     async def run(hold: Hold) -> T:
         leave = entered(hold)
         try:
-            return await operation(hold)
+            begun = operation(hold)
+            if not inspect.isawaitable(begun):
+                raise TypeError(f"{operation!r} is not async; give it to a SyncTill. Nothing was charged")
+            return await begun
         finally:
             leave()
 

@@ -295,11 +295,11 @@ class SyncTill:
         self, feature: str, organization: Argument, user: Argument | None = None, **terms: Any
     ) -> Callable[[Callable[P, T]], Callable[P, T]]:
         """Charge every call of the decorated function; see `Till.charged`."""
+        key = terms.pop("idempotency_key", None)
 
         def decorate(function: Callable[P, T]) -> Callable[P, T]:
             if inspect.iscoroutinefunction(function):
                 raise TypeError(f"{function.__qualname__} is async; decorate it with the `charged` of a Till")
-            key = terms.pop("idempotency_key", None)
             read = reader(function, {"organization": organization, "user": user, "idempotency_key": key})
 
             @functools.wraps(function)
@@ -317,7 +317,11 @@ class SyncTill:
 def _inside(hold: Hold, operation: Callable[[SyncHold], T], given: SyncHold) -> T:
     leave = entered(hold)
     try:
-        return operation(given)
+        result = operation(given)
+        if inspect.iscoroutine(result):  # it was not begun, so there is nothing to charge
+            result.close()
+            raise TypeError(f"{operation!r} is async; give it to a Till. Nothing was charged")
+        return result
     finally:
         leave()
 

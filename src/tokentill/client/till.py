@@ -37,6 +37,7 @@ from tokentill.client.opening import Opening
 from tokentill.client.remote import Remote
 from tokentill.ports import Clock, Ids, Ledger
 from tokentill.rules import commands as c
+from tokentill.rules.durations import milliseconds
 from tokentill.rules.receipts import Receipt
 from tokentill.rules.refusals import Refusal
 from tokentill.wiring import (
@@ -305,7 +306,7 @@ class Till(Desk):
 
     async def extend(self, organization: str, hold: str, seconds: float) -> Receipt:
         """Let a hold last at least `seconds` from now."""
-        return await self._submit(organization, c.Extend(hold=hold, timeout_ms=round(seconds * 1000)), None)
+        return await self._submit(organization, c.Extend(hold=hold, timeout_ms=milliseconds(seconds)), None)
 
     async def recover(self) -> int:
         """Try now to store the charges that could not be stored (R-LED-4); how many still cannot."""
@@ -326,5 +327,5 @@ def _reserve(
         quantity=quantity,
         tokens=tokens,
         least=least,
-        timeout_ms=None if timeout is None else round(timeout * 1000),
+        timeout_ms=None if timeout is None else milliseconds(timeout),
     )

@@ -31,6 +31,7 @@ from tokentill.flows.recover import Recovery
 from tokentill.flows.send import Books, Retry, send
 from tokentill.ports import Clock, Ids, Intent, Intents, StoreDown
 from tokentill.rules.commands import Envelope, Extend, Release, Reserve, Settle
+from tokentill.rules.durations import milliseconds
 from tokentill.rules.entry import ModelUse
 from tokentill.rules.receipts import Receipt
 from tokentill.rules.refusals import Refusal
@@ -128,7 +129,7 @@ class Hold:
 
     async def extend(self, seconds: float) -> bool:
         """Ask for `seconds` from now on; False if the hold has ended already. Raises `StoreDown`."""
-        return isinstance(await self._charging.extend(self, round(seconds * 1000)), Receipt)
+        return isinstance(await self._charging.extend(self, milliseconds(seconds)), Receipt)
 
 
 class Charging:

@@ -34,6 +34,8 @@ def fault(name: str) -> str | None:
 
 def key_fault(key: str) -> str | None:
     """What is wrong with an idempotency key, None if nothing is."""
+    if type(key) is not str:
+        return "must be a text"
     if not key or len(key) > KEY_CHARS_MAX:
         return f"must be 1 to {KEY_CHARS_MAX} characters long"
     if not (key.isascii() and key.isprintable()):
