@@ -39,6 +39,7 @@ class Books(Protocol):
         ...
 
 
+_OF_HOLDS = (Settle, Release, Extend)
 Within = Callable[[float], AbstractAsyncContextManager[object]]
 """Limits how many seconds a block may take; raises `TimeoutError` at its end."""
 Narrow = Callable[[str, Refusal], Awaitable[Refusal]]
@@ -61,7 +62,7 @@ class LedgerBooks:
         command = envelope.command
         if envelope.keyed and envelope.key is not None:
             envelope = structs.replace(envelope, key=self.operation_id(envelope.key))
-        if isinstance(command, Settle | Release | Extend):
+        if isinstance(command, _OF_HOLDS):
             hold = self.operation_id(command.hold)
             if hold != command.hold:
                 envelope = structs.replace(envelope, command=structs.replace(command, hold=hold))

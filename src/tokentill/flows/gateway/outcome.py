@@ -103,5 +103,5 @@ def receipt(hold: Hold, charge: Charge | None, counted: Counted | None) -> dict[
 def facts(receipt: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     """A receipt as headers."""
     return tuple(
-        (f"x-tokentill-{name}", "true" if value is True else str(value)) for name, value in receipt.items()
+        [(f"x-tokentill-{name}", "true" if value is True else str(value)) for name, value in receipt.items()]
     )
