@@ -129,6 +129,8 @@ def again(path: str, batches: Sequence[Writes], *, whole: bool) -> float:
         with_one(INSERT, writes.entries)
         if whole:
             with_one(SQL["write_account"], writes.accounts)
+            if writes.dues:
+                with_one(SQL["write_due"], writes.dues)
             if writes.snapshots:
                 with_one(SQL["write_snapshot"], writes.snapshots)
             if writes.persons:
@@ -333,7 +335,9 @@ def _singles(batches: Sequence[Writes], count: int) -> list[Writes]:
     for writes in batches:
         for entry in writes.entries:
             account = (entry[3], entry[14], entry[0], None, entry[1], entry[3] - 1)
-            found.append(replace(writes, entries=[entry], accounts=[account], snapshots=[], persons=[]))
+            found.append(
+                replace(writes, entries=[entry], accounts=[account], dues=[], snapshots=[], persons=[])
+            )
             if len(found) == count:
                 return found
     return found

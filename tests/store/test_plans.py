@@ -245,6 +245,17 @@ async def test_on_sqlite(sqlite: Store, entries: int) -> None:
     assert scanned_in_sqlite(sqlite.url) == {}, "large"
 
 
+async def test_an_account_without_an_earlier_deadline_writes_no_index_on_sqlite(sqlite: Store) -> None:
+    await (await sqlite.open()).close()
+    database = apsw.Connection(sqlite.url)
+    for statement, writes in (("write_account", False), ("write_due", True)):
+        sql = statements("sqlite")[statement]
+        given = (1,) * max(int(number) for number in re.findall(r"\?(\d+)", sql))
+        steps = [row[1] for row in database.execute(f"explain {sql}", given)]
+        assert ("IdxInsert" in steps) is writes, statement
+    database.close()
+
+
 async def test_a_statement_that_reads_a_whole_table_would_be_noticed(postgres: Store, sqlite: Store) -> None:
     connection = await connect(postgres)
     await connection.execute("alter table entry drop constraint entry_pkey; drop index entry_key, entry_xid")

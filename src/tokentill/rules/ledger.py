@@ -31,7 +31,7 @@ from tokentill.rules.account import Hold, State
 from tokentill.rules.catalog import TOKENS_MAX, AbuseLimits, Feature, Plan
 from tokentill.rules.entry import ModelUse
 from tokentill.rules.exhaustion import Cover
-from tokentill.rules.receipts import Receipt, receipt
+from tokentill.rules.receipts import Receipt, of_charge, of_hold, receipt
 from tokentill.rules.refusals import Code, Refusal
 from tokentill.rules.resets import bill_overage
 from tokentill.rules.turn import Turn, bad_amount
@@ -74,7 +74,7 @@ def reserve(turn: Turn, command: c.Reserve) -> Reply:
     if command.purse is not None:
         entry = replace(entry, purse=command.purse, purse_max=command.purse_max)
     turn.emit(entry)
-    return receipt(entry)
+    return of_hold(entry)
 
 
 def charge(turn: Turn, command: c.Charge) -> Reply:
@@ -112,7 +112,7 @@ def charge(turn: Turn, command: c.Charge) -> Reply:
     turn.emit(entry)
     abuse.after_charge(turn, command.user, limits)
     warn(turn)
-    return receipt(entry)
+    return of_charge(entry)
 
 
 def _is_burned(limits: AbuseLimits) -> bool:
@@ -320,7 +320,7 @@ def settle(turn: Turn, command: c.Settle) -> Reply:
         entry = replace(entry, purse=purse)
     turn.emit(entry)
     _after_settle(turn, command, hold)
-    return receipt(entry)
+    return of_charge(entry)
 
 
 def _after_settle(turn: Turn, command: c.Settle, hold: Hold) -> None:

@@ -48,9 +48,9 @@ def receipt(entry: e.Entry, *, replayed: bool = False) -> Receipt:
     """The receipt of the entry that carries a command's key."""
     kind = type(entry)
     if kind is e.Held:
-        return _of_hold(entry, replayed=replayed)  # type: ignore[arg-type]  # its type was just seen
+        return of_hold(entry, replayed=replayed)  # type: ignore[arg-type]  # its type was just seen
     if kind is e.Charged:
-        return _of_charge(entry, replayed=replayed)  # type: ignore[arg-type]  # its type was just seen
+        return of_charge(entry, replayed=replayed)  # type: ignore[arg-type]  # its type was just seen
     return Receipt(
         operation=entry.hold if isinstance(entry, e.Extended) else entry.key or "",
         kind=e.movement(entry),
@@ -72,7 +72,8 @@ def receipt(entry: e.Entry, *, replayed: bool = False) -> Receipt:
     )
 
 
-def _of_hold(entry: e.Held, *, replayed: bool) -> Receipt:
+def of_hold(entry: e.Held, *, replayed: bool = False) -> Receipt:
+    """The receipt of a hold."""
     return Receipt(
         operation=entry.key or "",
         kind="hold",
@@ -88,7 +89,8 @@ def _of_hold(entry: e.Held, *, replayed: bool) -> Receipt:
     )
 
 
-def _of_charge(entry: e.Charged, *, replayed: bool) -> Receipt:
+def of_charge(entry: e.Charged, *, replayed: bool = False) -> Receipt:
+    """The receipt of a charge, by settling a hold or in one shot."""
     released = 0
     if entry.returned or entry.lapsed:
         released = sum([n for _, n in entry.returned + entry.lapsed])

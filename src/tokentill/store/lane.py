@@ -87,12 +87,14 @@ class Writes(Struct):
     """What a batch stores. Tuples are in the order of the statements' parameters.
 
     entries: id, organization, previous, seq, time, kind, status, user, feature, tokens, balance, reference,
-    key, part, link, body. accounts: seq, head, last_row, due_at, number, seq before. snapshots: number, seq,
-    last_row, state. persons: number, user, name. counted: refusals that are stored by their number later.
+    key, part, link, body. accounts: seq, head, last_row, due_at, number, seq before; of some of these due_at is
+    another than before, dues: due_at, number. snapshots: number, seq, last_row, state. persons: number, user, name.
+    counted: refusals that are stored by their number later.
     """
 
     entries: list[tuple[Any, ...]]
     accounts: list[tuple[Any, ...]]
+    dues: list[tuple[int | None, int]]
     snapshots: list[tuple[Any, ...]]
     persons: list[tuple[Any, ...]]
     unopened: list[int]
@@ -220,7 +222,7 @@ class Book:
         self, jobs: Sequence[Job], now: int, row: int, stored: dict[tuple[int, str], list[e.Entry]]
     ) -> Writes:
         """Decide the jobs in order; rows are numbered from `row`. Replies are left in the jobs, not sent."""
-        writes = Writes([], [], [], [], [], [])
+        writes = Writes([], [], [], [], [], [], [])
         decided: list[tuple[Cached, e.Entry]] = []
         touched: dict[str, tuple[Cached, int]] = {}
         swept: set[str] = set()
@@ -309,9 +311,11 @@ class Book:
                 due_at = due[0]
             if name in swept:
                 due_at = None if due is None else due[0]
-            if seq == before and due_at == cached.due_at:
+            if due_at != cached.due_at:
+                cached.due_at = due_at
+                writes.dues.append((due_at, cached.number))
+            elif seq == before:
                 continue
-            cached.due_at = due_at
             writes.accounts.append((seq, cached.head, cached.last_row, due_at, cached.number, before))
             if cached.tail_bytes > max(self.snapshot_bytes_min, cached.snapshot_bytes):
                 state = account.dump()

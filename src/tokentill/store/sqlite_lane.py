@@ -283,6 +283,8 @@ class SqliteLane:
             connection.executemany(SQL["write_account"], writes.accounts)
             if connection.total_changes() - before != len(writes.accounts):
                 raise AssertionError("an account's sequence moved under its lock")
+        if writes.dues:
+            connection.executemany(SQL["write_due"], writes.dues)
         faults.hit("lane.accounts_written")
         if writes.snapshots:
             connection.executemany(SQL["write_snapshot"], writes.snapshots)

@@ -65,8 +65,12 @@ delete from organization where number = ?1 and seq = 0
 -- name: write_entries
 insert into entry values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
+-- It leaves due_at alone: to name an indexed column writes its index, though the value stays.
 -- name: write_account
-update organization set seq = ?1, head = ?2, last_row = ?3, due_at = ?4 where number = ?5 and seq = ?6
+update organization set seq = ?1, head = ?2, last_row = ?3 where number = ?5 and seq = ?6
+
+-- name: write_due
+update organization set due_at = ?1 where number = ?2
 
 -- name: write_snapshot
 insert into snapshot (organization, seq, last_row, state) values (?1, ?2, ?3, ?4)
