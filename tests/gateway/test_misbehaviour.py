@@ -185,7 +185,7 @@ async def test_whatever_goes_wrong_before_the_first_byte_the_next_upstream_answe
     ]
     async with serving(says()) as (first, upstream):
         catalog = CATALOG.replace("http://127.0.0.1:9/v1", upstream.base_url)
-        catalog = catalog.replace("[models.spare]", "[models.spare]\nfirst_byte_ms = 200")
+        catalog = catalog.replace("[models.spare]", "[models.spare]\nfirst_byte_ms = 800")
         async with running_gateway(tmp_path, catalog=catalog) as gateway:
             for number, first.answer in enumerate(troubles, 1):
                 reply = await gateway.chat("answer=3", model="spare", stream=number % 2 == 0)
