@@ -65,9 +65,9 @@ def test_a_stream_is_read_alike_in_whatever_pieces_it_comes(kind: str, sizes: li
     at = turn = 0
     while at < len(whole):
         size = sizes[turn % len(sizes)]
-        for event in events.feed(whole[at : at + size]):
+        for event, data in events.feed(whole[at : at + size]):
             out.append(event)
-            see(seen, data_of(event))
+            see(seen, data)
         at, turn = at + size, turn + 1
     assert b"".join(out) == whole
     assert (seen.usage, seen.done, seen.failed, seen.pieces, seen.size) == (Usage(7, 3), True, False, 3, 6)
@@ -120,7 +120,17 @@ def test_counting_is_by_pieces_or_by_four_bytes() -> None:  # R-SALE-5
 
 
 def test_lines_may_end_as_on_windows() -> None:  # RFC-like event streams allow both
-    assert list(Events().feed(b"data: a\r\n\r\ndata: b\n\n")) == [b"data: a\r\n\r\n", b"data: b\n\n"]
+    events = [(b"data: a\r\n\r\n", b"a"), (b"data: b\n\n", b"b")]
+    assert list(Events().feed(b"data: a\r\n\r\ndata: b\n\n")) == events
+    assert [each for event, _ in events for each in Events().feed(event)] == events
+
+
+def test_an_event_may_have_several_lines_of_data() -> None:  # as above
+    two, one = b"event: x\ndata: a\ndata:b\n\n", b": ping\n\n"
+    assert [*Events().feed(two), *Events().feed(one), *Events().feed(two + one)] == [
+        (two, b"a\nb"),
+        (one, b""),
+    ] * 2
 
 
 def test_an_endless_event_ends_the_call() -> None:  # R-SALE-5

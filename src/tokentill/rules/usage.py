@@ -80,11 +80,14 @@ class Events:
     def __init__(self) -> None:
         self._rest = b""
 
-    def feed(self, chunk: bytes) -> Iterable[bytes]:
-        """Every event that is complete now, with the empty line that ends it. Raises `ValueError` on a huge one."""
-        if not self._rest and chunk.find(b"\n\n") == len(chunk) - 2 >= 0 and b"\r" not in chunk:
-            return (chunk,)  # most often a chunk is one event
-        return self._cut(self._rest + chunk)
+    def feed(self, chunk: bytes) -> Iterable[tuple[bytes, bytes]]:
+        """Every event that is complete now, with the empty line that ends it, and its data (`data_of`).
+
+        Raises `ValueError` on a huge one.
+        """
+        if not self._rest and _is_plain(chunk):
+            return ((chunk, chunk[5:-2].lstrip()),)
+        return ((event, data_of(event)) for event in self._cut(self._rest + chunk))
 
     def _cut(self, data: bytes) -> Iterator[bytes]:
         start = 0
@@ -111,10 +114,21 @@ def _end_of_event(data: bytes, start: int) -> tuple[int, int]:
     return (plain, 2) if crlf < 0 else (crlf, 4)
 
 
+def _is_plain(chunk: bytes) -> bool:
+    """Whether these bytes are one event with one line of data, as most are."""
+    end = len(chunk) - 2
+    return (
+        chunk.startswith(b"data:")
+        and chunk.find(b"\n") == end
+        and chunk[end:] == b"\n\n"
+        and b"\r" not in chunk
+    )
+
+
 def data_of(event: bytes) -> bytes:
     """The data lines of an event, joined."""
-    if event.startswith(b"data:") and event.find(b"\n") == len(event) - 2 and b"\r" not in event:
-        return event[5:-2].lstrip()  # most often there is one
+    if _is_plain(event):
+        return event[5:-2].lstrip()
     lines = [line[5:].lstrip() for line in event.splitlines() if line.startswith(b"data:")]
     return b"\n".join(lines)
 
@@ -138,7 +152,7 @@ class Seen(Struct):
         return count(self.pieces, self.size)
 
 
-class _Delta(Struct):
+class _Delta(Struct, gc=False):
     content: str | None = None
     refusal: str | None = None
     reasoning_content: str | None = None
@@ -146,13 +160,13 @@ class _Delta(Struct):
     tool_calls: None = None
 
 
-class _Choice(Struct):
+class _Choice(Struct, gc=False):
     delta: _Delta | None = None
     text: str | None = None
     finish_reason: None = None
 
 
-class _Text(Struct):
+class _Text(Struct, gc=False):
     """An event in the middle of a chat or a completion, with text and nothing else that matters here."""
 
     object: str
@@ -175,13 +189,13 @@ def see_text(seen: Seen, data: bytes) -> bool:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
     for choice in choices:
-        _text(seen, choice.text)
         delta = choice.delta
+        if choice.text:
+            _text(seen, choice.text)
         if delta is not None:
-            _text(seen, delta.content)
-            _text(seen, delta.refusal)
-            _text(seen, delta.reasoning_content)
-            _text(seen, delta.reasoning)
+            for text in (delta.content, delta.refusal, delta.reasoning_content, delta.reasoning):
+                if text:
+                    _text(seen, text)
     return bool(choices)
 
 

@@ -25,7 +25,7 @@ from tokentill.flows.gateway.outcome import Broken, Counted, Trouble, receipt
 from tokentill.ports.gateway import UpstreamDown
 from tokentill.rules import answers
 from tokentill.rules.calls import ModelCall
-from tokentill.rules.usage import Events, Seen, Usage, data_of, see, see_text
+from tokentill.rules.usage import Events, Seen, Usage, see, see_text
 
 Held = list[tuple[Any, bytes]]
 DONE = b"data: [DONE]\n\n"
@@ -116,8 +116,7 @@ class Pump:
     def _take(self, events: Events, chunk: bytes, held: Held) -> bytes:
         """What of these bytes may leave now; what ends the stream is held back."""
         seen, out = self._seen, []
-        for raw in events.feed(chunk):
-            data = data_of(raw)
+        for raw, data in events.feed(chunk):
             if not data:
                 out.append(raw)
                 continue
