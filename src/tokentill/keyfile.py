@@ -45,6 +45,8 @@ def secret_of(settings: Settings, random: Random) -> bytes:
     if settings.database == MEMORY:
         return random(SECRET_BYTES)
     path = key_file(settings)
+    if Path(settings.database).is_dir():
+        raise SettingsError(f"The database {settings.database} is a folder. Name a file in it.")
     if not path.exists():
         if Path(settings.database).exists():
             raise SettingsError(

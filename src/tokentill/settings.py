@@ -230,7 +230,13 @@ def load(environment: Mapping[str, str], given: Mapping[str, object] | None = No
             raise SettingsError(
                 f"{source[name]} cannot be {shown(name, value)!r}: it takes {takes}. {row.help} ({error})"
             ) from error
-    return msgspec.convert(values, Settings, strict=False)
+    settings = msgspec.convert(values, Settings, strict=False)
+    if "://" in settings.database and not settings.postgres:
+        raise SettingsError(
+            f"{source['database']} cannot be {shown('database', settings.database)!r}: it takes the path of an "
+            "SQLite file, or an address that begins with `postgresql://`."
+        )
+    return settings
 
 
 def shown(name: str, value: object) -> str:
@@ -240,7 +246,7 @@ def shown(name: str, value: object) -> str:
     if name in HIDDEN:
         return "(set)"
     text = str(value)
-    if name == "database" and text.startswith(POSTGRES_SCHEMES):
+    if name == "database" and "://" in text:
         scheme, _, rest = text.partition("://")
         user, at, place = rest.rpartition("@")
         return f"{scheme}://{user.partition(':')[0]}{at}{place}"

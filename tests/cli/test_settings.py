@@ -41,6 +41,15 @@ def test_what_cannot_be_is_refused_by_name(variable: str, value: str) -> None:
         load({f"TOKENTILL_{variable}": value})
 
 
+@pytest.mark.parametrize("scheme", ["mysql", "postgresq", "sqlite"])
+def test_an_address_of_another_database_is_refused(scheme: str) -> None:
+    """R-PLAT-5: it is no path, at which a new till would be made."""
+    with pytest.raises(
+        SettingsError, match=f"TOKENTILL_DATABASE cannot be '{scheme}://me@host/till': .*SQLite"
+    ):
+        load({"TOKENTILL_DATABASE": f"{scheme}://me:canary@host/till"})
+
+
 def test_secrets_are_never_shown() -> None:
     assert {shown(name, "canary") for name in HIDDEN} == {"(set)"}
     assert shown("database", "postgresql://me:canary@host:5432/till") == "postgresql://me@host:5432/till"
@@ -90,6 +99,8 @@ class TestSecret:
         (tmp_path / "till.db").touch()
         with pytest.raises(SettingsError, match="key file"):
             wiring.secret_of(Settings(database=str(tmp_path / "till.db")))
+        with pytest.raises(SettingsError, match="is a folder"):
+            wiring.secret_of(Settings(database=str(tmp_path)))
 
     def test_postgresql_needs_one(self) -> None:
         """No insecure default."""

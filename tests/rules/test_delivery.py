@@ -57,6 +57,6 @@ def test_the_model_of_the_first_call_can_be_called() -> None:  # R-SALE-4
     assert first_model(replace(SHOP, models={"e": embed, "m": small}), "", SHOP.features)[0] == "gpt-4o-mini"
     assert first_model(replace(SHOP, models={"e": embed}), "", SHOP.features) == ("", "openai")
     claude = replace(SHOP.upstreams["openai"], kind="anthropic")
-    sold = replace(SHOP, upstreams=SHOP.upstreams | {"openai": claude})
+    sold = replace(SHOP, upstreams={**SHOP.upstreams, "openai": claude})
     assert first_model(sold, "gpt-4", ()) == ("gpt-4", "anthropic")
     assert guide(replace(MESSAGE, model="")) == ""

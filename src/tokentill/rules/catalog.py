@@ -15,6 +15,7 @@ R-SALE-5.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from msgspec import Struct
@@ -133,7 +134,7 @@ class Plan(Struct, frozen=True):
     price: int | None
     tokens: int
     features: frozenset[str]
-    abuse: dict[str, AbuseLimits]
+    abuse: Mapping[str, AbuseLimits]
     unlimited: bool = False
     fair_use: int | None = None
     periods_per_payment: int = 1
@@ -145,7 +146,7 @@ class Plan(Struct, frozen=True):
     trial_days: int = 0
     bundled_tokens: int = 0
     key: KeyWhen | None = None
-    prices: dict[str, str] = {}
+    prices: Mapping[str, str] = {}
 
 
 class Pack(Struct, frozen=True):
@@ -176,7 +177,7 @@ class Pack(Struct, frozen=True):
     launch_until: int | None = None
     rollout: Rollout | None = None
     key: KeyWhen | None = None
-    prices: dict[str, str] = {}
+    prices: Mapping[str, str] = {}
 
 
 class Feature(Struct, frozen=True):
@@ -272,10 +273,10 @@ class Catalog(Struct, frozen=True):
     version: str
     currency: str
     unit: Unit
-    plans: dict[str, Plan]
-    packs: dict[str, Pack]
-    features: dict[str, Feature]
-    no_plan_abuse: dict[str, AbuseLimits]
+    plans: Mapping[str, Plan]
+    packs: Mapping[str, Pack]
+    features: Mapping[str, Feature]
+    no_plan_abuse: Mapping[str, AbuseLimits]
     """Limits of each feature for an organization without a plan."""
     no_plan_features: frozenset[str] = frozenset()
     """Features that an organization without a plan may run on packs alone (preset `shop`)."""
@@ -289,7 +290,7 @@ class Catalog(Struct, frozen=True):
     hold_margin_ms: int = 5_000
     """A hold outlives its operation's timeout by this much, so that a success at the last moment settles."""
     checkout: Checkout = Checkout()
-    promos: dict[str, Promo] = {}
+    promos: Mapping[str, Promo] = {}
     rollout: Rollout = Rollout()
     """Who is offered packs at all."""
     alerts: tuple[AlertRule, ...] = tuple(ALERTS.values())
@@ -297,6 +298,6 @@ class Catalog(Struct, frozen=True):
     faq: tuple[Question, ...] = ()
     """Questions and answers for customers; empty = those that follow from the catalog (R-PACK-7)."""
     refunds: RefundPolicy = RefundPolicy()
-    upstreams: dict[str, Upstream] = {}
-    models: dict[str, Model] = {}
+    upstreams: Mapping[str, Upstream] = {}
+    models: Mapping[str, Model] = {}
     """What the endpoint sells, by the names that customers ask for (R-SALE-5)."""

@@ -155,7 +155,7 @@ class Portal:
         card = next((card for card in self._provider.cards if card.number == payment.card), None)
         return Plan(
             payment=payment,
-            title=plans[now].title if now in plans else payment.title,
+            title=plans[now].title if now is not None and now in plans else payment.title,
             price=format_amount(payment.recurring, payment.currency),
             due=format_amount(due, payment.currency),
             rhythm=rhythm_of(payment),
@@ -164,7 +164,7 @@ class Portal:
             card_does="" if card is None else card.text,
             next_on="" if payment.next_at is None else day(payment.next_at),
             ends_on="" if payment.ends_at is None else day(payment.ends_at),
-            then=plans[then].title if then in plans else "",
+            then=plans[then].title if then is not None and then in plans else "",
         )
 
 

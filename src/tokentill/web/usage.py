@@ -115,12 +115,13 @@ def _why(answer: Answer) -> str:
 def _show(shop: Shop, its: Board, buy: str) -> Response[str]:
     """The page; `buy` leads to more, empty for who may order nothing."""
     catalog = shop.means.ledger.catalog
+    plan = catalog.plans.get(its.balance.plan or "")
     page = templates().get_template("usage.html").render(
         its=its,
         buy=buy,
         shop=catalog.title,
         unit=catalog.unit.many,
-        plan=catalog.plans[its.balance.plan].title if its.balance.plan in catalog.plans else None,
+        plan=None if plan is None else plan.title,
         credit=format_amount(its.balance.credit, catalog.currency) if its.balance.credit else "",
         moment=moment,
         day=day,
