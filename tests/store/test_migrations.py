@@ -1,6 +1,7 @@
 """Migrations make the schema that was committed, once, whole or not at all, whoever runs them at the same time."""
 
 import asyncio
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from tokentill.ports import Room, StoreDown
 from tokentill.rules.rows import Alert
 from tokentill.store.migrations import migrations
 from tokentill.store.postgres_migrate import migrate
+from tokentill.store.sqlite_connection import check_version
 
 # R-PLAT-2, R-PLAT-5
 
@@ -232,3 +234,14 @@ async def test_what_is_answered_is_durable_whatever_the_servers_default(postgres
         assert await ledger.lane._connection.fetchval("show synchronous_commit") == wanted
         await ledger.close()
     await connection.close()
+
+
+@pytest.mark.parametrize(
+    ("version", "taken"), [("3.40.1", False), ("3.51.2", False), ("3.51.3", True), ("3.100.0", True)]
+)
+def test_a_sqlite_that_can_damage_a_file_is_not_used(version: str, taken: bool) -> None:
+    if taken:
+        check_version(version)
+    else:
+        with pytest.raises(StoreDown, match=rf"{re.escape(version)} is too old; 3\.51\.3 or newer is needed"):
+            check_version(version)

@@ -46,14 +46,19 @@ DOWN = (
 """Trouble of the database, not of a command; recognised by code."""
 
 
+def check_version(version: str) -> None:
+    """Raise `StoreDown` if this version of SQLite is too old: it could damage a file that several connections use."""
+    if tuple(int(part) for part in version.split(".")) < SQLITE_MIN:
+        needed = ".".join(map(str, SQLITE_MIN))
+        raise StoreDown(f"SQLite {version} is too old; {needed} or newer is needed. Install a newer apsw.")
+
+
 def connect(path: str, vfs: str | None = None) -> apsw.Connection:
     """A connection set up as every one of ours is. Raises `StoreDown` if SQLite is too old.
 
     `vfs` names the layer below SQLite's files, None for the operating system's own.
     """
-    if tuple(int(part) for part in apsw.sqlite_lib_version().split(".")) < SQLITE_MIN:
-        needed = ".".join(map(str, SQLITE_MIN))
-        raise StoreDown(f"SQLite {apsw.sqlite_lib_version()} is too old; {needed} or newer is needed.")
+    check_version(apsw.sqlite_lib_version())
     if vfs is None and path != ":memory:":
         keep_private(path)
     try:
