@@ -2,7 +2,9 @@
 
 import asyncio
 import random
+from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 import asyncpg
 import pytest
@@ -25,8 +27,9 @@ from tokentill.rules import commands as c
 from tokentill.rules.receipts import Receipt
 from tokentill.store import faults
 from tokentill.store.postgres import PostgresLedger
-from tokentill.store.postgres_connection import lost
+from tokentill.store.postgres_connection import Connection, lost
 from tokentill.store.postgres_lane import PostgresLane
+from tokentill.web.asgi import override
 
 # R-LED-3, R-LED-4, R-PLAT-5
 
@@ -257,26 +260,54 @@ async def test_more_entries_than_a_block_has_ids(postgres: Store) -> None:
     assert [row.entry.seq for row in read if row.organization == "acme"] == list(range(1, 126))
 
 
+class Backwards(PostgresLane):
+    """The planted fault: takes its locks in an order of its own."""
+
+    @override
+    async def _enter(self, connection: Connection, names: list[str]) -> tuple[int, bool]:
+        return await super()._enter(connection, names[::-1])
+
+
+class BackwardsLedger(PostgresLedger):
+    lane_type = Backwards
+
+
+async def deadlocks(store: Store, ledgers: Sequence[Any], names: list[str]) -> int:
+    """How many there are once each ledger has charged each organization, all at once."""
+    orders = [names, names[::-1], names[5:] + names[:5], names[::2] + names[1::2]]
+    await asyncio.gather(
+        *(charge(ledger, name) for ledger, order in zip(ledgers, orders, strict=True) for name in order)
+    )
+    connection = await connect(store)
+    found = "select deadlocks from pg_stat_database where datname = current_database()"
+    counted: int = await connection.fetchval(found)
+    await connection.close()
+    return counted
+
+
 async def test_many_processes_on_the_same_organizations_never_deadlock(postgres: Store) -> None:
     # The proof's figure: 0 deadlocks.
     ledgers = [await postgres.open() for _ in range(4)]
     names = [f"o{number}" for number in range(10)]
     await begin(ledgers[0], *names, tokens=10_000)
-    orders = [names, names[::-1], names[5:] + names[:5], names[::2] + names[1::2]]
     for _ in range(15):
-        await asyncio.gather(
-            *(charge(ledger, name) for ledger, order in zip(ledgers, orders, strict=True) for name in order)
-        )
-    connection = await connect(postgres)
-    assert (
-        await connection.fetchval("select deadlocks from pg_stat_database where datname = current_database()")
-        == 0
-    )
-    await connection.close()
+        assert await deadlocks(postgres, ledgers, names) == 0
     for name in names:
         account = await ledgers[1].account(name)
         assert account is not None
         assert account.free == 10_200 - 15 * 4 * 3
+    await clean(ledgers[2])
+
+
+async def test_locks_in_another_order_are_caught(postgres: Store) -> None:
+    ledgers = [await postgres.open(kind=kind) for kind in (PostgresLedger, BackwardsLedger) * 2]
+    names = [f"o{number}" for number in range(10)]
+    await begin(ledgers[0], *names, tokens=10_000)
+    for _ in range(15):
+        if await deadlocks(postgres, ledgers, names):
+            break
+    else:
+        raise AssertionError("no deadlock was seen")
     await clean(ledgers[2])
 
 
