@@ -22,7 +22,15 @@ from tokentill.rules.entries import LotUnit, Origin
 from tokentill.rules.entry import ModelUse
 
 
-class Base(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="do", forbid_unknown_fields=True):
+class Base(
+    Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    tag_field="do",
+    forbid_unknown_fields=True,
+    gc=False,
+):
     """A command; `do` is its name on the wire."""
 
 

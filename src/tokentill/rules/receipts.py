@@ -13,7 +13,7 @@ from msgspec import Struct
 from tokentill.rules import entries as e
 
 
-class Receipt(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Receipt(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The answer to a command that was done.
 
     operation: its id, which is also the hold's id for a reserve and a settle. kind: the journal's word

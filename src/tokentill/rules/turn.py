@@ -25,8 +25,11 @@ Find = Callable[[str], Sequence[e.Entry]]
 """Every entry of an operation, by its id, oldest first; empty if there is none."""
 
 
-class Turn(Struct, eq=False):
-    """One command on one account at `now`, which never runs behind the account's own time; see `begin`."""
+class Turn(Struct, eq=False, gc=False):
+    """One command on one account at `now`, which never runs behind the account's own time; see `begin`.
+
+    What it holds never leads back to it, so that it needs no collector.
+    """
 
     account: Account
     state: State
