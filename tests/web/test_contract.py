@@ -158,9 +158,9 @@ async def test_every_layer_of_the_battery_answers_and_nothing_changes(each_till:
         "balance": "exhausted",
     }
     assert checks["tokens"] == 300
-    assert checks["refusal"]["code"] == "too_large"
+    assert (checks["refusal"]["code"], checks["layer"]) == ("too_large", "abuse")
     fine = await each_till.done("GET", f"{ORG}/checks?feature=generate_goal&user=bob")
-    assert fine["refusal"] is None
+    assert (fine["refusal"], fine["layer"]) == (None, None)
     assert await each_till.entries() == entries
 
 

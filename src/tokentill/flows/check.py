@@ -4,7 +4,7 @@
 licence → plan → balance (R-ABU-8). `features` says which features may run now, and why not (R-LIC-4). Both
 read the account as of the last commit and change nothing; a later charge is decided anew.
 
-Requirement ids: R-ABU-8, R-LIC-4.
+Requirement ids: R-ABU-7, R-ABU-8, R-LIC-4.
 """
 
 from __future__ import annotations
@@ -35,11 +35,15 @@ class LayerAnswer(Struct, frozen=True):
 
 
 class Checks(Struct, frozen=True):
-    """Every layer's answer, and the one a charge would get: `refusal` is None if it would be admitted."""
+    """Every layer's answer, and the one a charge would get: `refusal` is None if it would be admitted.
+
+    `layer` is the refusal's own (R-ABU-7); that of too many holds has no row in `layers`.
+    """
 
     tokens: int
     refusal: Refusal | None
     layers: tuple[LayerAnswer, ...]
+    layer: Layer | None = None
 
 
 class Features(Struct, frozen=True):
@@ -70,7 +74,7 @@ async def battery(ledger: Ledger, clock: Clock, organization: str, use: Reserve)
     if tokens is None or (refusal is not None and refusal.layer == "request"):
         assert refusal is not None, "a use without a price is refused"
         return refusal
-    return Checks(tokens, refusal, layers)
+    return Checks(tokens, refusal, layers, None if refusal is None else refusal.layer)
 
 
 async def features(ledger: Ledger, clock: Clock, organization: str) -> Features | None:
