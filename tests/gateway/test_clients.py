@@ -8,6 +8,7 @@ import openai
 import pytest
 
 from tests.support.gateways import Gateway
+from tokentill.flows.api_keys import Scope
 
 TOKENS = 100_000
 TOOL: Any = {
@@ -85,6 +86,16 @@ async def test_completions_embeddings_and_models(gateway: Gateway, client: opena
     assert len(made.data) == 2
     models = [model.id async for model in client.models.list()]
     assert models[0] == "big"
+    assert (await client.models.retrieve("big")).id == "big"
+    for name in ("gpt-9", "a/b%c"):
+        with pytest.raises(openai.NotFoundError):
+            await client.models.retrieve(name)
+    narrow = client.with_options(
+        api_key=await gateway.open(0, "narrow", Scope(models=("fixed",), read_only=True))
+    )
+    assert [model.id async for model in narrow.models.list()] == ["fixed"]
+    with pytest.raises(openai.NotFoundError):
+        await narrow.models.retrieve("big")
 
 
 async def test_openais_errors(gateway: Gateway, client: openai.AsyncOpenAI) -> None:
@@ -135,6 +146,11 @@ async def test_a_stream_that_is_cut_at_its_cap_ends_as_the_clients_expect(
         model="big", max_tokens=20, messages=[{"role": "user", "content": "answer=90"}]
     ) as stream:
         assert (await stream.get_final_message()).stop_reason == "max_tokens"
+    async with client.responses.stream(model="big", max_output_tokens=20, input="answer=90") as helped:
+        events = [event async for event in helped]
+    last: Any = events[-1]
+    assert (last.type, last.response.status) == ("response.incomplete", "incomplete")
+    assert last.sequence_number == len(events) - 1
     told = await client.chat.completions.create(
         model="big", max_tokens=20, messages=[{"role": "user", "content": "answer=90"}], stream=True
     )

@@ -43,6 +43,53 @@ async def test_a_slow_stream_outlives_its_first_hold_while_bytes_flow(brisk: Gat
     assert await brisk.spent(TOKENS) == 10
 
 
+async def test_a_stream_whose_hold_cannot_be_lengthened_ends_with_a_reason(brisk: Gateway) -> None:
+    headers = {"authorization": f"Bearer {brisk.key}"}
+    body = {**asked("chat/completions", "answer=12 pace=0.1"), "stream": True}
+    async with brisk.client.post(f"{brisk.url}/v1/chat/completions", json=body, headers=headers) as answer:
+        assert b"data: " in await answer.content.readuntil(b"\n\n")
+        brisk.line.down = True
+        rest = await answer.read()
+    assert b'"code":"store_unavailable"' in rest.split(b"\n\n")[-2]
+    brisk.line.down = False
+    assert await brisk.spent(TOKENS) == 0
+
+
+@pytest.mark.parametrize("left", [False, True])
+async def test_pieces_of_any_kind_are_charged_where_nothing_is_said(tmp_path: Path, left: bool) -> None:
+    async def calls(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n")
+        for end in (b"null", b"null", b'"function_call"'):
+            delta = b'{"function_call":{"arguments":"eight ch"}}'
+            writer.write(b'data: {"choices":[{"delta":%b,"finish_reason":%b}]}\n\n' % (delta, end))
+            await writer.drain()
+            await asyncio.sleep(0.2 if left else 0)
+        writer.write(b"data: [DONE]\n\n")
+        writer.close()
+
+    async with serving(calls) as (_, upstream):
+        catalog = CATALOG.replace("http://127.0.0.1:9/v1", upstream.base_url)
+        async with running_gateway(tmp_path, catalog=catalog) as gateway:
+            body = {**asked("chat/completions", "hello"), "model": "lost", "stream": True}
+            headers = {"authorization": f"Bearer {gateway.key}"}
+            url = f"{gateway.url}/v1/chat/completions"
+            async with gateway.client.post(url, json=body, headers=headers) as answer:
+                if left:
+                    await answer.content.readuntil(b"\n\n")
+                    answer.close()
+                else:
+                    assert b'"usage":"estimated"' in await answer.read()
+            assert await gateway.spent(TOKENS) == counted(body) + (2 if left else 6)
+
+
+async def test_embeddings_that_hold_none_cost_nothing(tmp_path: Path) -> None:
+    async with serving(says(OK + b"content-length: 2\r\n\r\n{}")) as (_, upstream):
+        catalog = CATALOG.replace("http://127.0.0.1:9/v1", upstream.base_url)
+        async with running_gateway(tmp_path, catalog=catalog) as gateway:
+            reply = await gateway.ask("/v1/embeddings", {"model": "lost", "input": "hello you there"})
+            assert (reply.status, await gateway.spent(TOKENS)) == (502, 0)
+
+
 async def test_a_drip_of_single_bytes_is_an_answer(gateway: Gateway) -> None:
     reply = await gateway.chat("answer=4 do=drip", stream=True)
     assert (reply.text, reply.receipt["charged"]) == ("w0 w1 w2 w3 ", 2 + 4)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokentill.rules import speech
-from tokentill.rules.answers import is_end
+from tokentill.rules.answers import encode, is_end
 from tokentill.rules.usage import (
     EVENT_BYTES_MAX,
     Events,
@@ -75,7 +75,8 @@ def test_a_stream_is_read_alike_in_whatever_pieces_it_comes(kind: str, sizes: li
 
 _TEXTS = st.one_of(st.none(), st.text(max_size=4), st.integers(0, 1))
 _DELTAS = st.dictionaries(
-    st.sampled_from(["role", "content", "refusal", "reasoning", "reasoning_content", "tool_calls"]), _TEXTS
+    st.sampled_from(["role", "content", "refusal", "reasoning", "tool_calls", "function_call", "audio"]),
+    _TEXTS,
 )
 _CHOICES = st.fixed_dictionaries(
     {},
@@ -113,6 +114,43 @@ def test_where_nothing_is_said_what_came_is_counted(kind: str) -> None:  # R-SAL
     for event in STREAMS[kind](None):
         see(seen, data_of(event))
     assert (seen.usage, seen.counted) == (None, 3)
+
+
+@pytest.mark.parametrize(
+    ("delta", "counted"),
+    [
+        ({"function_call": {"name": "look", "arguments": '{"a":1}'}}, 3),
+        ({"tool_calls": [{"index": 0, "function": {"name": "look", "arguments": '{"a":1}'}}]}, 3),
+        ({"content": [{"type": "text", "text": "nine bits"}, {"type": "text", "text": "!"}]}, 3),
+        ({"audio": {"data": "A" * 400}}, 1),
+        ({"audio": {"data": "A" * 400, "transcript": "nine bits"}}, 3),
+        ({"audio": {"id": "a", "expires_at": 1}}, 0),
+    ],
+)
+def test_whatever_a_piece_brings_is_counted(delta: dict[str, Any], counted: int) -> None:  # R-SALE-5
+    seen = Seen()
+    data = json.dumps({"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": delta}]}).encode()
+    assert not see_text(seen, data)
+    see(seen, data)
+    assert seen.counted == counted
+
+
+def test_half_a_surrogate_pair_is_text() -> None:  # R-SALE-5: some upstreams cut between the halves
+    delta, seen = b'{"choices":[{"delta":{"content":"a\\ud83d"}}]}', Seen()
+    assert see(seen, delta)["choices"][0]["delta"]["content"] == "a\ud83d"
+    assert (seen.pieces, seen.size) == (1, 4)
+    assert encode(see(Seen(), delta)) == b'{"choices": [{"delta": {"content": "a\\ud83d"}}]}'
+    assert see(Seen(), b'{"choices":"\\ud83d') is None
+
+
+def test_what_anthropics_own_tools_read_comes_on_top() -> None:  # R-SALE-5
+    seen = Seen()
+    begun = {"input_tokens": 10, "output_tokens": 1, "cache_read_input_tokens": 4}
+    see(seen, json.dumps({"type": "message_start", "message": {"usage": begun}}).encode())
+    see(seen, b'{"type":"message_delta","delta":{},"usage":{"output_tokens":5}}')
+    assert seen.usage == Usage(14, 5, 4)
+    see(seen, b'{"type":"message_delta","delta":{},"usage":{"output_tokens":7,"input_tokens":500}}')
+    assert seen.usage == Usage(500, 7, 4)
 
 
 def test_counting_is_by_pieces_or_by_four_bytes() -> None:  # R-SALE-5

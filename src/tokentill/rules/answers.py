@@ -11,6 +11,7 @@ Requirement ids: R-SALE-5, R-ABU-4.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,6 +30,14 @@ _encode = msgspec.json.Encoder().encode
 _ENDS = frozenset({"message_stop", "response.completed", "response.incomplete", "response.failed", "error"})
 
 
+def encode(value: object) -> bytes:
+    """The value as JSON, also where a text of it has half a surrogate pair."""
+    try:
+        return _encode(value)
+    except UnicodeEncodeError:
+        return json.dumps(value).encode()
+
+
 def texts(answer: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
     """Every text of a whole answer: the object it stands in, and the field."""
     for choice in _dicts(answer.get("choices")):
@@ -37,7 +46,11 @@ def texts(answer: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
         if isinstance(message, dict):
             for field in ("content", "refusal", "reasoning_content", "reasoning"):
                 yield message, field
-            for call in _dicts(message.get("tool_calls")):
+            for part in _dicts(message.get("content")):
+                yield part, "text"
+            if isinstance(message.get("audio"), dict):
+                yield message["audio"], "transcript"
+            for call in (*_dicts(message.get("tool_calls")), {"function": message.get("function_call")}):
                 if isinstance(call.get("function"), dict):
                     yield call["function"], "arguments"
     for item in _dicts(answer.get("output")):
@@ -116,7 +129,7 @@ def server_event(data: dict[str, Any], name: str | None = None) -> bytes:
     """One server-sent event. Those of Anthropic's API and of the responses API are named by their type."""
     kind = name or data.get("type")
     head = b"event: " + kind.encode() + b"\n" if type(kind) is str and "choices" not in data else b""
-    return head + b"data: " + _encode(data) + b"\n\n"
+    return head + b"data: " + encode(data) + b"\n\n"
 
 
 def failed_event(kind: Kind, error: dict[str, Any]) -> bytes:

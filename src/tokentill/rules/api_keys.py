@@ -48,6 +48,11 @@ def wrong_with(key: ApiKey, now: int, model: str | None = None, feature: str | N
     return None
 
 
+def names(key: ApiKey, model: str, feature: str) -> bool:
+    """Whether the model is one of those that the key is for."""
+    return (not key.models or model in key.models) and (not key.features or feature in key.features)
+
+
 def narrowed(key: ApiKey) -> bool:
     """Whether the key may use less than its organization has, or is one user's alone."""
     return bool(key.user or key.models or key.features) or key.spend_max is not None

@@ -9,6 +9,7 @@ Requirement ids: R-SALE-5, R-LED-3.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeGuard
 
@@ -20,6 +21,20 @@ EVENT_BYTES_MAX = 4 * 1024 * 1024
 """Largest single event of a stream; a larger one ends the call."""
 
 _decode = msgspec.json.Decoder().decode
+
+
+def json_of(raw: bytes) -> Any:
+    """The JSON that an upstream sent, None where it is none. Half a surrogate pair is let through: some cut there."""
+    try:
+        return _decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    if b"\\ud" not in raw and b"\\uD" not in raw:
+        return None
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError):
+        return None
 
 
 class Usage(Struct, frozen=True):
@@ -145,6 +160,8 @@ class Seen(Struct):
     """The upstream said that it failed."""
     told: int | None = None
     """Tokens read, as Anthropic tells them at the beginning."""
+    response: dict[str, Any] | None = None
+    """The response that the events are about, as OpenAI tells it at the beginning."""
 
     @property
     def counted(self) -> int:
@@ -158,6 +175,8 @@ class _Delta(Struct, gc=False):
     reasoning_content: str | None = None
     reasoning: str | None = None
     tool_calls: None = None
+    function_call: None = None
+    audio: None = None
 
 
 class _Choice(Struct, gc=False):
@@ -204,10 +223,7 @@ def see(seen: Seen, data: bytes) -> Any:
     if data == b"[DONE]":
         seen.done = True
         return None
-    try:
-        event = _decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
+    event = json_of(data)
     if not isinstance(event, dict):
         return None
     kind = event.get("type")
@@ -221,7 +237,12 @@ def see(seen: Seen, data: bytes) -> Any:
 
 
 def _text(seen: Seen, text: object) -> None:
-    if type(text) is str and text:
+    """Count a text, or the texts of a list of parts."""
+    if type(text) is list:
+        for part in text:
+            if isinstance(part, dict):
+                _text(seen, part.get("text"))
+    elif type(text) is str and text:
         seen.pieces += 1
         seen.size += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
@@ -244,14 +265,24 @@ def _see_chat(seen: Seen, event: dict[str, Any]) -> None:
             _text(seen, delta.get(name))
         calls = delta.get("tool_calls")
         for call in calls if isinstance(calls, list) else ():
-            function = call.get("function") if isinstance(call, dict) else None
-            if isinstance(function, dict):
-                _text(seen, function.get("name"))
-                _text(seen, function.get("arguments"))
+            _function(seen, call.get("function") if isinstance(call, dict) else None)
+        _function(seen, delta.get("function_call"))
+        audio = delta.get("audio")
+        if isinstance(audio, dict):
+            _text(seen, audio.get("transcript"))
+            seen.pieces += bool(audio.get("data"))  # its size says nothing of its tokens
+
+
+def _function(seen: Seen, function: object) -> None:
+    if isinstance(function, dict):
+        _text(seen, function.get("name"))
+        _text(seen, function.get("arguments"))
 
 
 def _see_response(seen: Seen, event: dict[str, Any], kind: str) -> None:
-    if kind.endswith(".delta"):
+    if kind == "response.created" and isinstance(event.get("response"), dict):
+        seen.response = event["response"]
+    elif kind.endswith(".delta"):
         _text(seen, event.get("delta"))
     elif kind in ("response.completed", "response.incomplete"):
         seen.done = True
@@ -271,9 +302,12 @@ def _see_message(seen: Seen, event: dict[str, Any], kind: object) -> None:
                 _text(seen, delta.get(name))
     elif kind == "message_delta":
         said = event.get("usage")
-        written = said.get("output_tokens") if isinstance(said, dict) else None
-        if seen.usage is not None and type(written) is int and 0 <= written <= USAGE_MAX:
-            seen.usage = Usage(seen.usage.read, written, seen.usage.cached)
+        if seen.usage is not None and isinstance(said, dict) and _is_count(said.get("output_tokens")):
+            # What tools of the upstream's own read comes on top, and stands only here.
+            whole = _usage(said) or seen.usage
+            seen.usage = Usage(
+                max(whole.read, seen.usage.read), said["output_tokens"], max(whole.cached, seen.usage.cached)
+            )
     elif kind == "message_stop":
         seen.done = True
     elif kind == "error":

@@ -27,8 +27,7 @@ from tokentill.web import problems
 from tokentill.web.asgi import EXCHANGE, Answer, Asgi, Exchange, Message, Receive, Scope, Send
 from tokentill.web.call import Call, Head, idempotency_key, is_json, read_body
 from tokentill.web.gate import Gate
-from tokentill.web.gateway.endpoint import PATHS as ENDPOINT_PATHS
-from tokentill.web.gateway.endpoint import Endpoint, Opening
+from tokentill.web.gateway.endpoint import Endpoint, Opening, place_of
 from tokentill.web.limiter import Limiter
 from tokentill.web.openapi import document
 from tokentill.web.pages import build_pages
@@ -82,9 +81,11 @@ class Application:
         started = self._timer()
         telemetry = self.site.telemetry
         telemetry.in_flight += 1
-        if self.endpoint is not None and scope["raw_path"] in ENDPOINT_PATHS:
-            await self._call(self.endpoint, scope, receive, send, started)
-            return
+        if self.endpoint is not None:
+            place = place_of(scope["raw_path"])
+            if place is not None:
+                await self._call(self.endpoint, place, scope, receive, send, started)
+                return
         node, segments = self._router.find(scope["raw_path"])
         place = OTHER if node is None else node.path
         try:
@@ -103,11 +104,10 @@ class Application:
                 self._idle.set()
 
     async def _call(
-        self, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send, started: float
+        self, endpoint: Endpoint, place: str, scope: Scope, receive: Receive, send: Send, started: float
     ) -> None:
         """Answer one model call."""
         telemetry = self.site.telemetry
-        place = scope["raw_path"].decode()
         try:
             if self.draining or telemetry.in_flight > self._in_flight_max:
                 unable = endpoint.unable(scope, draining=self.draining)

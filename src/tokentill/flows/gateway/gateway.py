@@ -15,7 +15,6 @@ import asyncio
 from collections.abc import Coroutine, Mapping
 from typing import Any, Literal
 
-import msgspec
 import structlog
 
 from tokentill.flows.charge import AlreadyRan, Charge, Charging, Hold
@@ -47,14 +46,12 @@ from tokentill.rules.entry import ModelUse
 from tokentill.rules.models import Model
 from tokentill.rules.refusals import Code, Refusal
 from tokentill.rules.rows import ApiKey
-from tokentill.rules.usage import Usage, of_answer
+from tokentill.rules.usage import Usage, json_of, of_answer
 
 WAITS_MS = (50, 100, 150, 200, 300, 400, 400, 400)
 """How long a call waits for what others hold, and between its tries: two seconds in all."""
 
 _NOTHING = Usage(0, 0)
-_decode = msgspec.json.Decoder().decode
-_encode = msgspec.json.Encoder().encode
 log = structlog.get_logger("tokentill.gateway")
 
 
@@ -245,16 +242,14 @@ class Running:
             return trouble
         await line.close()
         body = parts[0] if len(parts) == 1 else b"".join(parts)
-        try:
-            answer = _decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            answer = None
+        answer = json_of(body)
         said: Counted = "reported"
         usage = of_answer(answer)
         if isinstance(answer, dict) and usage is None:
             said = "estimated"
-            written = 0 if call.kind == "embeddings" else answers.counted(answer)
-            usage = Usage(self.reads(), written) if written or call.kind == "embeddings" else None
+            is_embedding = call.kind == "embeddings"
+            written = 0 if is_embedding else answers.counted(answer)
+            usage = Usage(self.reads(), written) if written or (is_embedding and answer.get("data")) else None
         if not isinstance(answer, dict) or usage is None or answer.get("error") is not None:
             await self.drop("upstream_failed", Usage(self.reads(), 0))
             return Trouble("upstream_failed", "The model's answer cannot be read. Nothing was charged.")
@@ -263,7 +258,7 @@ class Running:
         if answers.excess(limit, call.answers, usage, 0 if short else answers.size(answer)):
             assert limit is not None, "without a limit there is no excess"
             answers.cut(answer, limit, call.answers, usage)
-            said, body = "cut", _encode(answer)
+            said, body = "cut", answers.encode(answer)
         charge = await self.charge(usage, said)
         told = facts(receipt(hold, charge, said))
         whole = Whole(200, "application/json", body, told)

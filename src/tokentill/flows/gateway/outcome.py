@@ -21,6 +21,7 @@ Why = Literal[
     "upstream_failed",
     "upstream_slow",
     "upstream_busy",
+    "store_unavailable",
     "running",
     "answer_gone",
     "key_reused",

@@ -17,19 +17,17 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
-import msgspec
-
 from tokentill.flows.charge import Charge, Hold
 from tokentill.flows.gateway.line import Line, of_down
 from tokentill.flows.gateway.outcome import Broken, Counted, Trouble, receipt
+from tokentill.ports import StoreDown
 from tokentill.ports.gateway import UpstreamDown
 from tokentill.rules import answers
 from tokentill.rules.calls import ModelCall
-from tokentill.rules.usage import Events, Seen, Usage, see, see_text
+from tokentill.rules.usage import Events, Seen, Usage, json_of, see, see_text
 
 Held = list[tuple[Any, bytes]]
 DONE = b"data: [DONE]\n\n"
-_decode = msgspec.json.Decoder().decode
 
 
 class Bill(Protocol):
@@ -106,6 +104,10 @@ class Pump:
             await self._line.finish()
         except (UpstreamDown, ValueError) as down:
             raise await self._broken(of_down(down) if isinstance(down, UpstreamDown) else None) from down
+        except StoreDown as down:
+            # The hold could not be made to last: what came is free, for the till is to blame.
+            message = "The till cannot reach its database, so the answer ends here. Nothing was charged."
+            raise await self._broken(Trouble("store_unavailable", message)) from down
         except (asyncio.CancelledError, GeneratorExit):
             if not self._ended:
                 self._later(self._left())
@@ -168,7 +170,7 @@ class Pump:
 
     def _ending(self, held: Held, told: dict[str, Any]) -> bytes:
         if self._cut:
-            return cut_ending(self._call.kind, self._said, self._seen.counted, told)
+            return cut_ending(self._call.kind, self._said, self._seen, told)
         left = [(event, raw) for event, raw in held if not (self._strip and answers.is_only_usage(event))]
         at = next((at for at in range(len(left) - 1, -1, -1) if left[at][0] is not None), None)
         parts = [
@@ -189,8 +191,9 @@ class Pump:
     async def _broken(self, trouble: Trouble | None) -> Broken:
         if not self._ended:
             self._ended = True
-            slow = trouble is not None and trouble.why == "upstream_slow"
-            await self._bill.drop("slow" if slow else "failed", self._wasted())
+            why = None if trouble is None else trouble.why
+            outcome = {"upstream_slow": "slow", "store_unavailable": "stopped"}.get(why or "", "failed")
+            await self._bill.drop(outcome, self._wasted())
         return Broken(
             trouble
             or Trouble("upstream_failed", "The model ended its answer too early. Nothing was charged.")
@@ -211,7 +214,7 @@ class Pump:
             await self._keep(None)
 
 
-def cut_ending(kind: str, said: bytes, written: int, told: dict[str, Any]) -> bytes:
+def cut_ending(kind: str, said: bytes, seen: Seen, told: dict[str, Any]) -> bytes:
     """The events that end a stream which was cut at what may be written, in the shape of its API.
 
     `said`: the data of the event it is cut after.
@@ -219,17 +222,21 @@ def cut_ending(kind: str, said: bytes, written: int, told: dict[str, Any]) -> by
     event: dict[str, Any]
     if kind == "messages":
         delta = {"stop_reason": "max_tokens", "stop_sequence": None}
-        event = {"type": "message_delta", "delta": delta, "usage": {"output_tokens": written}}
+        event = {"type": "message_delta", "delta": delta, "usage": {"output_tokens": seen.counted}}
         return answers.server_event(event) + answers.with_receipt({"type": "message_stop"}, told)
     if kind == "responses":
         details = {"reason": "max_output_tokens"}
-        event = {
-            "type": "response.incomplete",
-            "response": {"incomplete_details": details, "status": "incomplete"},
-        }
+        whole = {**(seen.response or {}), "incomplete_details": details, "status": "incomplete"}
+        number = _named(said, "sequence_number").get("sequence_number", 0)
+        event = {"type": "response.incomplete", "sequence_number": number + 1, "response": whole}
         return answers.with_receipt(event, told)
-    last: dict[str, Any] = _decode(said)
-    event = {name: last[name] for name in ("id", "object", "created", "model") if name in last}
+    event = _named(said, "id", "object", "created", "model")
     empty: dict[str, Any] = {"delta": {}} if kind == "chat" else {"text": "", "logprobs": None}
     choice = {"index": 0, **empty, "finish_reason": "length"}
     return answers.with_receipt({**event, "choices": [choice]}, told) + DONE
+
+
+def _named(said: bytes, *names: str) -> dict[str, Any]:
+    """What an event has under these names."""
+    event = json_of(said)
+    return {name: event[name] for name in names if name in event}

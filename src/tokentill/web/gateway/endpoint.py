@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from hashlib import blake2b
+from urllib.parse import unquote
 
 import msgspec
 import structlog
@@ -25,7 +26,7 @@ from tokentill.flows.ways import Ways
 from tokentill.ports import Ids, Ledger, StoreDown
 from tokentill.rules import answers, calls
 from tokentill.rules import commands as c
-from tokentill.rules.api_keys import caller
+from tokentill.rules.api_keys import caller, names
 from tokentill.rules.calls import BadCall, Kind, ModelCall
 from tokentill.rules.purses import purse
 from tokentill.rules.rows import ApiKey
@@ -39,7 +40,9 @@ from tokentill.web.problems import Halt
 
 BODY_BYTES_MAX = 20 * 1024 * 1024
 KINDS: dict[bytes, Kind] = {f"/v1{path}".encode(): kind for kind, path in calls.PATHS.items()}
-READS = frozenset({b"/v1/models", b"/v1/balance"})
+MODELS = b"/v1/models"
+ONE_MODEL = "/v1/models/{model}"
+READS = frozenset({MODELS, b"/v1/balance"})
 PATHS = frozenset(KINDS) | READS
 PASSED_IN = (b"anthropic-version", b"anthropic-beta", b"openai-beta")
 """Headers that go upstream as they are."""
@@ -117,7 +120,8 @@ class Endpoint:
         if isinstance(key, Answer):
             return await _sent(key, scope, send)
         if kind is None:
-            answer = self._models() if scope["raw_path"] == b"/v1/models" else await self._balance(key)
+            path: bytes = scope["raw_path"]
+            answer = self._models(key, path) if path.startswith(MODELS) else await self._balance(key)
             return await _sent(answer, scope, send)
         headers = dict(scope["headers"])
         body = await read_body(scope.get(EXCHANGE), receive, headers.get(b"content-length"), BODY_BYTES_MAX)
@@ -197,13 +201,26 @@ class Endpoint:
         await send({"type": "http.response.body", "body": b""})
         return 200
 
-    def _models(self) -> Answer:
-        """The models that can be called, as OpenAI lists them."""
-        data = [
-            {"id": model.id, "object": "model", "created": 0, "owned_by": "tokentill", "title": model.title}
+    def _models(self, key: ApiKey, path: bytes) -> Answer:
+        """The models that the key may call, as OpenAI lists them; or the one that the path names."""
+        data = {
+            model.id: {
+                "id": model.id,
+                "object": "model",
+                "created": 0,
+                "owned_by": "tokentill",
+                "title": model.title,
+            }
             for model in self.gateway.catalog.models.values()
-        ]
-        return Answer(200, encode({"object": "list", "data": data}))
+            if names(key, model.id, model.feature)
+        }
+        if path == MODELS:
+            return Answer(200, encode({"object": "list", "data": list(data.values())}))
+        name = unquote(path[len(MODELS) + 1 :].decode("latin-1"))
+        if name in data:
+            return Answer(200, encode(data[name]))
+        message = f"There is no model {name[:100]!r} that this key may call. GET /v1/models lists them."
+        return errors.answer("chat", 404, "model_not_found", message, (), "model")
 
     async def _balance(self, key: ApiKey) -> Answer:
         """The balance of the key's organization, and what the key itself may spend (R-SALE-8)."""
@@ -222,6 +239,13 @@ class Endpoint:
             await self._ledger.submit(c.Envelope(key.organization, attempt, self._ids.operation()))
         except StoreDown:
             log.warning("an invalid request could not be put on the record")
+
+
+def place_of(path: bytes) -> str | None:
+    """The path as it stands in the metrics, if requests to it are the endpoint's to answer."""
+    if path in PATHS:
+        return path.decode()
+    return ONE_MODEL if path.startswith(MODELS + b"/") else None
 
 
 def _passed(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:

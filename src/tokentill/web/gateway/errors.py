@@ -32,6 +32,7 @@ STATUS: dict[Why, int] = {
     "upstream_failed": 502,
     "upstream_slow": 504,
     "upstream_busy": 503,
+    "store_unavailable": 503,
     "running": 409,
     "answer_gone": 409,
     "key_reused": 422,
