@@ -29,7 +29,7 @@ class UpstreamReply(Protocol):
     """Lower-case names; only those that may be passed on."""
 
     async def read(self) -> bytes:
-        """The next bytes of the body as they come, none at its end.
+        """The next bytes of the body as they come, none at its end. How long to wait for them is the caller's to say.
 
         Raises `UpstreamDown` where it ends too early or grows too large.
         """

@@ -100,8 +100,9 @@ class Events:
 
         Raises `ValueError` on a huge one.
         """
-        if not self._rest and _is_plain(chunk):
-            return ((chunk, chunk[5:-2].lstrip()),)
+        if not self._rest and chunk.endswith(b"\n\n") and b"\r" not in chunk:
+            # Most often a chunk is of whole events.
+            return [(event + b"\n\n", data_of(event)) for event in chunk[:-2].split(b"\n\n")]
         return ((event, data_of(event)) for event in self._cut(self._rest + chunk))
 
     def _cut(self, data: bytes) -> Iterator[bytes]:
@@ -129,21 +130,10 @@ def _end_of_event(data: bytes, start: int) -> tuple[int, int]:
     return (plain, 2) if crlf < 0 else (crlf, 4)
 
 
-def _is_plain(chunk: bytes) -> bool:
-    """Whether these bytes are one event with one line of data, as most are."""
-    end = len(chunk) - 2
-    return (
-        chunk.startswith(b"data:")
-        and chunk.find(b"\n") == end
-        and chunk[end:] == b"\n\n"
-        and b"\r" not in chunk
-    )
-
-
 def data_of(event: bytes) -> bytes:
     """The data lines of an event, joined."""
-    if _is_plain(event):
-        return event[5:-2].lstrip()
+    if event.startswith(b"data:") and b"\n" not in event and b"\r" not in event:
+        return event[5:].lstrip()
     lines = [line[5:].lstrip() for line in event.splitlines() if line.startswith(b"data:")]
     return b"\n".join(lines)
 

@@ -12,7 +12,6 @@ Requirement ids: R-SALE-5.
 from __future__ import annotations
 
 import asyncio
-import functools
 import io
 import ssl
 from collections.abc import Mapping
@@ -28,8 +27,6 @@ from tokentill.rules.models import Upstream
 BODY_BYTES_MAX = 16 * 1024 * 1024
 """Largest answer that is passed on; a model's longest answer is far below."""
 CONNECT_S = 5.0
-IDLE_S = 60.0
-"""Longest silence in the middle of an answer, if its first byte may not take longer."""
 KEPT_S = 15.0
 """How long a connection that rests is used again; one that its server has closed is not."""
 LARGE_BYTES = 256 * 1024
@@ -38,6 +35,9 @@ TRIES = 16
 """So many connections are looked at for one that can be used."""
 ANTHROPIC_VERSION = "2023-06-01"
 PASSED_ON = frozenset({b"content-type", b"retry-after", b"x-request-id", b"request-id"})
+_CLOCKS = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S)
+"""Whoever reads the answer sees whether it falls silent (`tokentill.flows.gateway.line`): aiohttp would set a timer anew
+for each piece."""
 SIZED = frozenset({b"content-length", b"transfer-encoding"})
 
 
@@ -135,9 +135,6 @@ class HttpReply:
         """The next bytes of the body as they come, none at its end."""
         try:
             chunk = await self._response.content.readany()
-        except TimeoutError:
-            message = "The upstream fell silent in the middle of its answer."
-            raise UpstreamDown("too_slow", message) from None
         except (aiohttp.ClientError, OSError):
             raise UpstreamDown("cut", "The upstream ended its answer too early.") from None
         self._size += len(chunk)
@@ -179,7 +176,7 @@ class HttpUpstreams:
                     data=body if len(body) < LARGE_BYTES else io.BytesIO(body),
                     headers=sent,
                     allow_redirects=False,
-                    timeout=_clocks(max(IDLE_S, seconds)),
+                    timeout=_CLOCKS,
                 )
         except aiohttp.InvalidURL:
             message = f"The upstream {upstream.name} has no address that can be called."
@@ -223,8 +220,3 @@ class HttpUpstreams:
                 trust_env=False,
             )
         return self._session
-
-
-@functools.cache
-def _clocks(silence_s: float) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=silence_s)
