@@ -28,7 +28,7 @@ from tokentill.vendors.embedded.signing import SIGNATURE
 from tokentill.vendors.paypal.provider import EVENTS
 from tokentill.vendors.stripe.reader import Reader
 
-ORDERS = 24
+ORDERS = 16
 """So many orders are tried in each run, drawn anew each time; by night all of them."""
 CASES = [
     ("stripe", "pack"),

@@ -40,8 +40,8 @@ async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 
 def crossings(world: World) -> Iterator[int]:
-    """Where to die; on PostgreSQL, where each way there takes longer, at every seventh crossing."""
-    return itertools.count(1, 1 if world.store.engine == "sqlite" else 7)
+    """Where to die; on PostgreSQL, where each way there takes longer, at every thirteenth crossing."""
+    return itertools.count(1, 1 if world.store.engine == "sqlite" else 13)
 
 
 async def die_everywhere(world: World, items: tuple[str, ...], story: Story, check: Check) -> int:

@@ -81,12 +81,14 @@ async def test_a_dispute_sets_aside_what_the_payment_brought(shop_world: World, 
 @pytest.mark.parametrize("end", ["won", "lost"])
 @pytest.mark.parametrize("kind", ["plan", "renewal"])
 async def test_what_is_told_of_a_disputed_plan_in_every_order_ends_alike(
-    tmp_path: Path, kind: str, end: Any
+    tmp_path: Path, kind: str, end: Any, pytestconfig: pytest.Config, run_seed: int
 ) -> None:  # R-PACK-3, R-REF-6
-    """The invoice fails, is paid, contested, won or lost, and given back in part, each twice: 120 orders."""
+    """The invoice fails, is paid, contested, won or lost, and given back in part, each twice: 120 orders, 40 by day."""
     store = Store("sqlite", sqlite_url(tmp_path))
     world = await make_world(store, tmp_path)
     orders = list(itertools.permutations(range(5)))
+    if not pytestconfig.getoption("--nightly"):
+        orders = orders[run_seed % 3 :: 3]
     names = [f"org_{nth:03d}" for nth in range(len(orders))]
     await world.begin(*names, plan="starter")
     told = await _told(world, names, kind)
@@ -97,7 +99,7 @@ async def test_what_is_told_of_a_disputed_plan_in_every_order_ends_alike(
         await take_in(world, [facts[place] for place in (*orders[nth], *orders[nth])])
 
     for first in range(0, len(orders), 24):
-        await asyncio.gather(*map(one, range(first, first + 24)))
+        await asyncio.gather(*map(one, range(first, min(first + 24, len(orders)))))
     await world.later(HOUR)
     for name in names:
         [found] = [each for each in await world.purchases(name) if each.kind == kind]
