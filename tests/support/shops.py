@@ -42,6 +42,8 @@ class World:
         self.provider = provider
         self.ids = SystemIds()
         self.shop = self.open()
+        self.dies_at_each = 1
+        """Of so many crossings a process dies at one, where a test lets it die."""
         self._orders = 0
 
     def open(
