@@ -69,7 +69,7 @@ def test_ten_thousand_lives(part: int, tmp_path: Path, run_seed: int) -> None:
     print(f"seeds from {start}: {report(total, time.monotonic() - begun)}")
 
 
-@pytest.mark.parametrize("kind", [sim.KeepsWhatFailed, sim.AnswersEarly])
+@pytest.mark.parametrize("kind", [sim.KeepsWhatFailed, sim.KeepsWhatStoodOnIt, sim.AnswersEarly])
 def test_a_planted_fault_is_found(kind: type[sim.SimLedger], tmp_path: Path, run_seed: int) -> None:
     with pytest.raises((sim.Violation, BooksDiffer, Misfit, AssertionError)) as found:
         live_all(range(run_seed, run_seed + SEEDS), tmp_path, kind)

@@ -13,6 +13,7 @@ from tokentill.store.postgres import PostgresLedger
 from tokentill.store.postgres_connection import Connection
 from tokentill.store.postgres_lane import PostgresLane
 from tokentill.store.sqlite import SqliteLedger
+from tokentill.store.sqlite_lane import Batch
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -24,9 +25,9 @@ class AnswersEarly(SqliteLedger):
     """Answers when it has written, before it commits."""
 
     @override
-    def _commit(self, jobs: list[Job]) -> None:
-        self._early = jobs
-        super()._commit(jobs)
+    def _commit(self, batch: Batch) -> None:
+        self._early = batch.jobs
+        super()._commit(batch)
 
     @override
     def _store(self, writes: Writes) -> None:
@@ -56,12 +57,15 @@ class BelievesItself(SqliteLedger):
     """Does not ask whether another process has written: decides on what it remembers."""
 
     @override
-    def _refresh(self, names: Sequence[str]) -> None:
-        version = self._connection.execute("pragma data_version").get
+    def _refresh(self, names: Sequence[str], version: int) -> None:
         for name in names:
             if name in self.book.cache:
                 self.book.cache[name].version = version
-        super()._refresh(names)
+        super()._refresh(names, version)
+
+    @override
+    def _may_ahead(self, jobs: Sequence[Job]) -> bool:
+        return False
 
 
 class ChecksThenDeducts(BelievesItself):

@@ -38,6 +38,8 @@ class Script(Struct, frozen=True):
 
     seed: int
     organizations: tuple[str, ...]
+    made: bool = False
+    """Whether no caller chooses a key, but for what will be refused."""
 
     def key(self, place: Place) -> str:
         return blake2b(f"{self.seed} {place}".encode(), digest_size=16).hexdigest()
@@ -72,7 +74,7 @@ class Script(Struct, frozen=True):
             place = Place(client, action, part)
             named = not isinstance(command, c.Settle | c.Release | c.Refund)
             # Some callers choose a key, for others one is made; a refusal is remembered under a caller's only.
-            keyed = named and (kind == "refused" or dice.randrange(2) == 0)
+            keyed = named and (kind == "refused" or (dice.randrange(2) == 0 and not self.made))
             envelope = c.Envelope(organization, command, self.key(place) if named else None, keyed)
             steps.append(Step(place, envelope, effect))
         return steps

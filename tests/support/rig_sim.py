@@ -41,7 +41,8 @@ from tokentill.rules.refusals import Refusal
 from tokentill.store import faults
 from tokentill.store.lane import Job, Writes, deliver
 from tokentill.store.sqlite import SqliteLedger
-from tokentill.store.sqlite_lane import Call
+from tokentill.store.sqlite_lane import Batch
+from tokentill.store.sqlite_writer import Call
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -156,7 +157,8 @@ class SimLedger(SqliteLedger):
         super().__init__(path, world.catalog, SECRET, world)
         self.world = world
         self.dead = False
-        self._coming = False
+        self._scheduled = False
+        self.quiet_batches_min = world.dice.choice((0, 0, 3))
         self.book.accounts_max = world.dice.choice((1, 100))
         self.book.snapshot_bytes_min = SNAPSHOT_BYTES
         self.near_places = 0
@@ -165,24 +167,40 @@ class SimLedger(SqliteLedger):
         self._connection: Any = Flaky(self._real, world)
 
     @override
-    def _put(self, item: Job | Call) -> None:
+    def _put(self, item: Job | Call, loop: asyncio.AbstractEventLoop) -> None:
         if not self.dead:
-            super()._put(item)
-            self._come()
+            super()._put(item, loop)
+            self._soon()
 
-    def _come(self) -> None:
-        if not self._coming:
-            self._coming = True
+    def _soon(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
             delay = self.world.dice.choice((0.0, 0.001, 0.02, 0.3))
             asyncio.get_running_loop().call_later(delay, self._run)
 
     def _run(self) -> None:
-        self._coming = False
-        if self.dead or not self._queue:
+        self._scheduled = False
+        if self.dead or not (self._waiting() or self._untold):
             return
         self._step()
         self.world.look(self)
-        if self._queue:
+        if self._waiting() or self._untold:
+            self._soon()
+
+    @override
+    def _come(self) -> None:
+        if not self.dead:
+            before = len(self._queue)
+            super()._come()
+            self.world.seen["commands decided ahead"] += before - len(self._queue)
+
+    def is_ahead(self, name: str) -> bool:
+        """Whether more was decided of the account than is stored."""
+        return any(name in batch.names for batch in (self._hand, self._next) if batch is not None)
+
+    def meanwhile(self) -> None:
+        """The loop decides ahead, while the writer stands at one of its points."""
+        if self._planned is not None:
             self._come()
 
     @override
@@ -217,13 +235,21 @@ class KeepsWhatFailed(SimLedger):
         self.book.forget = _forget_nothing  # type: ignore[method-assign]  # that is the fault
 
 
+class KeepsWhatStoodOnIt(SimLedger):
+    """A planted fault: after a failed commit it stores what was decided ahead of it all the same."""
+
+    @override
+    def _take_back(self) -> None:
+        """Nothing."""
+
+
 class AnswersEarly(SimLedger):
     """A planted fault: answers when it has written, before it commits."""
 
     @override
-    def _commit(self, jobs: list[Job]) -> None:
-        self._early = jobs
-        super()._commit(jobs)
+    def _commit(self, batch: Batch) -> None:
+        self._early = batch.jobs
+        super()._commit(batch)
 
     @override
     def _store(self, writes: Writes) -> None:
@@ -393,6 +419,8 @@ class World:
             raise apsw.IOError("the commit happened, but its answer is lost")
 
     def _passed(self, point: str) -> None:
+        if point.startswith("lane.") and self.roll(0.3):
+            self.dice.choice(self.processes).ledger.meanwhile()
         if point not in UNGUARDED and self.roll(self._bugs):
             self.seen["errors nobody expected"] += 1
             raise Fault(point)
@@ -415,7 +443,7 @@ class World:
             self.seen["entries"] += 1
         for name in touched:
             cached = ledger.book.cache.get(name)
-            if cached is not None:
+            if cached is not None and not ledger.is_ahead(name):
                 self.books[name].compare(cached.account)
 
     def answered(self, envelope: c.Envelope, reply: Receipt | Refusal) -> None:

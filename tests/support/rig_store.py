@@ -28,10 +28,11 @@ L = TypeVar("L", SqliteLedger, PostgresLedger)
 
 
 def often(ledger: L) -> L:
-    """The ledger, which writes snapshots after a few entries and moves accounts, so that the rigs see many."""
+    """The ledger, which does often what is seldom, so that the rigs see it: snapshots, moves, deciding ahead."""
     ledger.book.snapshot_bytes_min = SNAPSHOT_BYTES
     if isinstance(ledger, SqliteLedger):
         ledger.near_places = 0
+        ledger.quiet_batches_min = 0
     return ledger
 
 

@@ -92,7 +92,7 @@ def crash(channel: Channel, *, engine: Engine, url: str, seed: int, organization
     """Run scripts, telling each answer, until the trap at `point` ends it or all is done."""
     passed = trap(point, at, how, engine)
     kind = PLANTS[engine, plant] if plant else None
-    script = Script(seed, tuple(organizations))
+    script = Script(seed, tuple(organizations), made=point == "lane.decided_ahead")
 
     async def run() -> None:
         try:

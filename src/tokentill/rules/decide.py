@@ -38,6 +38,11 @@ class Outcome(Struct, frozen=True, gc=False):
     counted: tuple[str | None, Code, int] | None = None
 
 
+def may_look_up(envelope: c.Envelope) -> bool:
+    """Whether a command that names no hold may have anything to be looked up; most have not."""
+    return envelope.keyed or envelope.retry or type(envelope.command) is c.Refund
+
+
 def lookup_key(account: Account, envelope: c.Envelope) -> str | None:
     """The operation whose entries `execute` will ask `find` for, None if it will not.
 

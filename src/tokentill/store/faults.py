@@ -16,6 +16,7 @@ SQLITE = (
     "open.locked",
     "open.migrated",
     "open.committed",
+    "lane.decided_ahead",
     "lane.collected",
     "lane.locked",
     "lane.begun",

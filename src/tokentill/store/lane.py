@@ -25,7 +25,7 @@ from tokentill.rules import commands as c
 from tokentill.rules import entries as e
 from tokentill.rules.account import Account
 from tokentill.rules.catalog import Catalog
-from tokentill.rules.decide import execute, lookup_also, lookup_key
+from tokentill.rules.decide import execute, lookup_also, lookup_key, may_look_up
 from tokentill.rules.evolve import evolve
 from tokentill.rules.receipts import Receipt
 from tokentill.rules.refusals import Code, Refusal, unknown_organization
@@ -99,6 +99,20 @@ class Writes(Struct):
     persons: list[tuple[Any, ...]]
     unopened: list[int]
     counted: list[tuple[str, str | None, Code, int]]
+
+    def join(self, later: Writes) -> None:
+        """Take in what was decided right after this, so that both are stored as one."""
+        accounts = {row[4]: row for row in self.accounts}
+        for row in later.accounts:
+            first = accounts.get(row[4])
+            accounts[row[4]] = row if first is None else (*row[:5], first[5])
+        self.accounts = list(accounts.values())
+        self.entries += later.entries
+        self.dues += later.dues
+        self.snapshots += later.snapshots
+        self.persons += later.persons
+        self.unopened += later.unopened
+        self.counted += later.counted
 
 
 class Book:
@@ -198,13 +212,16 @@ class Book:
         """The operations (organization number, id) whose entries must be read before deciding."""
         found: list[tuple[int, str]] = []
         ending: set[str] = set()
+        cache = self.cache
         for job in jobs:
             envelope = job.envelope
-            cached = self.cache.get(envelope.organization)
+            hold = getattr(envelope.command, "hold", None)
+            if hold is None and not may_look_up(envelope):
+                continue
+            cached = cache.get(envelope.organization)
             if cached is None:
                 continue
             key = lookup_key(cached.account, envelope)
-            hold = getattr(envelope.command, "hold", None)
             if hold is not None:
                 # Open now, but an earlier job of this very batch may end it.
                 if key is None and hold in ending and chain.is_operation(hold):
@@ -264,11 +281,11 @@ class Book:
     def _rows(self, decided: Iterable[tuple[Cached, e.Entry]], row: int) -> list[tuple[Any, ...]]:
         """The rows of entries, each with its link, numbered from `row`."""
         rows = []
-        link = self._link
+        link, encode, kinds, digits = self._link, _encode, _KINDS.get, bytes.fromhex
         for cached, entry in decided:
-            body = _encode(entry)
+            body = encode(entry)
             head = cached.head = link(cached.head, body)
-            kind = _KINDS.get(type(entry))
+            kind = kinds(type(entry))
             reference = None
             if kind is None:
                 kind, reference = _movement(entry), entry.reference  # type: ignore[union-attr]  # these have one
@@ -287,7 +304,7 @@ class Book:
                     entry.tokens,
                     entry.balance,
                     reference,
-                    None if operation is None else bytes.fromhex(operation),
+                    None if operation is None else digits(operation),
                     entry.part,
                     head,
                     body,
@@ -323,7 +340,7 @@ class Book:
                 cached.snapshot_bytes, cached.tail_bytes = len(state), 0
 
     def stored(self, jobs: Sequence[Job], writes: Writes) -> None:
-        """The batch is durable: remember whose names are stored, forget organizations that came to nothing.
+        """The batch is durable: remember whose names are stored.
 
         Only now are its refusals counted: a batch that failed is sent again, and would count them twice.
         """
@@ -337,10 +354,15 @@ class Book:
             self._known.update(
                 (job.envelope.organization, job.person[0]) for job in jobs if job.person is not None
             )
-        if writes.unopened:
-            gone = set(writes.unopened)
+
+    def drop(self, unopened: Iterable[int]) -> None:
+        """Forget organizations that came to nothing, and accounts beyond those that are kept.
+
+        Once a batch is done, because it needs all of its accounts until then.
+        """
+        if unopened:
+            gone = set(unopened)
             self.forget([name for name, cached in self.cache.items() if cached.number in gone])
-        # Only now, because a batch needs all of its accounts until it is done.
         while len(self.cache) > self.accounts_max:
             self.cache.popitem(last=False)
 

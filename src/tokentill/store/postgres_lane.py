@@ -171,6 +171,7 @@ class PostgresLane:
                     if await self._was_stored(batch):
                         assert batch.writes is not None, "they were sent"
                         self.book.stored(batch.jobs, batch.writes)
+                        self.book.drop(batch.writes.unopened)
                         break
                     delay = DELAY_SECONDS_MIN
                 await self._commit(batch)
@@ -237,6 +238,7 @@ class PostgresLane:
             await connection.execute(SQL["commit"])
             faults.hit("lane.committed")
             book.stored(jobs, writes)
+            book.drop(writes.unopened)
             faults.hit("lane.remembered")
         except BaseException as trouble:
             book.forget(batch.names)

@@ -5,93 +5,88 @@ connection has written since (`data_version`): if not, the cache of accounts is 
 sequence is compared. Replies leave after the commit. A command that fails is done again apart from its
 neighbours; trouble of the database fails the batch, and its callers send it again under the same keys.
 
+Deciding needs no database where the accounts are known and nobody else writes. So while the writer waits for the
+disk, the callers' own loop decides the next batch ahead, and the writer only asks whether it still may be stored:
+whether the batch before was, and `data_version` is what it was. If not, it is decided again, as everything is that
+must be read for. One lock says whose turn at the accounts it is; the loop never waits for it.
+
 Requirement ids: R-PLAT-5, R-LED-3, R-LED-5, R-LED-9.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from itertools import chain
+from itertools import islice
 from queue import SimpleQueue
-from typing import Any, TypeVar, final
+from typing import TypeVar
 
 import apsw
+from msgspec import Struct
 from msgspec.structs import replace
 
 from tokentill.ports import Clock, StoreDown
 from tokentill.rules import commands as c
-from tokentill.rules.account import Account
 from tokentill.rules.catalog import Catalog
+from tokentill.rules.decide import lookup_key
 from tokentill.rules.receipts import Receipt
 from tokentill.rules.refusals import Refusal
 from tokentill.store import faults
 from tokentill.store import sqlite_reads as reads
-from tokentill.store.lane import CACHE_ACCOUNTS_MAX, Book, Cached, Job, Writes, deliver
-from tokentill.store.sqlite_connection import DOWN, connect, keep_private, migrate
-from tokentill.store.sqlite_reads import ROWS_A_STATEMENT
-from tokentill.store.statements import for_rows, statements
-from tokentill.store.turnstile import NoTurnstile, Turnstile
+from tokentill.store.lane import Job, Writes, deliver
+from tokentill.store.sqlite_connection import DOWN
+from tokentill.store.sqlite_writer import SQL, Call, SqliteWriter, answer
 
 T = TypeVar("T")
-Item = TypeVar("Item", Job, "Call")
 
-SQL = statements("sqlite")
 BATCH_JOBS_MAX = 256
-_WRITE_ENTRIES = for_rows(SQL["write_entries"], ROWS_A_STATEMENT)
+HALVES_MIN = 16
+"""Of so many commands the writer, if it has none, gets half at once; the other half is decided while it stores them."""
+QUIET_BATCHES_MIN = 8
+"""Batches are decided ahead once nobody else has written between so many of them."""
 
 
-@final
-class Call:
-    """Something else to be written, outside the accounts: `work` is stored whole or not at all, whatever else is."""
+class Batch(Struct, eq=False):
+    """Commands that are stored together, and what is stored, once it is decided."""
 
-    __slots__ = ("future", "outcome", "trouble", "work")
+    jobs: list[Job]
+    writes: Writes | None = None
 
-    def __init__(self, work: Callable[[apsw.Connection], Any], future: asyncio.Future[Any]) -> None:
-        self.work = work
-        self.future = future
-        self.outcome: Any = None
-        self.trouble: BaseException | None = None
+    @property
+    def names(self) -> list[str]:
+        """The organizations, each once."""
+        return list(dict.fromkeys([job.envelope.organization for job in self.jobs]))
 
 
-class SqliteLane:
+class SqliteLane(SqliteWriter):
     """The writing half of a SQLite ledger; `start` it once, `stop` it once."""
 
-    near_places = CACHE_ACCOUNTS_MAX
-    """An account that comes into use stays where it is if it is among so many at the end of its table."""
+    quiet_batches_min = QUIET_BATCHES_MIN
 
     def __init__(
         self, path: str, catalog: Catalog, secret: bytes, clock: Clock, vfs: str | None = None
     ) -> None:
-        self.catalog = catalog
-        self.path = path
-        self._vfs = vfs
-        self.book = Book(catalog, secret)
+        super().__init__(path, catalog, secret, clock, vfs)
         self.batches = 0
         self.commands = 0
-        self._clock = clock
-        self._in_memory = path == ":memory:"
-        if vfs is None and not self._in_memory:
-            keep_private(path)
-        self._turnstile = NoTurnstile() if self._in_memory else Turnstile(path + ".lock")
-        try:
-            with self._turnstile:
-                # One at a time: of several that turn a new file into a WAL database SQLite refuses all but one.
-                self._connection = connect(path, vfs)
-                migrate(self._connection, secret)
-        except BaseException:
-            self._turnstile.close()
-            raise
-        self._queue: deque[Job | Call] = deque()
+        self._queue: deque[Job] = deque()
+        self._calls: deque[Call] = deque()
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._asleep = False
         self._closing = False
-        self._version = -1
-        self._row = 0
+        self._deciding = threading.Lock()
+        """Held by whoever changes the accounts, and takes commands out of the queue."""
+        self._hand: Batch | None = None
+        """What the writer stores now, or as soon as it wakes."""
+        self._next: Batch | None = None
+        """What was decided ahead and stands on the batch in hand, which must be stored first."""
+        self._quiet = 0
+        self._planned: asyncio.AbstractEventLoop | None = None
+        """The loop that is about to decide ahead."""
+        self._untold: list[Job] = []
+        self._turnstile.before_waiting = self._tell
         self._thread = threading.Thread(target=self._work, name="tokentill-lane", daemon=True)
 
     def start(self) -> None:
@@ -110,58 +105,160 @@ class SqliteLane:
 
     def submit(self, envelope: c.Envelope) -> asyncio.Future[Receipt | Refusal]:
         """Queue one command; the future is done when its outcome is durable. Raises `StoreDown` through it."""
-        future: asyncio.Future[Receipt | Refusal] = asyncio.get_running_loop().create_future()
-        self._put(self.book.job(envelope, future))
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Receipt | Refusal] = loop.create_future()
+        self._put(self.book.job(envelope, future), loop)
         return future
 
-    def _put(self, item: Job | Call) -> None:
+    def _write(self, work: Callable[[apsw.Connection], T]) -> asyncio.Future[T]:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._put(Call(work, future), loop)
+        return future
+
+    def _put(self, item: Job | Call, loop: asyncio.AbstractEventLoop) -> None:
         if self._closing:
             item.future.set_exception(StoreDown("The store is closing. Send it again in a moment."))
-            return
-        self._queue.append(item)
+        elif type(item) is Call:
+            self._calls.append(item)
+            self._rouse()
+        else:
+            self._queue.append(item)
+            if self._planned is not loop:
+                self._plan(loop)
+
+    def _plan(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._planned = loop
+        loop.call_soon(self._come)
+
+    def _rouse(self) -> None:
         if self._asleep:
             self._asleep = False
             self._wake.put(None)
 
-    def _write(self, work: Callable[[apsw.Connection], T]) -> asyncio.Future[T]:
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._put(Call(work, future))
-        return future
+    # ---- deciding ahead, on the callers' loop --------------------------------------------------------
+
+    def _come(self) -> None:
+        """Decide what the callers of this turn of the loop have queued, or leave it to the writer."""
+        self._planned = None
+        try:
+            if self._deciding.acquire(blocking=False):
+                try:
+                    self._decide_ahead()
+                finally:
+                    self._deciding.release()
+        finally:
+            self._rouse()
+
+    def _decide_ahead(self) -> None:
+        queue, last = self._queue, self._next
+        count = min(len(queue), BATCH_JOBS_MAX - (0 if last is None else len(last.jobs)))
+        if self._hand is None and count >= HALVES_MIN:
+            count //= 2
+        jobs = list(islice(queue, count))
+        if not jobs or not self._may_ahead(jobs):
+            return
+        try:
+            writes = self.book.decide(jobs, self._clock.now(), self._row + 1, {})
+            faults.hit("lane.decided_ahead")
+        except Exception:  # noqa: BLE001 the writer decides them again, and apart, and tells whose fault it was
+            self.book.forget(Batch(jobs).names)
+            return
+        for _ in jobs:
+            queue.popleft()
+        self._row += len(writes.entries)
+        if self._hand is None:
+            self._hand = Batch(jobs, writes)
+        elif last is None:
+            self._next = Batch(jobs, writes)
+        else:
+            assert last.writes is not None
+            last.jobs += jobs
+            last.writes.join(writes)
+        if queue:
+            self._plan(asyncio.get_running_loop())
+
+    def _may_ahead(self, jobs: Sequence[Job]) -> bool:
+        """Whether these commands can be decided without the database."""
+        hand = self._hand
+        if self._closing or self._quiet < self.quiet_batches_min:
+            return False
+        if hand is not None and hand.writes is None:
+            return False  # nobody knows yet what they would stand on
+        cache, version = self.book.cache, self._version
+        for job in jobs:
+            envelope = job.envelope
+            cached = cache.get(envelope.organization)
+            if cached is None or cached.version != version:
+                return False
+            account = cached.account
+            if not (cached.near and account.state.opened):
+                return False
+            if (envelope.keyed or envelope.retry) and lookup_key(account, envelope) is not None:
+                return False  # most often the first of many: no need to look at all
+        return not self.book.lookups(jobs)
+
+    def _take_back(self) -> None:
+        """What was decided ahead stands on nothing: it is forgotten, and waits first in the queue again."""
+        ahead, self._next = self._next, None
+        if ahead is not None:
+            assert ahead.writes is not None
+            self._row -= len(ahead.writes.entries)
+            self.book.forget(ahead.names)
+            self._queue.extendleft(reversed(ahead.jobs))
 
     # ---- the writer thread ---------------------------------------------------------------------------
 
     def _work(self) -> None:
-        queue = self._queue
         while True:
-            if not queue:
-                if self._closing:
-                    return
-                self._asleep = True
-                if not queue and not self._closing:
-                    self._wake.get()
-                self._asleep = False
-                continue
             self._step()
+            with self._deciding:
+                if self._closing and not self._waiting():
+                    return
+            if not self._ready():
+                self._rest()
+
+    def _rest(self) -> None:
+        self._asleep = True
+        if not self._ready():
+            self._wake.get()
+        self._asleep = False
+
+    def _waiting(self) -> bool:
+        """Whether anything is left to be stored."""
+        return self._hand is not None or bool(self._queue) or bool(self._calls)
+
+    def _ready(self) -> bool:
+        """Whether the writer has anything to do now; what a loop is about to decide comes later."""
+        if self._planned is None or self._closing:
+            return self._closing or self._waiting()
+        return self._hand is not None or bool(self._calls)
 
     def _step(self) -> None:
-        """Do what is first in the queue: the commands as one batch, then whatever else was between them."""
-        queue = self._queue
-        jobs: list[Job] = []
-        calls: list[Call] = []
-        while queue and len(jobs) + len(calls) < BATCH_JOBS_MAX:
-            item = queue.popleft()
-            if type(item) is Call:
-                calls.append(item)
-            else:
-                jobs.append(item)
-        if jobs:
-            self._batch(jobs)
-        if calls:
-            self._call(calls)
+        """Store what was decided ahead, else decide and store what is queued; then whatever else is to be written."""
+        batch = self._take()
+        if batch is None or batch.writes is None:
+            self._tell()
+        if batch is not None:
+            self._batch(batch)
+            with self._deciding:
+                self._hand, self._next = self._next, None
+        if self._hand is None or self._calls:
+            self._tell()
+        if self._calls:
+            self._call([self._calls.popleft() for _ in range(min(len(self._calls), BATCH_JOBS_MAX))])
 
-    def _batch(self, jobs: list[Job]) -> None:
+    def _take(self) -> Batch | None:
+        with self._deciding:
+            if self._hand is None and self._queue and (self._planned is None or self._closing):
+                some = min(len(self._queue), BATCH_JOBS_MAX)
+                self._hand = Batch([self._queue.popleft() for _ in range(some)])
+            return self._hand
+
+    def _batch(self, batch: Batch) -> None:
+        jobs = batch.jobs
         try:
-            self._commit(jobs)
+            self._commit(batch)
         except DOWN as trouble:
             self._fail(jobs, StoreDown(f"The database did not take the command: {trouble}. Send it again."))
         except Exception as trouble:  # noqa: BLE001 a bug in one command must not take the others down
@@ -169,8 +266,19 @@ class SqliteLane:
                 self._apart(jobs)
                 return
             self._fail(jobs, trouble)
-        _answer(deliver, jobs)
-        faults.hit("lane.answered")
+        self._tell()
+        self._untold = jobs
+
+    def _tell(self) -> None:
+        """Answer the batch before.
+
+        With another in hand that is done once its rows are written: then the loop has the interpreter for itself
+        while the disk is waited for, and nobody has waited for more than these rows.
+        """
+        if self._untold:
+            jobs, self._untold = self._untold, []
+            answer(deliver, jobs)
+            faults.hit("lane.answered")
 
     def _apart(self, jobs: list[Job]) -> None:
         """Do a failed batch again, one organization at a time, then one command: a bad one fails alone."""
@@ -182,164 +290,71 @@ class SqliteLane:
         if len(some) == 1:
             some = {number: [job] for number, job in enumerate(jobs)}
         for own in some.values():
-            self._batch(own)
+            self._batch(Batch(own))
+            self._tell()
 
     def _fail(self, jobs: Sequence[Job], trouble: BaseException) -> None:
         for job in jobs:
             job.trouble = trouble
 
-    def _commit(self, jobs: list[Job]) -> None:
-        """One transaction: lock, compare, look up, decide, write, commit."""
-        connection, book = self._connection, self.book
-        names = list(dict.fromkeys([job.envelope.organization for job in jobs]))
+    def _commit(self, batch: Batch) -> None:
+        """One transaction: lock, compare, decide unless that is done and still holds, write, commit."""
+        connection = self._connection
         try:
             faults.hit("lane.collected")
             with self._turnstile:
                 faults.hit("lane.locked")
                 connection.execute(SQL["begin"])
                 faults.hit("lane.begun")
-                self._refresh(names)
-                self._take_in_use(jobs)
-                faults.hit("lane.loaded")
-                stored = reads.operations(connection, book.lookups(jobs))
-                faults.hit("lane.looked_up")
-                writes = book.decide(jobs, self._clock.now(), self._row + 1, stored)
-                faults.hit("lane.decided")
+                version = connection.execute(SQL["data_version"]).get
+                quiet = version == self._version
+                self._quiet = self._quiet + 1 if quiet else 0
+                writes = batch.writes
+                if writes is None or not quiet:
+                    writes = self._decide(batch, version)
                 self._store(writes)
                 faults.hit("lane.written")
+                self._tell()
                 connection.execute(SQL["commit"])
                 faults.hit("lane.committed")
             faults.hit("lane.unlocked")
         except BaseException:
-            self._version = -1
-            book.forget(names)
+            with self._deciding:
+                batch.writes = None
+                self._version = -1
+                self.book.forget(batch.names)
+                self._take_back()
             if connection.in_transaction:
                 faults.hit("lane.rolling_back")
                 connection.execute(SQL["rollback"])
                 faults.hit("lane.rolled_back")
             raise
-        self._row += len(writes.entries)
-        book.stored(jobs, writes)
+        self._remember(batch.jobs, writes)
         faults.hit("lane.remembered")
         self.batches += 1
-        self.commands += len(jobs)
+        self.commands += len(batch.jobs)
 
-    def _refresh(self, names: Sequence[str]) -> None:
-        """Make the cache exact for the accounts of this batch."""
-        connection, book = self._connection, self.book
-        version = connection.execute(SQL["data_version"]).get
-        if version != self._version:
-            self._version = version
-            self._row = connection.execute(SQL["last_row"]).get
-        unknown: list[str] = []
-        unsure: list[str] = []
-        for name in names:
-            known = book.cache.get(name)
-            if known is None:
-                unknown.append(name)
-            elif known.version != version:
-                unsure.append(name)
-        if unsure:
-            now = {row[0]: row for row in connection.execute(SQL["organizations_now"], (json.dumps(unsure),))}
-            for name in unsure:
-                cached, row = book.cache[name], now.get(name)
-                if row is not None and reads.catch_up(connection, book, cached, row):
-                    cached.version = version
-                else:
-                    book.forget([name])
-                    unknown.append(name)
-        for name in unknown:
-            loaded = reads.load(connection, book, name)
-            if loaded is not None:
-                loaded.version = version
-                book.put(loaded)
+    def _decide(self, batch: Batch, version: int) -> Writes:
+        """Decide the batch in its transaction, with everything read that must be."""
+        jobs, names, book = batch.jobs, batch.names, self.book
+        with self._deciding:
+            if batch.writes is not None:
+                book.forget(names)
+            self._take_back()
+            self._refresh(names, version)
+            self._take_in_use(jobs)
+            faults.hit("lane.loaded")
+            stored = reads.operations(self._connection, book.lookups(jobs))
+            faults.hit("lane.looked_up")
+            writes = book.decide(jobs, self._clock.now(), self._row + 1, stored)
+            self._row += len(writes.entries)
+            faults.hit("lane.decided")
+            batch.writes = writes
+        return writes
 
-    def _take_in_use(self, jobs: Sequence[Job]) -> None:
-        """Begin accounts that are to be opened, and have those that come into use lie where the others in use do."""
-        connection, book = self._connection, self.book
-        for job in jobs:
-            name, kind = job.envelope.organization, type(job.envelope.command)
-            cached = book.cache.get(name)
-            if cached is None and kind is c.Open:
-                root = book.root(name)
-                number = connection.execute(SQL["open_organization"], (name, root)).get
-                fresh = Cached(name, number, Account(), root, 0)
-                fresh.version, fresh.near = self._version, True
-                book.put(fresh)
-            elif cached is not None and not cached.near and kind is not c.Tick:
-                # The sweeper visits every account, and would move all of them.
-                connection.execute(SQL["move_account"], (cached.number, self.near_places))
-                cached.near = True
-
-    def _store(self, writes: Writes) -> None:
-        connection = self._connection
-        rows = writes.entries
-        for start in range(0, len(rows), ROWS_A_STATEMENT):
-            some = rows[start : start + ROWS_A_STATEMENT]
-            connection.execute(_WRITE_ENTRIES[len(some)], tuple(chain.from_iterable(some)))
-        faults.hit("lane.entries_written")
-        if writes.accounts:
-            before = connection.total_changes()
-            connection.executemany(SQL["write_account"], writes.accounts)
-            if connection.total_changes() - before != len(writes.accounts):
-                raise AssertionError("an account's sequence moved under its lock")
-        if writes.dues:
-            connection.executemany(SQL["write_due"], writes.dues)
-        faults.hit("lane.accounts_written")
-        if writes.snapshots:
-            connection.executemany(SQL["write_snapshot"], writes.snapshots)
-        if writes.persons:
-            connection.executemany(SQL["write_person"], writes.persons)
-        for number in writes.unopened:
-            connection.execute(SQL["drop_unopened"], (number,))
-
-    def _call(self, calls: list[Call]) -> None:
-        """One transaction for all of them; one that fails by its own fault fails alone."""
-        connection = self._connection
-        try:
-            with self._turnstile:
-                connection.execute(SQL["begin"])
-                faults.hit("call.begun")
-                for call in calls:
-                    self._work_off(call)
-                faults.hit("call.worked")
-                connection.execute(SQL["commit"])
-                faults.hit("call.committed")
-            faults.hit("call.unlocked")
-        except Exception as error:  # noqa: BLE001 it is handed to the callers
-            if connection.in_transaction:
-                connection.execute(SQL["rollback"])
-            down = isinstance(error, DOWN)
-            for call in calls:
-                call.trouble = StoreDown(f"The database did not take it: {error}") if down else error
-        _answer(_tell, calls)
-
-    def _work_off(self, call: Call) -> None:
-        connection = self._connection
-        connection.execute(SQL["savepoint"])
-        try:
-            call.outcome = call.work(connection)
-        except DOWN:
-            raise
-        except Exception as error:  # noqa: BLE001 it is handed to the caller
-            call.trouble = error
-            connection.execute(SQL["undo"])
-        connection.execute(SQL["release"])
-
-
-def _answer(tell: Callable[[list[Item]], None], items: Sequence[Item]) -> None:
-    """Have `tell` called with what each loop has callers of."""
-    for loop in {item.future.get_loop() for item in items}:
-        some = [item for item in items if item.future.get_loop() is loop]
-        with suppress(RuntimeError):  # a loop that has ended has nobody left to be told
-            loop.call_soon_threadsafe(tell, some)
-
-
-def _tell(calls: Sequence[Call]) -> None:
-    for call in calls:
-        if call.future.done():
-            continue
-        if call.trouble is None:
-            call.future.set_result(call.outcome)
-        else:
-            call.future.set_exception(call.trouble)
+    def _remember(self, jobs: Sequence[Job], writes: Writes) -> None:
+        book = self.book
+        book.stored(jobs, writes)
+        if writes.unopened or len(book.cache) > book.accounts_max:
+            with self._deciding:
+                book.drop(writes.unopened)

@@ -11,7 +11,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Callable
 from types import TracebackType
+
+
+def _nothing() -> None:
+    """Nobody asked to be told."""
 
 
 class Turnstile:
@@ -21,13 +26,22 @@ class Turnstile:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         self._inner = os.open(path, flags, 0o600)
         self._outer = os.open(path + "-next", flags, 0o600)
+        self.before_waiting: Callable[[], None] = _nothing
+        """Called where another process has the lock, before it is waited for."""
 
     def __enter__(self) -> None:
-        fcntl.flock(self._outer, fcntl.LOCK_EX)
+        self._take(self._outer)
         try:
-            fcntl.flock(self._inner, fcntl.LOCK_EX)
+            self._take(self._inner)
         finally:
             fcntl.flock(self._outer, fcntl.LOCK_UN)
+
+    def _take(self, fd: int) -> None:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.before_waiting()
+            fcntl.flock(fd, fcntl.LOCK_EX)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -42,6 +56,8 @@ class Turnstile:
 
 class NoTurnstile:
     """For a database in memory, which no other process can reach."""
+
+    before_waiting: Callable[[], None] = _nothing
 
     def __enter__(self) -> None:
         """Nothing to wait for."""
