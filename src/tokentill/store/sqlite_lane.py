@@ -87,6 +87,7 @@ class SqliteLane(SqliteWriter):
         """The loop that is about to decide ahead."""
         self._untold: list[Job] = []
         self._turnstile.before_waiting = self._tell
+        self._turnstile.next_in_line = self._follow
         self._thread = threading.Thread(target=self._work, name="tokentill-lane", daemon=True)
 
     def start(self) -> None:
@@ -333,6 +334,13 @@ class SqliteLane(SqliteWriter):
         faults.hit("lane.remembered")
         self.batches += 1
         self.commands += len(batch.jobs)
+
+    def _follow(self) -> None:
+        """Next in line for the lock: follow what others have stored so far, so that they wait less for us then."""
+        hand = self._hand
+        if hand is not None and hand.writes is None:
+            with self._deciding:
+                self._refresh(hand.names, self._connection.execute(SQL["data_version"]).get)
 
     def _decide(self, batch: Batch, version: int) -> Writes:
         """Decide the batch in its transaction, with everything read that must be."""

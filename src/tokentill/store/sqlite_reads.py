@@ -19,6 +19,12 @@ SQL = statements("sqlite")
 ROWS_A_STATEMENT = 64
 """At every statement another thread may take the interpreter, so many rows go into one."""
 VERIFY_ROWS = 5_000
+STRAY_ROWS = 4
+"""To read so many entries in a row for each that is wanted costs no more than to search for that one."""
+
+Known = tuple[Cached, tuple[str, int, int, bytes, int, int | None]]
+"""A remembered account, and its row: name, number, seq, head, last_row, due_at."""
+
 _OPERATIONS = for_rows(SQL["operations"], ROWS_A_STATEMENT)
 
 
@@ -34,21 +40,41 @@ def load(connection: apsw.Connection, book: Book, name: str) -> Cached | None:
     return book.load(name, (number, head, last_row, due_at), state, tail)
 
 
-def catch_up(
-    connection: apsw.Connection,
-    book: Book,
-    cached: Cached,
-    row: tuple[str, int, int, bytes, int, int | None],
-) -> bool:
-    """Make a remembered account what its row says; False if it must be loaded anew."""
-    _, number, seq, head, last_row, due_at = row
-    behind = seq - cached.account.state.seq
-    if number != cached.number or not 0 <= behind <= CATCH_UP_MAX:
-        return False
-    tail = []
-    if behind:
-        tail = [body for (body,) in connection.execute(SQL["tail"], (last_row, cached.last_row))]
-    return book.catch_up(cached, (head, last_row, due_at), tail)
+def catch_up(connection: apsw.Connection, book: Book, known: Sequence[Known]) -> list[str]:
+    """Make remembered accounts what their rows say; the names of those that must be loaded anew."""
+    anew = []
+    behind: list[Known] = []
+    for cached, (name, number, seq, head, last_row, due_at) in known:
+        lacks = seq - cached.account.state.seq
+        if number != cached.number or not 0 <= lacks <= CATCH_UP_MAX:
+            anew.append(name)
+        elif lacks:
+            behind.append((cached, (name, number, seq, head, last_row, due_at)))
+        elif not book.catch_up(cached, (head, last_row, due_at), ()):
+            anew.append(name)
+    tails = _tails(connection, behind)
+    for cached, (name, number, _, head, last_row, due_at) in behind:
+        if not book.catch_up(cached, (head, last_row, due_at), tails[number]):
+            anew.append(name)
+    return anew
+
+
+def _tails(connection: apsw.Connection, behind: Sequence[Known]) -> dict[int, list[bytes]]:
+    """The entries that each of these accounts lacks, oldest first: in one look where they lie close together."""
+    if not behind:
+        return {}
+    since = {cached.number: cached.last_row for cached, _ in behind}
+    first, last = min(since.values()), max(row[4] for _, row in behind)
+    if last - first > STRAY_ROWS * sum(row[2] - cached.account.state.seq for cached, row in behind):
+        return {
+            number: [body for (body,) in connection.execute(SQL["tail"], (row[4], since[number]))]
+            for number, row in ((row[1], row) for _, row in behind)
+        }
+    tails: dict[int, list[bytes]] = {number: [] for number in since}
+    for row_id, number, body in connection.execute(SQL["between"], (first, last)):
+        if row_id > since.get(number, last):
+            tails[number].append(body)
+    return tails
 
 
 def operations(

@@ -94,13 +94,13 @@ class SqliteWriter:
                 unsure.append(name)
         if unsure:
             now = {row[0]: row for row in connection.execute(SQL["organizations_now"], (json.dumps(unsure),))}
-            for name in unsure:
-                cached, row = book.cache[name], now.get(name)
-                if row is not None and reads.catch_up(connection, book, cached, row):
-                    cached.version = version
-                else:
-                    book.forget([name])
-                    unknown.append(name)
+            found = [(book.cache[name], now[name]) for name in unsure if name in now]
+            anew = [name for name in unsure if name not in now]
+            anew += reads.catch_up(connection, book, found)
+            book.forget(anew)
+            unknown += anew
+            for cached, _ in found:
+                cached.version = version
         for name in unknown:
             loaded = reads.load(connection, book, name)
             if loaded is not None:

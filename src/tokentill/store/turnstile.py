@@ -19,6 +19,14 @@ def _nothing() -> None:
     """Nobody asked to be told."""
 
 
+def _taken(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 class Turnstile:
     """`with turnstile:` holds the lock of `path`; one thread of a process at a time."""
 
@@ -28,20 +36,20 @@ class Turnstile:
         self._outer = os.open(path + "-next", flags, 0o600)
         self.before_waiting: Callable[[], None] = _nothing
         """Called where another process has the lock, before it is waited for."""
+        self.next_in_line: Callable[[], None] = _nothing
+        """Called after that, once nobody else will have the lock in between."""
 
     def __enter__(self) -> None:
-        self._take(self._outer)
+        if not _taken(self._outer):
+            self.before_waiting()
+            fcntl.flock(self._outer, fcntl.LOCK_EX)
         try:
-            self._take(self._inner)
+            if not _taken(self._inner):
+                self.before_waiting()
+                self.next_in_line()
+                fcntl.flock(self._inner, fcntl.LOCK_EX)
         finally:
             fcntl.flock(self._outer, fcntl.LOCK_UN)
-
-    def _take(self, fd: int) -> None:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self.before_waiting()
-            fcntl.flock(fd, fcntl.LOCK_EX)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -58,6 +66,7 @@ class NoTurnstile:
     """For a database in memory, which no other process can reach."""
 
     before_waiting: Callable[[], None] = _nothing
+    next_in_line: Callable[[], None] = _nothing
 
     def __enter__(self) -> None:
         """Nothing to wait for."""

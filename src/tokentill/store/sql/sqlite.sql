@@ -41,6 +41,9 @@ with recursive chain (id) as (
 )
 select entry.body from chain cross join entry on entry.id = chain.id order by entry.id
 
+-- name: between
+select id, organization, body from entry where id > ?1 and id <= ?2 order by id
+
 -- name: operations
 with wanted (organization, key) as (values (?, ?))
 select entry.organization, entry.body
