@@ -77,6 +77,8 @@ class Store:
             self.url, catalog or goals(), secret, self.clock, sweep=sweep
         )
         ledger.book.snapshot_bytes_min = self.snapshot_bytes_min
+        if isinstance(ledger, SqliteLedger):
+            ledger.quiet_batches_min = 0  # decides ahead from the first batch on
         self._opened.append(ledger)
         return ledger
 
