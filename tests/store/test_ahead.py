@@ -218,3 +218,76 @@ async def test_an_account_that_lags_far_behind_is_followed_by_itself(sqlite: Sto
     assert [reply.balance for reply in late] == [1_200 - 5 * GOAL, 1_200 - 23 * GOAL]
     assert two.book.cache["acme"] is known, "it was followed, not loaded again"
     await clean(two)
+
+
+async def test_another_write_never_overtakes_commands_that_were_sent_before_it(sqlite: Store) -> None:
+    """A user's name is erased for good, also where a command that brought it was sent a moment before."""
+    ledger = await sqlite.open()
+    await begin(ledger, "acme", tokens=1_000)
+    for number in range(30):
+        user = f"user {number}"
+        sent = ledger.submit(envelope("acme", c.Charge(feature="generate_goal", user=user)))
+        assert await ledger.forget_user("acme", user)
+        assert isinstance(await sent, Receipt)
+    database = apsw.Connection(sqlite.url)
+    assert database.execute("select count(*) from person").get == 0
+    database.close()
+
+
+async def test_an_answer_does_not_wait_for_who_has_the_database(sqlite: Store) -> None:
+    """What is durable is told, also where the batch after it must wait for somebody without the turnstile."""
+    ledger = await sqlite.open()
+    await begin(ledger, "acme")
+    other = apsw.Connection(sqlite.url)
+    with gate("lane.committed") as writer:
+        first = ledger.submit(envelope("acme", c.Charge(feature="generate_goal")))
+        await writer.reached.wait()
+        second = ledger.submit(envelope("acme", c.Charge(feature="generate_goal")))
+        await turn()
+        other.execute("begin immediate")
+        writer.open()
+        assert isinstance(await first, Receipt)
+        assert not second.done()
+        other.execute("rollback")
+        assert isinstance(await second, Receipt)
+    other.close()
+
+
+async def test_what_waited_too_long_for_the_database_is_decided_again(sqlite: Store) -> None:
+    """A hold's time begins when it is stored, not when it was first decided."""
+    ledger = await sqlite.open()
+    await begin(ledger, "acme")
+    with gate("lane.collected") as writer:
+        reserve = c.Reserve(feature="generate_goal", timeout_ms=60_000)
+        sent = ledger.submit(envelope("acme", reserve))
+        await writer.reached.wait()
+        sqlite.clock.time += 5_000
+        writer.open()
+        held = await sent
+    assert isinstance(held, Receipt)
+    assert held.time == sqlite.clock.time
+    assert (writer.passed["lane.decided_ahead"], writer.passed["lane.decided"]) == (1, 1)
+    await clean(ledger)
+
+
+async def test_an_interrupt_while_deciding_ahead_leaves_no_trace(sqlite: Store) -> None:
+    """What comes after it, as a process ends, is decided on what is stored."""
+    ledger = await sqlite.open()
+    await begin(ledger, "acme")
+    hold = (await ok(ledger, "acme", c.Reserve(feature="generate_goal"))).operation
+    settle = ledger.submit(envelope("acme", c.Settle(hold=hold)))
+
+    def interrupt(point: str) -> None:
+        if point == "lane.decided_ahead":
+            raise KeyboardInterrupt
+
+    faults.install(interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            ledger._come()
+    finally:
+        faults.install(None)
+    reply = await settle
+    assert isinstance(reply, Receipt), reply
+    assert reply.kind == "charge"
+    await clean(ledger)

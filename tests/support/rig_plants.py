@@ -13,7 +13,7 @@ from tokentill.store.postgres import PostgresLedger
 from tokentill.store.postgres_connection import Connection
 from tokentill.store.postgres_lane import PostgresLane
 from tokentill.store.sqlite import SqliteLedger
-from tokentill.store.sqlite_lane import Batch
+from tokentill.store.sqlite_writer import Batch
 
 if sys.version_info >= (3, 12):
     from typing import override

@@ -41,8 +41,7 @@ from tokentill.rules.refusals import Refusal
 from tokentill.store import faults
 from tokentill.store.lane import Job, Writes, deliver
 from tokentill.store.sqlite import SqliteLedger
-from tokentill.store.sqlite_lane import Batch
-from tokentill.store.sqlite_writer import Call
+from tokentill.store.sqlite_writer import Batch, Call
 
 if sys.version_info >= (3, 12):
     from typing import override

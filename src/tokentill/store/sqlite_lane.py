@@ -17,14 +17,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from itertools import islice
 from queue import SimpleQueue
 from typing import TypeVar
 
 import apsw
-from msgspec import Struct
 from msgspec.structs import replace
 
 from tokentill.ports import Clock, StoreDown
@@ -37,27 +36,19 @@ from tokentill.store import faults
 from tokentill.store import sqlite_reads as reads
 from tokentill.store.lane import Job, Writes, deliver
 from tokentill.store.sqlite_connection import DOWN
-from tokentill.store.sqlite_writer import SQL, Call, SqliteWriter, answer
+from tokentill.store.sqlite_writer import SQL, Batch, Call, SqliteWriter, answer
 
 T = TypeVar("T")
 
 BATCH_JOBS_MAX = 256
 HALVES_MIN = 16
-"""Of so many commands the writer, if it has none, gets half at once; the other half is decided while it stores them."""
+"""So many commands, or more, that come at once to a writer with nothing to do are made two batches: it can store the
+first while the second is decided."""
 QUIET_BATCHES_MIN = 8
-"""Batches are decided ahead once nobody else has written between so many of them."""
-
-
-class Batch(Struct, eq=False):
-    """Commands that are stored together, and what is stored, once it is decided."""
-
-    jobs: list[Job]
-    writes: Writes | None = None
-
-    @property
-    def names(self) -> list[str]:
-        """The organizations, each once."""
-        return list(dict.fromkeys([job.envelope.organization for job in self.jobs]))
+"""Nothing is decided ahead before nobody else has written between so many batches, one after the other."""
+BUSY_TIMES_MAX = 510
+AHEAD_MS_MAX = 1_000
+"""What was decided longer ago than that, because the database was taken, is decided again: a hold's time runs."""
 
 
 class SqliteLane(SqliteWriter):
@@ -71,23 +62,25 @@ class SqliteLane(SqliteWriter):
         super().__init__(path, catalog, secret, clock, vfs)
         self.batches = 0
         self.commands = 0
-        self._queue: deque[Job] = deque()
-        self._calls: deque[Call] = deque()
+        self._queue: deque[Job | Call] = deque()
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._asleep = False
         self._closing = False
         self._deciding = threading.Lock()
-        """Held by whoever changes the accounts, and takes commands out of the queue."""
+        """Held by whoever changes the accounts, takes from the queue, or changes one of the next five."""
         self._hand: Batch | None = None
-        """What the writer stores now, or as soon as it wakes."""
+        """What the writer stores now, or as soon as it wakes. While it is undecided nothing is decided ahead."""
         self._next: Batch | None = None
         """What was decided ahead and stands on the batch in hand, which must be stored first."""
-        self._quiet = 0
+        self._offered = False
+        """Whether a loop has left what is queued to the writer."""
         self._planned: asyncio.AbstractEventLoop | None = None
-        """The loop that is about to decide ahead."""
+        """The loop that was last asked to decide ahead, and has not yet."""
+        self._quiet = 0
         self._untold: list[Job] = []
         self._turnstile.before_waiting = self._tell
         self._turnstile.next_in_line = self._follow
+        self._connection.set_busy_handler(self._busy)
         self._thread = threading.Thread(target=self._work, name="tokentill-lane", daemon=True)
 
     def start(self) -> None:
@@ -120,13 +113,12 @@ class SqliteLane(SqliteWriter):
     def _put(self, item: Job | Call, loop: asyncio.AbstractEventLoop) -> None:
         if self._closing:
             item.future.set_exception(StoreDown("The store is closing. Send it again in a moment."))
-        elif type(item) is Call:
-            self._calls.append(item)
+            return
+        self._queue.append(item)
+        if type(item) is Call:
             self._rouse()
-        else:
-            self._queue.append(item)
-            if self._planned is not loop:
-                self._plan(loop)
+        elif self._planned is not loop:
+            self._plan(loop)
 
     def _plan(self, loop: asyncio.AbstractEventLoop) -> None:
         self._planned = loop
@@ -145,10 +137,13 @@ class SqliteLane(SqliteWriter):
         try:
             if self._deciding.acquire(blocking=False):
                 try:
+                    self._tell()
                     self._decide_ahead()
                 finally:
                     self._deciding.release()
         finally:
+            # Whatever comes after it: what was left once is the writer's.
+            self._offered = self._offered or (bool(self._queue) and self._planned is None)
             self._rouse()
 
     def _decide_ahead(self) -> None:
@@ -156,26 +151,34 @@ class SqliteLane(SqliteWriter):
         count = min(len(queue), BATCH_JOBS_MAX - (0 if last is None else len(last.jobs)))
         if self._hand is None and count >= HALVES_MIN:
             count //= 2
-        jobs = list(islice(queue, count))
-        if not jobs or not self._may_ahead(jobs):
-            return
+        jobs: list[Job] = []
+        for at in range(count):
+            item = queue[at]  # no iterator, which other loops that append would break
+            if type(item) is Call:
+                break  # it may ask for what was sent before it, and not for what comes after
+            jobs.append(item)
         try:
-            writes = self.book.decide(jobs, self._clock.now(), self._row + 1, {})
+            if not jobs or not self._may_ahead(jobs):
+                return
+            now = self._clock.now()
+            writes = self.book.decide(jobs, now, self._row + 1, {})
             faults.hit("lane.decided_ahead")
-        except Exception:  # noqa: BLE001 the writer decides them again, and apart, and tells whose fault it was
+        except BaseException as trouble:
             self.book.forget(Batch(jobs).names)
-            return
+            if isinstance(trouble, Exception):
+                return  # the writer decides them again, and apart, and tells whose fault it was
+            raise
         for _ in jobs:
             queue.popleft()
         self._row += len(writes.entries)
         if self._hand is None:
-            self._hand = Batch(jobs, writes)
+            self._hand = Batch(jobs, writes, now)
         elif last is None:
-            self._next = Batch(jobs, writes)
+            self._next = Batch(jobs, writes, now)
         else:
             assert last.writes is not None
-            last.jobs += jobs
             last.writes.join(writes)
+            last.jobs += jobs
         if queue:
             self._plan(asyncio.get_running_loop())
 
@@ -200,13 +203,14 @@ class SqliteLane(SqliteWriter):
         return not self.book.lookups(jobs)
 
     def _take_back(self) -> None:
-        """What was decided ahead stands on nothing: it is forgotten, and waits first in the queue again."""
+        """What was decided ahead stands on a batch that was not stored as it was decided: it is to be decided again."""
         ahead, self._next = self._next, None
         if ahead is not None:
             assert ahead.writes is not None
             self._row -= len(ahead.writes.entries)
             self.book.forget(ahead.names)
             self._queue.extendleft(reversed(ahead.jobs))
+            self._offered = True
 
     # ---- the writer thread ---------------------------------------------------------------------------
 
@@ -227,34 +231,47 @@ class SqliteLane(SqliteWriter):
 
     def _waiting(self) -> bool:
         """Whether anything is left to be stored."""
-        return self._hand is not None or bool(self._queue) or bool(self._calls)
+        return self._hand is not None or bool(self._queue)
 
     def _ready(self) -> bool:
-        """Whether the writer has anything to do now; what a loop is about to decide comes later."""
-        if self._planned is None or self._closing:
-            return self._closing or self._waiting()
-        return self._hand is not None or bool(self._calls)
+        """Whether the writer has anything to do now; what no loop has looked at yet is not its business."""
+        return self._closing or self._hand is not None or self._left()
+
+    def _left(self) -> bool:
+        """Whether what is queued is the writer's to decide."""
+        queue = self._queue
+        return bool(queue) and (self._offered or self._closing or type(queue[0]) is Call)
 
     def _step(self) -> None:
-        """Store what was decided ahead, else decide and store what is queued; then whatever else is to be written."""
-        batch = self._take()
+        """Store what was decided ahead, else decide and store what is queued; then whatever else was between that."""
+        batch, calls = self._take()
         if batch is None or batch.writes is None:
             self._tell()
         if batch is not None:
             self._batch(batch)
             with self._deciding:
                 self._hand, self._next = self._next, None
-        if self._hand is None or self._calls:
+                self._untold = batch.jobs
+        if self._hand is None or calls:
             self._tell()
-        if self._calls:
-            self._call([self._calls.popleft() for _ in range(min(len(self._calls), BATCH_JOBS_MAX))])
+        if calls:
+            self._call(calls)
 
-    def _take(self) -> Batch | None:
+    def _take(self) -> tuple[Batch | None, list[Call]]:
+        jobs: list[Job] = []
+        calls: list[Call] = []
         with self._deciding:
-            if self._hand is None and self._queue and (self._planned is None or self._closing):
-                some = min(len(self._queue), BATCH_JOBS_MAX)
-                self._hand = Batch([self._queue.popleft() for _ in range(some)])
-            return self._hand
+            if self._hand is None and self._left():
+                for _ in range(min(len(self._queue), BATCH_JOBS_MAX)):
+                    item = self._queue.popleft()
+                    if type(item) is Call:
+                        calls.append(item)
+                    else:
+                        jobs.append(item)
+                self._offered = self._offered and bool(self._queue)
+                if jobs:
+                    self._hand = Batch(jobs)
+            return self._hand, calls
 
     def _batch(self, batch: Batch) -> None:
         jobs = batch.jobs
@@ -268,13 +285,13 @@ class SqliteLane(SqliteWriter):
                 return
             self._fail(jobs, trouble)
         self._tell()
-        self._untold = jobs
 
     def _tell(self) -> None:
-        """Answer the batch before.
+        """Answer the batch before, if that is not done yet.
 
         With another in hand that is done once its rows are written: then the loop has the interpreter for itself
-        while the disk is waited for, and nobody has waited for more than these rows.
+        while the disk is waited for. A loop that comes by sooner takes the answers along, and where the next must be
+        waited for or decided again they are told before.
         """
         if self._untold:
             jobs, self._untold = self._untold, []
@@ -292,11 +309,16 @@ class SqliteLane(SqliteWriter):
             some = {number: [job] for number, job in enumerate(jobs)}
         for own in some.values():
             self._batch(Batch(own))
-            self._tell()
 
     def _fail(self, jobs: Sequence[Job], trouble: BaseException) -> None:
         for job in jobs:
             job.trouble = trouble
+
+    def _busy(self, before: int) -> bool:
+        """Somebody without the turnstile has the database: wait a little, for ten seconds in all. SQLite calls this."""
+        self._tell()
+        time.sleep(min(before + 1, 20) / 1000)
+        return before < BUSY_TIMES_MAX
 
     def _commit(self, batch: Batch) -> None:
         """One transaction: lock, compare, decide unless that is done and still holds, write, commit."""
@@ -311,7 +333,8 @@ class SqliteLane(SqliteWriter):
                 quiet = version == self._version
                 self._quiet = self._quiet + 1 if quiet else 0
                 writes = batch.writes
-                if writes is None or not quiet:
+                if writes is None or not quiet or self._clock.now() - batch.time > AHEAD_MS_MAX:
+                    self._tell()
                     writes = self._decide(batch, version)
                 self._store(writes)
                 faults.hit("lane.written")
@@ -347,6 +370,7 @@ class SqliteLane(SqliteWriter):
         jobs, names, book = batch.jobs, batch.names, self.book
         with self._deciding:
             if batch.writes is not None:
+                self._row -= len(batch.writes.entries)
                 book.forget(names)
             self._take_back()
             self._refresh(names, version)

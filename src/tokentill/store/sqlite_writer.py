@@ -15,6 +15,7 @@ from itertools import chain
 from typing import Any, TypeVar, final
 
 import apsw
+from msgspec import Struct
 
 from tokentill.ports import Clock, StoreDown
 from tokentill.rules import commands as c
@@ -45,6 +46,19 @@ class Call:
         self.future = future
         self.outcome: Any = None
         self.trouble: BaseException | None = None
+
+
+class Batch(Struct, eq=False):
+    """Commands that are stored together, and what is stored, once that is decided, at `time` (epoch ms)."""
+
+    jobs: list[Job]
+    writes: Writes | None = None
+    time: int = 0
+
+    @property
+    def names(self) -> list[str]:
+        """The organizations, each once."""
+        return list(dict.fromkeys([job.envelope.organization for job in self.jobs]))
 
 
 class SqliteWriter:

@@ -35,7 +35,7 @@ class Turnstile:
         self._inner = os.open(path, flags, 0o600)
         self._outer = os.open(path + "-next", flags, 0o600)
         self.before_waiting: Callable[[], None] = _nothing
-        """Called where another process has the lock, before it is waited for."""
+        """Called where another has the lock, another process most often, before it is waited for."""
         self.next_in_line: Callable[[], None] = _nothing
         """Called after that, once nobody else will have the lock in between."""
 
