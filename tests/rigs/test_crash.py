@@ -116,7 +116,7 @@ async def test_every_fault_point(
             url = str(tmp_path / f"{number}.db")
         made = point == "lane.decided_ahead"  # what a caller keyed is looked up, and so decided by the writer
         script = Script(dice.getrandbits(63), (f"{point} a", f"{point} b"), made)
-        at = 1 if point in ONCE else 1 + dice.randrange(2 if made else 4)
+        at = 1 if point in ONCE or made else 1 + dice.randrange(4)
         child = processes.start(
             workers.crash, engine=engine, url=url, seed=script.seed, organizations=list(script.organizations),
             clients=CLIENTS, actions=ACTIONS, point=point, at=at, how=how,

@@ -64,8 +64,8 @@ class BelievesItself(SqliteLedger):
         super()._refresh(names, version)
 
     @override
-    def _may_ahead(self, jobs: Sequence[Job]) -> bool:
-        return False
+    def _of_memory(self, count: int) -> list[Job]:
+        return []
 
 
 class ChecksThenDeducts(BelievesItself):

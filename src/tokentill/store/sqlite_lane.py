@@ -29,7 +29,7 @@ from msgspec.structs import replace
 from tokentill.ports import Clock, StoreDown
 from tokentill.rules import commands as c
 from tokentill.rules.catalog import Catalog
-from tokentill.rules.decide import lookup_key
+from tokentill.rules.decide import lookup_also, may_look_up
 from tokentill.rules.receipts import Receipt
 from tokentill.rules.refusals import Refusal
 from tokentill.store import faults
@@ -152,13 +152,9 @@ class SqliteLane(SqliteWriter):
         if self._hand is None and count >= HALVES_MIN:
             count //= 2
         jobs: list[Job] = []
-        for at in range(count):
-            item = queue[at]  # no iterator, which other loops that append would break
-            if type(item) is Call:
-                break  # it may ask for what was sent before it, and not for what comes after
-            jobs.append(item)
         try:
-            if not jobs or not self._may_ahead(jobs):
+            jobs = self._of_memory(count)
+            if not jobs:
                 return
             now = self._clock.now()
             writes = self.book.decide(jobs, now, self._row + 1, {})
@@ -182,25 +178,36 @@ class SqliteLane(SqliteWriter):
         if queue:
             self._plan(asyncio.get_running_loop())
 
-    def _may_ahead(self, jobs: Sequence[Job]) -> bool:
-        """Whether these commands can be decided without the database."""
+    def _of_memory(self, count: int) -> list[Job]:
+        """The first `count` commands, up to another write, if all can be decided without the database; else none."""
         hand = self._hand
-        if self._closing or self._quiet < self.quiet_batches_min:
-            return False
-        if hand is not None and hand.writes is None:
-            return False  # nobody knows yet what they would stand on
-        cache, version = self.book.cache, self._version
-        for job in jobs:
-            envelope = job.envelope
+        if (
+            self._closing
+            or self._quiet < self.quiet_batches_min
+            or (hand is not None and hand.writes is None)
+        ):
+            return []
+        queue, cache, version = self._queue, self.book.cache, self._version
+        jobs: list[Job] = []
+        ending: set[str] = set()
+        for at in range(count):
+            item = queue[at]  # no iterator, which another loop that appends would break
+            if type(item) is Call:
+                break  # it may ask for what was sent before it, and not for what comes after
+            envelope = item.envelope
             cached = cache.get(envelope.organization)
-            if cached is None or cached.version != version:
-                return False
-            account = cached.account
-            if not (cached.near and account.state.opened):
-                return False
-            if (envelope.keyed or envelope.retry) and lookup_key(account, envelope) is not None:
-                return False  # most often the first of many: no need to look at all
-        return not self.book.lookups(jobs)
+            if cached is None or cached.version != version or not cached.near:
+                return []
+            state = cached.account.state
+            hold = getattr(envelope.command, "hold", None)
+            if not state.opened or (hold is None and may_look_up(envelope)):
+                return []
+            if hold is not None:
+                if hold in ending or hold not in state.holds or lookup_also(envelope) is not None:
+                    return []
+                ending.add(hold)
+            jobs.append(item)
+        return jobs
 
     def _take_back(self) -> None:
         """What was decided ahead stands on a batch that was not stored as it was decided: it is to be decided again."""
