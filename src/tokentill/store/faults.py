@@ -35,7 +35,9 @@ SQLITE = (
     "call.committed",
     "call.unlocked",
 )
-"""The points a command, or another write, passes on SQLite, in the order in which it passes them."""
+"""The points a command, or another write, passes on SQLite, in the order in which it passes them.
+
+One that was decided ahead passes none from `loaded` to `decided`; it may be answered after the next one's `written`."""
 
 POSTGRES = (
     "open.locked",
