@@ -2,9 +2,10 @@
 
 import asyncio
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import apsw
 import pytest
@@ -16,6 +17,7 @@ from tokentill.rules.receipts import Receipt
 from tokentill.rules.refusals import Code, Refusal
 from tokentill.store import faults
 from tokentill.store.sqlite import SqliteLedger
+from tokentill.web.asgi import override
 
 # Design idea 3, R-LED-3, R-LED-4, R-LED-9, R-PLAT-5
 
@@ -43,6 +45,22 @@ class Gate:
 
     def open(self) -> None:
         self._opened.set()
+
+
+class Measured(deque[Any]):
+    """A queue, and what another thread does just after its length was taken."""
+
+    then: Callable[[], None] = staticmethod(lambda: None)
+    measured = 0
+    at = 1
+
+    @override
+    def __len__(self) -> int:
+        length = super().__len__()
+        self.measured += 1
+        if self.measured == self.at:
+            self.then()
+        return length
 
 
 def nothing() -> None:
@@ -290,4 +308,27 @@ async def test_an_interrupt_while_deciding_ahead_leaves_no_trace(sqlite: Store) 
     reply = await settle
     assert isinstance(reply, Receipt), reply
     assert reply.kind == "charge"
+    await clean(ledger)
+
+
+async def test_what_is_left_to_the_writer_stays_left_to_it(sqlite: Store) -> None:
+    """Whatever comes between: what is taken back as a loop finds nothing, what is queued as the writer has taken all."""
+    ledger = await sqlite.open()
+    await begin(ledger, "acme")
+
+    def leave() -> None:
+        ledger._offered = True
+
+    queue = ledger._queue = Measured()
+    queue.then = leave
+    ledger._offered = False
+    with ledger._deciding:
+        ledger._come()
+    assert ledger._offered
+    sent = ledger.submit(envelope("acme", c.Charge(feature="generate_goal")))
+    queue.measured, queue.at = 0, 3
+    batch, _ = ledger._take()
+    assert (batch is not None, queue.measured, ledger._offered) == (True, 3, True)
+    ledger._rouse()
+    assert isinstance(await sent, Receipt)
     await clean(ledger)

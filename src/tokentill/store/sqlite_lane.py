@@ -7,8 +7,8 @@ neighbours; trouble of the database fails the batch, and its callers send it aga
 
 Deciding needs no database where the accounts are known and nobody else writes. So while the writer waits for the
 disk, the callers' own loop decides the next batch ahead, and the writer only asks whether it still may be stored:
-whether the batch before was, and `data_version` is what it was. If not, it is decided again, as everything is that
-must be read for. One lock says whose turn at the accounts it is; the loop never waits for it.
+whether the batch before was, and `data_version` is what it was. If not, it is decided again, as all is that must be
+read for. One lock says whose turn at the accounts it is; the loop never waits for it.
 
 Requirement ids: R-PLAT-5, R-LED-3, R-LED-5, R-LED-9.
 """
@@ -36,14 +36,13 @@ from tokentill.store import faults
 from tokentill.store import sqlite_reads as reads
 from tokentill.store.lane import Job, Writes, deliver
 from tokentill.store.sqlite_connection import DOWN
-from tokentill.store.sqlite_writer import SQL, Batch, Call, SqliteWriter, answer
+from tokentill.store.sqlite_writer import SQL, Batch, Call, SqliteWriter, answer, fail
 
 T = TypeVar("T")
 
 BATCH_JOBS_MAX = 256
 HALVES_MIN = 16
-"""So many commands, or more, that come at once to a writer with nothing to do are made two batches: it can store the
-first while the second is decided."""
+"""So many commands that come at once to an idle writer are made two batches: one is decided as the other is stored."""
 QUIET_BATCHES_MIN = 8
 """Nothing is decided ahead before nobody else has written between so many batches, one after the other."""
 BUSY_TIMES_MAX = 510
@@ -67,7 +66,7 @@ class SqliteLane(SqliteWriter):
         self._asleep = False
         self._closing = False
         self._deciding = threading.Lock()
-        """Held by whoever changes the accounts, takes from the queue, or changes one of the next five."""
+        """Held by whoever changes the accounts, takes from the queue, or changes one of the next two."""
         self._hand: Batch | None = None
         """What the writer stores now, or as soon as it wakes. While it is undecided nothing is decided ahead."""
         self._next: Batch | None = None
@@ -115,10 +114,10 @@ class SqliteLane(SqliteWriter):
             item.future.set_exception(StoreDown("The store is closing. Send it again in a moment."))
             return
         self._queue.append(item)
+        if self._planned is not loop:
+            self._plan(loop)
         if type(item) is Call:
             self._rouse()
-        elif self._planned is not loop:
-            self._plan(loop)
 
     def _plan(self, loop: asyncio.AbstractEventLoop) -> None:
         self._planned = loop
@@ -142,8 +141,9 @@ class SqliteLane(SqliteWriter):
                 finally:
                     self._deciding.release()
         finally:
-            # Whatever comes after it: what was left once is the writer's.
-            self._offered = self._offered or (bool(self._queue) and self._planned is None)
+            # Loops only ever set it, and the writer clears it before it measures the queue: so nothing is missed.
+            if self._queue and self._planned is None:
+                self._offered = True
             self._rouse()
 
     def _decide_ahead(self) -> None:
@@ -193,7 +193,7 @@ class SqliteLane(SqliteWriter):
         for at in range(count):
             item = queue[at]  # no iterator, which another loop that appends would break
             if type(item) is Call:
-                break  # it may ask for what was sent before it, and not for what comes after
+                break  # it may ask for what was sent before it
             envelope = item.envelope
             cached = cache.get(envelope.organization)
             if cached is None or cached.version != version or not cached.near:
@@ -269,13 +269,15 @@ class SqliteLane(SqliteWriter):
         calls: list[Call] = []
         with self._deciding:
             if self._hand is None and self._left():
+                self._offered = False
                 for _ in range(min(len(self._queue), BATCH_JOBS_MAX)):
                     item = self._queue.popleft()
                     if type(item) is Call:
                         calls.append(item)
                     else:
                         jobs.append(item)
-                self._offered = self._offered and bool(self._queue)
+                if self._queue:
+                    self._offered = True
                 if jobs:
                     self._hand = Batch(jobs)
             return self._hand, calls
@@ -285,24 +287,25 @@ class SqliteLane(SqliteWriter):
         try:
             self._commit(batch)
         except DOWN as trouble:
-            self._fail(jobs, StoreDown(f"The database did not take the command: {trouble}. Send it again."))
+            fail(jobs, StoreDown(f"The database did not take the command: {trouble}. Send it again."))
         except Exception as trouble:  # noqa: BLE001 a bug in one command must not take the others down
             if len(jobs) > 1:
                 self._apart(jobs)
                 return
-            self._fail(jobs, trouble)
+            fail(jobs, trouble)
         self._tell()
 
     def _tell(self) -> None:
         """Answer the batch before, if that is not done yet.
 
-        With another in hand that is done once its rows are written: then the loop has the interpreter for itself
+        With another in hand it is done once its rows are written: then the loop has the interpreter for itself
         while the disk is waited for. A loop that comes by sooner takes the answers along, and where the next must be
         waited for or decided again they are told before.
         """
-        if self._untold:
-            jobs, self._untold = self._untold, []
-            answer(deliver, jobs)
+        jobs = self._untold
+        if jobs:
+            answer(deliver, jobs)  # twice does no harm, where loop and writer come at once
+            self._untold = []
             faults.hit("lane.answered")
 
     def _apart(self, jobs: list[Job]) -> None:
@@ -316,10 +319,7 @@ class SqliteLane(SqliteWriter):
             some = {number: [job] for number, job in enumerate(jobs)}
         for own in some.values():
             self._batch(Batch(own))
-
-    def _fail(self, jobs: Sequence[Job], trouble: BaseException) -> None:
-        for job in jobs:
-            job.trouble = trouble
+            answer(deliver, own)
 
     def _busy(self, before: int) -> bool:
         """Somebody without the turnstile has the database: wait a little, for ten seconds in all. SQLite calls this."""
@@ -368,6 +368,7 @@ class SqliteLane(SqliteWriter):
     def _follow(self) -> None:
         """Next in line for the lock: follow what others have stored so far, so that they wait less for us then."""
         hand = self._hand
+        self._quiet = 0
         if hand is not None and hand.writes is None:
             with self._deciding:
                 self._refresh(hand.names, self._connection.execute(SQL["data_version"]).get)

@@ -194,6 +194,12 @@ class SqliteWriter:
         connection.execute(SQL["release"])
 
 
+def fail(jobs: Sequence[Job], trouble: BaseException) -> None:
+    """Nobody gets a reply but this."""
+    for job in jobs:
+        job.trouble = trouble
+
+
 def answer(tell: Callable[[list[Item]], None], items: Sequence[Item]) -> None:
     """Have `tell` called with what each loop has callers of."""
     loops = {item.future.get_loop() for item in items}
