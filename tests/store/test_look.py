@@ -1,18 +1,26 @@
 """Looking up a row, as every call looks up its key: what is stored now, however many ask, whoever writes (R-SALE-8)."""
 
 import asyncio
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
 
+import apsw
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from tests.support.stores import Store, begin, charge
 from tokentill.ports import Rows, StoreDown
 from tokentill.rules.rows import ApiKey, Row
+from tokentill.store.mark import Mark
+from tokentill.store.rows import table
+from tokentill.store.sqlite_rows import KNOWN_S, SqliteRows
 from tokentill.store.together import Together
 
 R = TypeVar("R", bound=Row)
+T = TypeVar("T")
 
 
 def key(row_id: str, organization: str = "acme") -> ApiKey:
@@ -121,3 +129,126 @@ async def test_one_that_waits_no_more_takes_nothing_from_the_others() -> None:
     assert await second == key("k")
     with pytest.raises(asyncio.CancelledError):
         await first
+
+
+# ---- what was looked up on SQLite stands as long as the mark does -----------------------------------------
+
+
+class Table:
+    """One key, and how often it was read; rows are read at once."""
+
+    def __init__(self, mark: Mark) -> None:
+        self.stored: ApiKey | None = key("k")
+        self.reads = 0
+        self.seconds = 0.0
+        self.during: Callable[[], None] = lambda: None
+        self.rows = SqliteRows(self.nothing, self.nothing, self.look, mark, lambda: self.seconds)
+
+    async def nothing(self, work: Callable[[apsw.Connection], T]) -> T:
+        raise AssertionError("a look is no other read")
+
+    def look(self, statement: str, given: str) -> list[tuple[Any, ...]] | None:
+        self.reads += 1
+        found = [] if self.stored is None else [table(ApiKey, "?").values(self.stored, 1)]
+        self.during()
+        return found
+
+    async def looked(self) -> ApiKey | None:
+        return await self.rows.look(ApiKey, "k")
+
+
+async def test_a_row_is_read_once_as_long_as_nothing_is_written() -> None:
+    here = Table(Mark(None))
+    assert [await here.looked() for _ in range(5)] == [replace(key("k"), version=1)] * 5
+    assert here.reads == 1
+
+
+async def test_a_row_that_is_not_there_is_read_each_time() -> None:
+    """Else whoever tries keys at random would fill the memory."""
+    here = Table(Mark(None))
+    here.stored = None
+    assert [await here.looked() for _ in range(3)] == [None] * 3
+    assert here.reads == 3
+
+
+async def test_after_a_write_anywhere_a_row_is_read_again(tmp_path: Path) -> None:
+    path = str(tmp_path / "lock")
+    ours, theirs = Mark(path), Mark(path)
+    here = Table(ours)
+    await here.looked()
+    here.stored = replace(key("k"), revoked_at=1)
+    with theirs:
+        for _ in range(2):
+            await here.looked()
+        assert here.reads == 3, "while rows are written nothing that was read stands"
+    for _ in range(2):
+        found = await here.looked()
+        assert found is not None
+        assert found.revoked_at == 1
+    assert here.reads == 4
+
+
+async def test_what_is_written_during_a_look_does_not_stand() -> None:
+    mark = Mark(None)
+    here = Table(mark)
+
+    def write() -> None:
+        with mark:
+            here.stored = replace(key("k"), revoked_at=1)
+        here.during = lambda: None
+
+    here.during = write
+    await here.looked()
+    found = await here.looked()
+    assert found is not None
+    assert found.revoked_at == 1
+
+
+async def test_after_a_second_a_row_is_read_again_whatever_the_mark_says() -> None:
+    """Somebody may have written with a tool of his own."""
+    here = Table(Mark(None))
+    await here.looked()
+    here.seconds = KNOWN_S
+    await here.looked()
+    assert here.reads == 2
+
+
+@pytest.mark.parametrize("path", [None, "lock"])
+def test_a_process_that_dies_while_it_writes_leaves_everybody_reading_until_somebody_has_written(
+    path: str | None, tmp_path: Path
+) -> None:
+    made = Mark(None if path is None else str(tmp_path / path))
+    others = made if path is None else Mark(str(tmp_path / path))
+    seen = [others.now()]
+    for _ in range(3):
+        made.__enter__()
+        assert others.now() is None
+        with others:
+            assert made.now() is None
+        seen.append(others.now())
+    assert None not in seen
+    assert len(set(seen)) == 4, "it never stands where it stood before"
+    made.close()
+    assert made.now() is None
+
+
+@given(st.lists(st.sampled_from(["begin", "commit", "end", "look"]), max_size=40))
+async def test_no_look_tells_what_was_before(steps: list[str]) -> None:
+    """In whatever order a writer comes and goes, dies and comes again (R-SALE-8)."""
+    mark = Mark(None)
+    here = Table(mark)
+    writing = False
+    here.stored = committed = key("k")
+    for number, step in enumerate(steps):
+        if step == "begin" and not writing:
+            mark.__enter__()
+            writing = True
+        elif step == "commit" and writing:
+            here.stored = committed = replace(key("k"), used_at=number)
+        elif step == "end" and writing:
+            mark.__exit__(None, None, None)
+            writing = False
+        elif step == "look":
+            found = await here.looked()
+            assert found is not None
+            assert found.used_at == committed.used_at

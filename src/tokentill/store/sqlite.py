@@ -60,7 +60,7 @@ class SqliteLedger(SqliteLane):
         self._reader: apsw.Connection | None = None
         self._looking = threading.Lock()
         self._looker: apsw.Connection | None = None
-        self.rows: Rows = SqliteRows(self._read, self._write, self._look)
+        self.rows: Rows = SqliteRows(self._read, self._write, self._look, self.mark)
         self.sweeper = Sweeper(clock, self._due, self.submit, self.book.take_counted, self._store_uses)
 
     @classmethod

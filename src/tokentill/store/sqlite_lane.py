@@ -91,8 +91,7 @@ class SqliteLane(SqliteWriter):
         self._closing = True
         self._wake.put(None)
         self._thread.join()
-        self._connection.close()
-        self._turnstile.close()
+        self._give_back()
 
     # ---- commands ------------------------------------------------------------------------------------
 

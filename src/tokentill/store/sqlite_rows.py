@@ -9,6 +9,7 @@ Requirement ids: R-PLAT-5, R-PACK-3, R-PACK-4.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from time import monotonic
 from typing import Any, Protocol, TypeVar
 
 import apsw
@@ -16,6 +17,7 @@ from msgspec.structs import replace
 
 from tokentill.ports import Added, Room
 from tokentill.rules.rows import Row
+from tokentill.store.mark import Mark
 from tokentill.store.rows import Table, table
 from tokentill.store.statements import statements
 from tokentill.store.together import Together
@@ -25,6 +27,9 @@ T = TypeVar("T")
 Values = list[tuple[Any, ...]]
 
 SQL = statements("sqlite")
+KNOWN_MAX = 10_000
+KNOWN_S = 1.0
+"""What was looked up is read again after so long, whatever the mark says: somebody may write without the till."""
 
 
 class Runs(Protocol):
@@ -36,13 +41,27 @@ class Runs(Protocol):
 
 
 class SqliteRows:
-    """The `Rows` port on a SQLite ledger's `read` and `write`. `look` gives values at once, None where it cannot."""
+    """The `Rows` port on a SQLite ledger's `read` and `write`. `look` gives values at once, None where it cannot.
 
-    def __init__(self, read: Runs, write: Runs, look: Callable[[str, str], Values | None]) -> None:
+    `mark` tells whether what was looked up still stands.
+    """
+
+    def __init__(
+        self,
+        read: Runs,
+        write: Runs,
+        look: Callable[[str, str], Values | None],
+        mark: Mark,
+        timer: Callable[[], float] = monotonic,
+    ) -> None:
         self._read = read
         self._write = write
         self._look = look
+        self._mark = mark
+        self._timer = timer
         self._together = Together(self.among)
+        self._known: dict[tuple[type[Row], str], tuple[Row, int, float]] = {}
+        """Rows that were looked up, the mark they stood under, and until when they are believed."""
 
     async def add(self, row: R, *rooms: Room) -> Added[R]:
         """Store a new row as version 1, if there is room; a row of this id that is there already stays."""
@@ -84,10 +103,20 @@ class SqliteRows:
 
     async def look(self, kind: type[R], row_id: str) -> R | None:
         """The row of this id, whosever it is."""
+        mark = self._mark.now()
+        known = self._known.get((kind, row_id))
+        if known is not None and known[1] == mark and self._timer() < known[2]:
+            return known[0]  # type: ignore[return-value]  # it is of the kind
         at_once = self._look(table(kind, "?").among, row_id)
         if at_once is None:
-            return await self._together.look(kind, row_id)
-        return next(map(table(kind, "?").row, at_once), None)
+            row = await self._together.look(kind, row_id)
+        else:
+            row = next(map(table(kind, "?").row, at_once), None)
+        if row is not None and mark is not None and self._mark.now() == mark:
+            if len(self._known) >= KNOWN_MAX:
+                self._known.clear()
+            self._known[kind, row_id] = (row, mark, self._timer() + KNOWN_S)
+        return row
 
     async def find(
         self,

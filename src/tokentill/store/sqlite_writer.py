@@ -24,6 +24,7 @@ from tokentill.rules.catalog import Catalog
 from tokentill.store import faults
 from tokentill.store import sqlite_reads as reads
 from tokentill.store.lane import CACHE_ACCOUNTS_MAX, Book, Cached, Job, Writes
+from tokentill.store.mark import Mark
 from tokentill.store.sqlite_connection import DOWN, connect, keep_private, migrate
 from tokentill.store.sqlite_reads import ROWS_A_STATEMENT
 from tokentill.store.statements import for_rows, statements
@@ -79,18 +80,26 @@ class SqliteWriter:
         if vfs is None and not self._in_memory:
             keep_private(path)
         self._turnstile = NoTurnstile() if self._in_memory else Turnstile(path + ".lock")
+        self.mark = Mark(None if self._in_memory else path + ".lock")
+        """Of what is written outside the accounts."""
         try:
-            with self._turnstile:
+            with self._turnstile, self.mark:
                 # One at a time: of several that turn a new file into a WAL database SQLite refuses all but one.
                 self._connection = connect(path, vfs)
                 migrate(self._connection, secret)
         except BaseException:
             self._turnstile.close()
+            self.mark.close()
             raise
         self._version = -1
         """The database's mark of what others wrote, as far as the accounts have followed."""
         self._row = 0
         """The number of the last entry that was decided."""
+
+    def _give_back(self) -> None:
+        self._connection.close()
+        self._turnstile.close()
+        self.mark.close()
 
     def _refresh(self, names: Sequence[str], version: int) -> None:
         """Make the cache exact for the accounts of this batch, in the state that the database marks as `version`."""
@@ -164,7 +173,7 @@ class SqliteWriter:
         """One transaction for all of them; one that fails by its own fault fails alone."""
         connection = self._connection
         try:
-            with self._turnstile:
+            with self._turnstile, self.mark:
                 connection.execute(SQL["begin"])
                 faults.hit("call.begun")
                 for call in calls:
