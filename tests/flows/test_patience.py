@@ -1,8 +1,8 @@
 """Waiting within a time, as `asyncio.timeout` has it, with one timer for all (R-LED-3)."""
 
 import asyncio
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 
@@ -14,7 +14,14 @@ Within = Callable[[float], AbstractAsyncContextManager[object]]
 @pytest.fixture(params=["asyncio", "patience"])
 def within(request: pytest.FixtureRequest) -> Within:
     """Both, for they must do the same."""
-    return asyncio.timeout if request.param == "asyncio" else Patience()
+    patience = Patience()
+
+    @asynccontextmanager
+    async def patient(seconds: float) -> AsyncIterator[None]:
+        with patience(seconds):
+            yield
+
+    return asyncio.timeout if request.param == "asyncio" else patient
 
 
 async def test_whoever_waits_longer_is_told_and_nobody_else(within: Within) -> None:
@@ -72,7 +79,7 @@ async def test_a_wait_within_a_wait_ends_with_the_shorter(within: Within) -> Non
 async def test_nothing_is_kept_of_those_who_waited() -> None:
     patience = Patience()
     for _ in range(100):
-        async with patience(5):
+        with patience(5):
             await asyncio.sleep(0)
     assert not patience(5)._queue._waits
 
@@ -81,9 +88,8 @@ def test_another_loop_has_its_own_timer() -> None:
     patience = Patience()
 
     async def wait() -> None:
-        with pytest.raises(TimeoutError):
-            async with patience(0.001):
-                await asyncio.sleep(9)
+        with pytest.raises(TimeoutError), patience(0.001):
+            await asyncio.sleep(9)
 
     for _ in range(2):
         asyncio.run(wait())

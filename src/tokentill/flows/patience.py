@@ -1,7 +1,7 @@
 """Patience: a limit on how long something is waited for, where very many wait and hardly any in vain.
 
-`async with patience(seconds)` does what `asyncio.timeout(seconds)` does, for a quarter of its time: all who wait equally
-long share one timer, for whoever began first is also the first whose time is over.
+`with patience(seconds)` does what `async with asyncio.timeout(seconds)` does, for a fraction of its time: all who wait
+equally long share one timer, for whoever began first is also the first whose time is over.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ class Wait:
             self._over = True
             self.task.cancel()
 
-    async def __aenter__(self) -> None:
+    def __enter__(self) -> None:
         """Begin to wait."""
         task = asyncio.current_task()
         assert task is not None, "whoever waits is a task"
         self.task, self._before = task, task.cancelling()
         self._queue.join(self)
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End; raises `TimeoutError` where the time was over."""

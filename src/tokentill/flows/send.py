@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
 from typing import Literal, Protocol, TypeVar
 
 from msgspec import Struct, structs
 
+from tokentill.flows.patience import Patience
 from tokentill.ports import Ledger, StoreDown
 from tokentill.rules import chain
 from tokentill.rules import entries as e
@@ -40,8 +40,6 @@ class Books(Protocol):
 
 
 _OF_HOLDS = (Settle, Release, Extend)
-Within = Callable[[float], AbstractAsyncContextManager[object]]
-"""Limits how many seconds a block may take; raises `TimeoutError` at its end."""
 Narrow = Callable[[str, Refusal], Awaitable[Refusal]]
 """Makes of an organization's refusal one that offers only what can be bought now."""
 
@@ -107,17 +105,17 @@ async def send(
     envelope: Envelope,
     retry: Retry,
     on_trouble: Callable[[Exception], Awaitable[None]] | None = None,
-    within: Within = asyncio.timeout,
+    patience: Patience | None = None,
 ) -> Receipt | Refusal:
     """The answer to `envelope`. Raises `StoreDown` when every try was lost.
 
-    `on_trouble` is awaited once, after the first try that was lost. `within` limits a try, as `asyncio.timeout` does.
+    `on_trouble` is awaited once, after the first try that was lost. Who sends much shares one `patience`.
     """
 
     def submit(again: bool) -> Awaitable[Receipt | Refusal]:  # noqa: FBT001 `insist` alone calls it
         return books.submit(structs.replace(envelope, retry=True) if again else envelope)
 
-    return await insist(submit, retry, envelope.key or envelope.organization, on_trouble, within)
+    return await insist(submit, retry, envelope.key or envelope.organization, on_trouble, patience)
 
 
 async def insist(
@@ -125,7 +123,7 @@ async def insist(
     retry: Retry,
     name: str,
     on_trouble: Callable[[Exception], Awaitable[None]] | None = None,
-    within: Within = asyncio.timeout,
+    patience: Patience | None = None,
 ) -> T:
     """The answer to `call`, which is told whether an earlier try was lost. Raises `StoreDown`.
 
@@ -133,11 +131,12 @@ async def insist(
     """
     loop = asyncio.get_running_loop()
     end = loop.time() + retry.total_ms_max / 1000
+    patience = patience or Patience()
     tries = 0
     while True:
         tries += 1
         try:
-            async with within(retry.attempt_ms_max / 1000):
+            with patience(retry.attempt_ms_max / 1000):
                 return await call(tries > 1)
         except (StoreDown, TimeoutError) as lost:
             if tries == 1 and on_trouble is not None:

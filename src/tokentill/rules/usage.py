@@ -101,7 +101,9 @@ class Events:
         Raises `ValueError` on a huge one.
         """
         if not self._rest and chunk.endswith(b"\n\n") and b"\r" not in chunk:
-            # Most often a chunk is of whole events.
+            # Most often a chunk is of whole events, and of one.
+            if chunk.startswith(b"data: {") and chunk.find(b"\n") == len(chunk) - 2:
+                return ((chunk, chunk[6:-2]),)
             return [(event + b"\n\n", data_of(event)) for event in chunk[:-2].split(b"\n\n")]
         return ((event, data_of(event)) for event in self._cut(self._rest + chunk))
 

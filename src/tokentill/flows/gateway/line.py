@@ -63,6 +63,8 @@ class Line:
         self._loop = asyncio.get_running_loop()
         self._silence = model.first_byte_ms / 1000
         self._ends_at = self._loop.time() + model.total_ms / 1000
+        self._short_at = hold.ends_at - 2 * self._silence
+        """From when on the hold may end before the next bytes have come and have been taken."""
         self._reply: UpstreamReply | None = None
         self._first = b""
         self._stalled = stalled
@@ -85,7 +87,7 @@ class Line:
             modern = "api.openai.com" in upstream.base_url
             body = written(call, target.model, limit, _NEW_LIMIT if modern else "max_tokens")
             try:
-                if self._is_short(self._loop.time()):
+                if self._loop.time() >= self._short_at:
                     await self._lengthen()
                 found = await self._try(upstream, PATHS[call.kind], body, headers)
             except UpstreamDown as down:
@@ -104,14 +106,15 @@ class Line:
         if self._first:
             first, self._first = self._first, b""
             return first
-        assert self._reply is not None
-        self._since = self._loop.time()
-        if self._is_short(self._since):
+        reply = self._reply
+        assert reply is not None
+        now = self._since = self._loop.time()
+        if now >= self._short_at:
             await self._lengthen()
-            self._since = self._loop.time()
-        if self._since >= self._ends_at:
+            now = self._since = self._loop.time()
+        if now >= self._ends_at:
             raise UpstreamDown("too_slow", "The call lasted longer than any call of the model may.")
-        return await self._next(self._reply)
+        return await self._next(reply)
 
     async def _next(self, reply: UpstreamReply) -> bytes:
         """The next bytes of the answer, watched over by the timer."""
@@ -195,15 +198,12 @@ class Line:
             # Its connection is cut, so that whoever waits for it hears of it at once.
             self._cutting = asyncio.ensure_future(self._reply.close())
 
-    def _is_short(self, now: float) -> bool:
-        """Whether the hold may end before the next bytes have come and have been taken."""
-        return self._hold.ends_at < now + 2 * self._silence
-
     async def _lengthen(self) -> None:
         """Make the hold last until the next bytes must have come, and then must have been taken."""
         answer = await self._charging.extend(self._hold, HOLD_TIMES * self._model.first_byte_ms)
         if not isinstance(answer, Receipt):
             raise UpstreamDown("too_slow", "The call lasted longer than its tokens were held.")
+        self._short_at = self._hold.ends_at - 2 * self._silence
 
 
 def of_down(down: UpstreamDown) -> Trouble:
