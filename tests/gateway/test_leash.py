@@ -10,9 +10,8 @@ from tokentill.flows.gateway.leash import Gone, Leash
 async def test_a_pull_ends_the_block_and_the_task_goes_on() -> None:
     leash = Leash()
     asyncio.get_running_loop().call_later(0.01, leash.pull)
-    with pytest.raises(Gone):
-        async with leash:
-            await asyncio.Event().wait()
+    with pytest.raises(Gone), leash:
+        await asyncio.Event().wait()
     await asyncio.sleep(0)
     task = asyncio.current_task()
     assert task is not None
@@ -22,14 +21,13 @@ async def test_a_pull_ends_the_block_and_the_task_goes_on() -> None:
 async def test_who_has_gone_before_is_not_let_in() -> None:
     leash = Leash()
     leash.pull()
-    with pytest.raises(Gone):
-        async with leash:
-            raise AssertionError("it must not begin")
+    with pytest.raises(Gone), leash:
+        raise AssertionError("it must not begin")
 
 
 async def test_a_pull_after_the_end_changes_nothing() -> None:
     leash = Leash()
-    async with leash:
+    with leash:
         await asyncio.sleep(0)
     leash.pull()
     await asyncio.sleep(0)
@@ -40,7 +38,7 @@ async def test_a_cancellation_from_elsewhere_stays_one() -> None:
     leash = Leash()
 
     async def work() -> None:
-        async with leash:
+        with leash:
             await asyncio.Event().wait()
 
     task = asyncio.ensure_future(work())

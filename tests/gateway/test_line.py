@@ -18,6 +18,9 @@ from tokentill.rules.models import Model, Target
 # R-SALE-5
 
 
+TARGETS = (Target("lab", "x"),)
+
+
 class Scripted:
     """An upstream whose answer comes when the test says so."""
 
@@ -43,7 +46,7 @@ class Scripted:
 def line(
     upstream: Scripted, gateway: Gateway, stalled: list[int], total_ms: int = 60_000
 ) -> tuple[Any, Catalog]:
-    model = Model("big", "Big", "tokens", (Target("lab", "x"),), first_byte_ms=200, total_ms=total_ms)
+    model = Model("big", "Big", "tokens", TARGETS, first_byte_ms=200, total_ms=total_ms)
     hold: Any = SimpleNamespace(ends_at=asyncio.get_running_loop().time() + HOLD_TIMES * 0.2 + 60)
     charging: Any = None
     made = Line(upstream, charging, hold, model, lambda: stalled.append(1))
@@ -60,7 +63,7 @@ async def test_an_upstream_that_falls_silent_is_cut(gateway: Gateway) -> None:
     upstream, stalled = Scripted(), list[int]()
     upstream.queue.put_nowait(b"one")
     made, catalog = line(upstream, gateway, stalled)
-    assert await made.open(catalog, call(), 10, {}) is None
+    assert await made.open(catalog, TARGETS, call(), 10, {}) is None
     assert await made.next() == b"one"
     for _ in range(3):
         asyncio.get_running_loop().call_later(0.12, upstream.queue.put_nowait, b"more")
@@ -76,7 +79,7 @@ async def test_a_call_that_takes_too_long_in_all_is_cut_though_bytes_flow(gatewa
     upstream = Scripted()
     upstream.queue.put_nowait(b"one")
     made, catalog = line(upstream, gateway, [], total_ms=300)
-    assert await made.open(catalog, call(), 10, {}) is None
+    assert await made.open(catalog, TARGETS, call(), 10, {}) is None
     began = asyncio.get_running_loop().time()
 
     async def drip() -> None:
@@ -95,7 +98,7 @@ async def test_a_client_that_takes_nothing_is_as_good_as_gone(gateway: Gateway) 
     upstream, stalled = Scripted(), list[int]()
     upstream.queue.put_nowait(b"one")
     made, catalog = line(upstream, gateway, stalled)
-    assert await made.open(catalog, call(), 10, {}) is None
+    assert await made.open(catalog, TARGETS, call(), 10, {}) is None
     await made.next()
     await asyncio.sleep(0.35)
     assert stalled == [1]

@@ -69,7 +69,12 @@ def digest(secret: str) -> bytes:
 
 def matches(secret: str, stored: bytes) -> bool:
     """Whether `secret` is the one whose digest is `stored`, in constant time."""
-    return hmac.compare_digest(digest(secret), stored)
+    return same(digest(secret), stored)
+
+
+def same(presented: bytes, stored: bytes) -> bool:
+    """Whether two digests are the same, in constant time."""
+    return hmac.compare_digest(presented, stored)
 
 
 def redact(text: str) -> str:

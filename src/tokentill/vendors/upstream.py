@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Mapping
+from collections import defaultdict, deque
+from collections.abc import Hashable, Mapping
 from functools import lru_cache
 
 import aiohttp
@@ -36,28 +37,72 @@ KEPT_S = 15.0
 """How long a connection that rests is used again; one that its server has closed is not."""
 PIECE_BYTES = 256 * 1024
 """A larger body is sent in such pieces, so that others get their turn."""
-TRIES = 16
-"""So many connections are looked at for one that can be used."""
 ANTHROPIC_VERSION = "2023-06-01"
 PASSED_ON = frozenset({b"content-type", b"retry-after", b"x-request-id", b"request-id"})
 SIZED = frozenset({b"content-length", b"transfer-encoding"})
 _TROUBLE = (aiohttp.ClientError, HttpProcessingError, OSError)
 
 
-class HttpReply:
-    """One call and its answer, on one connection. `start` it before anything else; `close` it whatever happens."""
+class Wire:
+    """A connection to an upstream, for one call after the other."""
 
-    __slots__ = (
-        "_connection", "_content", "_ending", "_late", "_protocol", "_sending", "_size", "_sized", "headers",
-        "status",
-    )  # fmt: skip
+    __slots__ = ("_connection", "content", "protocol", "rests_since")
 
     def __init__(self, connection: Connection, protocol: ResponseHandler) -> None:
         self._connection = connection
-        self._protocol = protocol
+        self.protocol = protocol
+        self.content: aiohttp.StreamReader | None = None
+        """The body that is being read."""
+        self.rests_since = 0.0
+        if protocol.closed is not None:
+            protocol.closed.add_done_callback(self._ended)
+
+    def is_fit(self, now: float) -> bool:
+        """Whether the next call can go this way: not if something came that nobody had asked for.
+
+        aiohttp would take that for the answer to the next request, which is another customer's.
+        """
+        protocol = self.protocol
+        return (
+            now - self.rests_since <= KEPT_S and protocol.transport is not None and not protocol.should_close
+        )
+
+    def cut(self) -> None:
+        """What is left of a request is not sent, an upstream that still works for it stops, and its reader is told."""
+        if self.protocol.transport is not None:
+            self.protocol.transport.abort()
+        self._end_body()
+        self._connection.close()
+
+    def _ended(self, closed: asyncio.Future[None]) -> None:
+        _heard(closed)
+        self._end_body()
+
+    def _end_body(self) -> None:
+        """Tell the reader, whom aiohttp leaves waiting when what comes in the middle of a body cannot be parsed."""
+        content = self.content
+        if content is not None and not content.is_eof() and content.exception() is None:
+            content.set_exception(aiohttp.ClientPayloadError("the connection has ended"))
+
+
+def _heard(ended: asyncio.Future[None]) -> None:
+    """See how a connection or the sending of a body has ended, so that asyncio does not complain that nobody did."""
+    if not ended.cancelled():
+        ended.exception()
+
+
+class HttpReply:
+    """One call and its answer. `start` it before anything else; `close` it whatever happens, and as often."""
+
+    __slots__ = ("_content", "_late", "_protocol", "_resting", "_sending", "_size", "_sized", "_wire", "headers",
+                 "status")  # fmt: skip
+
+    def __init__(self, wire: Wire, resting: deque[Wire]) -> None:
+        self._wire: Wire | None = wire
+        self._resting = resting
+        self._protocol = wire.protocol
         self._content: aiohttp.StreamReader | None = None
         self._sending: asyncio.Task[None] | None = None
-        self._ending = protocol.closed
         self._late = False
         self._size = 0
         self._sized = False
@@ -69,12 +114,10 @@ class HttpReply:
 
         Raises `TimeoutError`, and what aiohttp raises.
         """
-        protocol, loop = self._protocol, asyncio.get_running_loop()
-        if self._ending is not None:
-            self._ending.remove_done_callback(_heard)  # it is there from the call before, if there was one
-            self._ending.add_done_callback(_heard)
+        protocol, wire = self._protocol, self._wire
+        assert wire is not None, "it is not closed"
         protocol.set_response_params(read_until_eof=True, auto_decompress=False)
-        timer = loop.call_at(ends_at, self._too_late)
+        timer = asyncio.get_running_loop().call_at(ends_at, self._too_late)
         try:
             self._send(head, body)
             message, content = await protocol.read()
@@ -86,18 +129,15 @@ class HttpReply:
             raise
         finally:
             timer.cancel()
+        self._content = wire.content = content
         self.status = message.code
-        headers = {}
+        headers = self.headers = {}
         for name, value in message.raw_headers:
             lower = name.lower()
             if lower in PASSED_ON:
                 headers[lower.decode()] = value.decode("latin-1")
             elif lower in SIZED:
                 self._sized = True
-        self.headers = headers
-        self._content = content
-        if self._ending is not None:
-            self._ending.add_done_callback(self._ended)
 
     async def read(self) -> bytes:
         """The next bytes of the body as they come, none at its end."""
@@ -116,17 +156,16 @@ class HttpReply:
 
     async def close(self) -> None:
         """Keep the connection for the next call, or cut it unless all was sent and the answer read to its end."""
-        if self._ending is not None:
-            self._ending.remove_done_callback(self._ended)
+        wire, self._wire = self._wire, None
+        if wire is None:
+            return
         sent = self._sending is None or self._sending.done()
-        if sent and self._content is not None and self._content.at_eof():
-            self._connection.release()
+        if sent and self._content is not None and self._content.at_eof() and not self._protocol.should_close:
+            _rest(wire, self._resting, asyncio.get_running_loop().time())
             return
         if self._sending is not None:
             self._sending.cancel()
-        self._cut()
-        self._ended(None)
-        self._connection.close()
+        wire.cut()
 
     def _send(self, head: bytes, body: bytes) -> None:
         transport = self._protocol.transport
@@ -146,34 +185,27 @@ class HttpReply:
             transport.write(body[at : at + PIECE_BYTES])
             await writer.drain()
 
-    def _cut(self) -> None:
-        """What is left of the request is not sent, and an upstream that still works for it stops."""
-        if self._protocol.transport is not None:
-            self._protocol.transport.abort()
-
     def _too_late(self) -> None:
         self._late = True
-        self._cut()
-
-    def _ended(self, _: object) -> None:
-        """End the body too: aiohttp leaves its reader waiting when what comes cannot be parsed in the middle of it."""
-        content = self._content
-        if content is not None and not content.is_eof() and content.exception() is None:
-            content.set_exception(aiohttp.ClientPayloadError("the connection has ended"))
+        if self._wire is not None:
+            self._wire.cut()
 
 
-def _heard(ended: asyncio.Future[None]) -> None:
-    """See how a connection or the sending of a body has ended, so that asyncio does not complain that nobody did."""
-    if not ended.cancelled():
-        ended.exception()
+def _rest(wire: Wire, resting: deque[Wire], now: float) -> None:
+    """Keep a connection for the next call, and no longer those that have rested too long."""
+    wire.content, wire.rests_since = None, now
+    resting.append(wire)
+    while now - resting[0].rests_since > KEPT_S:
+        resting.popleft().cut()
 
 
 class Way(Struct, frozen=True):
-    """How calls of one path reach an upstream: what tells aiohttp where to, and how their heads begin."""
+    """How calls of one path reach an upstream: what tells aiohttp where to, how their heads begin, what rests there."""
 
     request: aiohttp.ClientRequest
     start: str
     fields: dict[str, str]
+    resting: deque[Wire]
 
     def head(self, headers: Mapping[str, str], size: int) -> bytes:
         """The head of a request whose body has so many bytes."""
@@ -191,18 +223,20 @@ class HttpUpstreams:
         self._keys = keys
         self._connector: aiohttp.TCPConnector | None = None
         self._ways: dict[tuple[Upstream, str], Way] = {}
+        self._resting: defaultdict[Hashable, deque[Wire]] = defaultdict(deque)
 
     async def open(
         self, upstream: Upstream, path: str, body: bytes, headers: Mapping[str, str], first_byte_ms: int
     ) -> UpstreamReply:
         """Send the call and wait for the head of the answer."""
-        ends_at = asyncio.get_running_loop().time() + first_byte_ms / 1000
+        began = asyncio.get_running_loop().time()
         reply: HttpReply | None = None
         # What aiohttp raises may hold the headers that were sent, so it is no cause of what is raised here.
         try:
             way = self._ways.get((upstream, path)) or self._way(upstream, path)
-            reply = await self._connected(way, first_byte_ms)
-            await reply.start(way.head(headers, len(body)), body, ends_at)
+            wire = self._kept(way, began) or await self._connected(way, first_byte_ms)
+            reply = HttpReply(wire, way.resting)
+            await reply.start(way.head(headers, len(body)), body, began + first_byte_ms / 1000)
         except BaseException as trouble:
             if reply is not None:
                 await reply.close()
@@ -214,25 +248,32 @@ class HttpUpstreams:
 
     async def close(self) -> None:
         """Let connections go."""
+        for resting in self._resting.values():
+            while resting:
+                resting.pop().cut()
         if self._connector is not None:
             await self._connector.close()
 
-    async def _connected(self, way: Way, first_byte_ms: int) -> HttpReply:
-        """A connection, new or kept, but none on which something came that nobody had asked for.
+    def _kept(self, way: Way, now: float) -> Wire | None:
+        resting = way.resting
+        while resting:
+            wire = resting.pop()
+            if wire.is_fit(now):
+                return wire
+            wire.cut()
+        return None
 
-        aiohttp would take that for the answer to the next request, which is another customer's.
-        """
+    async def _connected(self, way: Way, first_byte_ms: int) -> Wire:
         if self._connector is None:
             self._connector = aiohttp.TCPConnector(
-                limit=0, limit_per_host=0, keepalive_timeout=KEPT_S, ssl=ssl.create_default_context()
+                limit=0, limit_per_host=0, force_close=True, ssl=ssl.create_default_context()
             )
-        for _ in range(TRIES):
-            connection = await self._connector.connect(way.request, [], _clocks(first_byte_ms))
-            protocol = connection.protocol
-            if protocol is not None and not protocol.should_close:
-                return HttpReply(connection, protocol)
+        connection = await self._connector.connect(way.request, [], _clocks(first_byte_ms))
+        protocol = connection.protocol
+        if protocol is None or protocol.should_close:
             connection.close()
-        raise aiohttp.ClientConnectionError("the server speaks before it is asked")
+            raise aiohttp.ClientConnectionError("the server speaks before it is asked")
+        return Wire(connection, protocol)
 
     def _way(self, upstream: Upstream, path: str) -> Way:
         fields = {"content-type": "application/json", "accept-encoding": "identity"}
@@ -246,7 +287,8 @@ class HttpUpstreams:
             message = f"The upstream {upstream.name} has no address that can be called."
             raise UpstreamDown("unreachable", message) from None
         start = f"POST {request.url.raw_path_qs} HTTP/1.1\r\nhost: {request.headers['host']}\r\n"
-        found = self._ways[upstream, path] = Way(request, start, fields)
+        found = Way(request, start, fields, self._resting[request.connection_key])
+        self._ways[upstream, path] = found
         return found
 
     def _authorization(self, upstream: Upstream) -> dict[str, str]:

@@ -66,7 +66,7 @@ class Asking:
         if self._gate is None:
             return self.page(ENDED, 403)
         client = request.client
-        presented = ((b"authorization", b"Bearer " + text.strip().encode()),)
+        presented = {b"authorization": b"Bearer " + text.strip().encode()}
         key = await self._gate.admit("chat", presented, "" if client is None else client.host)
         if isinstance(key, Answer):
             return self.page(_why(key), key.status)

@@ -12,10 +12,11 @@ Requirement ids: R-SALE-5, R-SALE-8, R-LED-3, R-LED-4, R-LED-9, R-ABU-4.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, Literal
 
 import structlog
+from msgspec import Struct
 
 from tokentill.flows.charge import AlreadyRan, Charge, Charging, Hold
 from tokentill.flows.gateway.leash import Leash
@@ -39,11 +40,11 @@ from tokentill.rules import answers, call_terms
 from tokentill.rules.abuse import limits_of
 from tokentill.rules.api_keys import caller, wrong_with
 from tokentill.rules.call_terms import Terms
-from tokentill.rules.calls import ModelCall, counted
+from tokentill.rules.calls import PATHS, ModelCall, counted
 from tokentill.rules.catalog import TOKENS_MAX, Catalog, Feature
 from tokentill.rules.commands import Reserve
 from tokentill.rules.entry import ModelUse
-from tokentill.rules.models import Model
+from tokentill.rules.models import Model, Target
 from tokentill.rules.refusals import Code, Refusal
 from tokentill.rules.rows import ApiKey
 from tokentill.rules.usage import Usage, json_of, of_answer
@@ -53,6 +54,15 @@ WAITS_MS = (50, 100, 150, 200, 300, 400, 400, 400)
 
 _NOTHING = Usage(0, 0)
 log = structlog.get_logger("tokentill.gateway")
+
+
+class _Limits(Struct, frozen=True):
+    """What every plan allows: whether all have the one `cap` on output, and one size of a request, `smallest`."""
+
+    one_cap: bool
+    cap: int | None
+    one_size: bool
+    smallest: int | None
 
 
 class Gateway:
@@ -69,12 +79,16 @@ class Gateway:
         self._ledger = ledger
         self._clock = clock
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._limits: dict[str, tuple[frozenset[int | None], frozenset[int | None]]] = {}
+        self._limits: dict[str, _Limits] = {}
+        self._targets = {
+            (model.id, kind): targets(self.catalog, model, kind)
+            for model in self.catalog.models.values()
+            for kind in PATHS
+        }
 
-    def model(self, call: ModelCall) -> Model | None:
-        """The model that a call names, if there is one that answers calls of its kind."""
-        model = self.catalog.models.get(call.model)
-        return model if model is not None and targets(self.catalog, model, call.kind) else None
+    def targets(self, call: ModelCall) -> Sequence[Target]:
+        """Who may answer the call, in order; nobody where there is no such model for calls of its kind."""
+        return self._targets.get((call.model, call.kind), ())
 
     async def run(
         self,
@@ -86,9 +100,9 @@ class Gateway:
         digest: str = "",
     ) -> Outcome:
         """What the call comes to. `name`: the caller's idempotency key, `digest` then of all that was asked."""
-        model = self.model(call)
-        if model is None:
+        if not self.targets(call):
             return Trouble("unknown_model", f"There is no model {call.model[:100]!r} for calls of this kind.")
+        model = self.catalog.models[call.model]
         wrong = wrong_with(key, self._clock.now(), model.id, model.feature)
         if wrong is not None:
             return Trouble("key_scope", wrong.message)
@@ -108,28 +122,26 @@ class Gateway:
 
     async def terms(self, organization: str, call: ModelCall, model: Model, feature: Feature) -> Terms:
         """The terms of a call; the account is asked only where its plan makes a difference."""
-        caps, sizes = self._limits_of_all(feature.id)
-        if len(caps) == 1:
-            [cap] = caps
-            found = call_terms.terms(call, model, feature, cap, None)
-            smallest = min((size for size in sizes if size is not None), default=None)
-            if found.tokens is None or smallest is None or found.tokens <= smallest:
+        limits = self._limits.get(feature.id) or self._limits_of_all(feature.id)
+        if limits.one_cap:
+            found = call_terms.terms(call, model, feature, limits.cap, None)
+            if found.tokens is None or limits.smallest is None or found.tokens <= limits.smallest:
                 return found
-            if len(sizes) == 1:
-                return call_terms.terms(call, model, feature, cap, smallest)
+            if limits.one_size:
+                return call_terms.terms(call, model, feature, limits.cap, limits.smallest)
         account = await self._ledger.account(organization)
         own = limits_of(self.catalog, None if account is None else account.state.plan, feature.id)
         return call_terms.terms(call, model, feature, own.output_tokens_max, own.tokens_per_request_max)
 
-    def _limits_of_all(self, feature: str) -> tuple[frozenset[int | None], frozenset[int | None]]:
+    def _limits_of_all(self, feature: str) -> _Limits:
         """What the plans, and having none, allow of output and of tokens in a request."""
-        known = self._limits.get(feature)
-        if known is None:
-            catalog = self.catalog
-            tables = [catalog.no_plan_abuse, *(plan.abuse for plan in catalog.plans.values())]
-            caps = frozenset(table[feature].output_tokens_max for table in tables)
-            sizes = frozenset(table[feature].tokens_per_request_max for table in tables)
-            known = self._limits[feature] = (caps, sizes)
+        catalog = self.catalog
+        tables = [catalog.no_plan_abuse, *(plan.abuse for plan in catalog.plans.values())]
+        caps = {table[feature].output_tokens_max for table in tables}
+        sizes = {table[feature].tokens_per_request_max for table in tables}
+        smallest = min((size for size in sizes if size is not None), default=None)
+        known = _Limits(len(caps) == 1, caps.pop(), len(sizes) == 1, smallest)
+        self._limits[feature] = known
         return known
 
     def later(self, work: Coroutine[Any, Any, Any]) -> None:
@@ -177,7 +189,7 @@ class Running:
         gateway, call = self._gateway, self._call
         limit = call_terms.afforded(terms, call, self._feature, hold.tokens, hold.output_tokens_max)
         self._line = line = Line(gateway.upstreams, gateway.charging, hold, self._model, leash.pull)
-        failed = await line.open(gateway.catalog, call, limit, headers)
+        failed = await line.open(gateway.catalog, gateway.targets(call), call, limit, headers)
         if failed is not None:
             await self.drop("refused" if isinstance(failed, PassedOn) else failed.why)
             return failed

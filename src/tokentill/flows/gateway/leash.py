@@ -34,7 +34,7 @@ class Leash:
             self._pulled = True
             self._inside.cancel()
 
-    async def __aenter__(self) -> None:
+    def __enter__(self) -> None:
         """Begin; raises `Gone` where the client has gone already."""
         if self.gone:
             raise Gone
@@ -42,7 +42,7 @@ class Leash:
         assert self._inside is not None, "a leash is for a task"
         self._before = self._inside.cancelling()
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End; raises `Gone` where the block was ended because of it."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
@@ -78,11 +78,16 @@ class Line:
         """Who answers, once somebody does."""
 
     async def open(
-        self, catalog: Catalog, call: ModelCall, limit: int | None, headers: Mapping[str, str]
+        self,
+        catalog: Catalog,
+        targets: Sequence[Target],
+        call: ModelCall,
+        limit: int | None,
+        headers: Mapping[str, str],
     ) -> Trouble | PassedOn | None:
-        """Find who answers, and wait for the first byte; None when there is one."""
+        """Find who of the targets answers, and wait for the first byte; None when there is one."""
         trouble: Trouble | None = None
-        for target in targets(catalog, self._model, call.kind):
+        for target in targets:
             upstream = catalog.upstreams[target.upstream]
             modern = "api.openai.com" in upstream.base_url
             body = written(call, target.model, limit, _NEW_LIMIT if modern else "max_tokens")

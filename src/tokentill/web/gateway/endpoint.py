@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from hashlib import blake2b
 from urllib.parse import unquote
 
@@ -116,14 +116,14 @@ class Endpoint:
             message = f"{scope['method'][:20]} is not possible here; {method} is."
             return await _sent(errors.answer(shape, 405, "method_not_allowed", message, allow), scope, send)
         client = scope["client"]
-        key = await self.gate.admit(shape, scope["headers"], client[0] if client else "")
+        headers = dict(reversed(scope["headers"]))  # of several of one name the first counts
+        key = await self.gate.admit(shape, headers, client[0] if client else "")
         if isinstance(key, Answer):
             return await _sent(key, scope, send)
         if kind is None:
             path: bytes = scope["raw_path"]
             answer = self._models(key, path) if path.startswith(MODELS) else await self._balance(key)
             return await _sent(answer, scope, send)
-        headers = dict(scope["headers"])
         body = await read_body(scope.get(EXCHANGE), receive, headers.get(b"content-length"), BODY_BYTES_MAX)
         call = calls.read(kind, body)
         if isinstance(call, BadCall):
@@ -133,7 +133,7 @@ class Endpoint:
         name = headers.get(b"idempotency-key")
         text = None if name is None else idempotency_key(name)
         digest = "" if text is None else blake2b(scope["raw_path"] + b" " + body, digest_size=16).hexdigest()
-        return await self._run(key, call, _passed(scope["headers"]), (text, digest), scope, receive, send)
+        return await self._run(key, call, _passed(headers), (text, digest), scope, receive, send)
 
     async def _run(
         self,
@@ -148,7 +148,7 @@ class Endpoint:
         leash = Leash()
         unwatch = _watch(scope, receive, leash.pull)
         try:
-            async with leash:
+            with leash:
                 outcome = await self.gateway.run(key, call, headers, leash, *name)
                 if isinstance(outcome, Stream):
                     return await self._stream(call.kind, outcome, scope.get(EXCHANGE), send)
@@ -248,11 +248,12 @@ def place_of(path: bytes) -> str | None:
     return ONE_MODEL if path.startswith(MODELS + b"/") else None
 
 
-def _passed(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
+def _passed(headers: Mapping[bytes, bytes]) -> dict[str, str]:
     """The headers that go upstream: few, and each one line of printable text."""
     found = {}
-    for name, value in headers:
-        if name in PASSED_IN:
+    for name in PASSED_IN:
+        value = headers.get(name)
+        if value is not None:
             text = value.decode("latin-1")
             if text.isascii() and text.isprintable() and len(text) <= HEADER_CHARS_MAX:
                 found[name.decode()] = text

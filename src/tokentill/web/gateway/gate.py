@@ -9,7 +9,7 @@ Requirement ids: R-SALE-8, R-ABU-6.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from tokentill.flows.api_keys import ApiKeys
 from tokentill.ports import Clock
@@ -35,7 +35,7 @@ class KeyGate:
         self._wrong_keys = wrong_keys
         self._right: set[tuple[str, bytes]] = set()
 
-    async def admit(self, kind: str, headers: Sequence[tuple[bytes, bytes]], address: str) -> ApiKey | Answer:
+    async def admit(self, kind: str, headers: Mapping[bytes, bytes], address: str) -> ApiKey | Answer:
         """The key that the headers present, as it is stored now; or the answer to give instead."""
         text = _presented(headers)
         if text is None:
@@ -51,8 +51,8 @@ class KeyGate:
             return errors.answer(kind, 429, "too_many_wrong_keys", message, (problems.retry_after(wait_ms),))
         if key is not None and key.kind == "sk":
             found = await self._keys.find(key.id)
-            if found is not None and keys.matches(key.secret, found.digest):
-                assert known is not None, "it was just made of the key"
+            assert known is not None, "it was just made of the key"
+            if found is not None and keys.same(known[1], found.digest):
                 self._remember(known)
                 wrong = wrong_with(found, now)
                 if wrong is not None:
@@ -72,14 +72,13 @@ class KeyGate:
         self._right.add(known)
 
 
-def _presented(headers: Sequence[tuple[bytes, bytes]]) -> str | None:
-    """The text of the key; of several headers that hold one the first counts, Authorization before x-api-key."""
-    found = dict(reversed(headers))
-    value = found.get(b"authorization")
+def _presented(headers: Mapping[bytes, bytes]) -> str | None:
+    """The text of the key; Authorization counts before x-api-key."""
+    value = headers.get(b"authorization")
     if value is not None:
         scheme, _, text = value.decode("latin-1").partition(" ")
         return text.strip(" ") if scheme.lower() == "bearer" else ""
-    value = found.get(b"x-api-key")
+    value = headers.get(b"x-api-key")
     return None if value is None else value.decode("latin-1").strip(" ")
 
 
