@@ -34,6 +34,9 @@ Item = TypeVar("Item", Job, "Call")
 
 SQL = statements("sqlite")
 _WRITE_ENTRIES = for_rows(SQL["write_entries"], ROWS_A_STATEMENT)
+_WRITE_ACCOUNTS = for_rows(SQL["write_accounts"], ROWS_A_STATEMENT)
+FEW = 6
+"""Fewer accounts are written one by one, which takes less then."""
 
 
 @final
@@ -156,7 +159,7 @@ class SqliteWriter:
         faults.hit("lane.entries_written")
         if writes.accounts:
             before = connection.total_changes()
-            connection.executemany(SQL["write_account"], writes.accounts)
+            self._store_accounts(writes.accounts)
             if connection.total_changes() - before != len(writes.accounts):
                 raise AssertionError("an account's sequence moved under its lock")
         if writes.dues:
@@ -168,6 +171,14 @@ class SqliteWriter:
             connection.executemany(SQL["write_person"], writes.persons)
         for number in writes.unopened:
             connection.execute(SQL["drop_unopened"], (number,))
+
+    def _store_accounts(self, accounts: Sequence[tuple[Any, ...]]) -> None:
+        if len(accounts) < FEW:
+            self._connection.executemany(SQL["write_account"], accounts)
+            return
+        for start in range(0, len(accounts), ROWS_A_STATEMENT):
+            some = accounts[start : start + ROWS_A_STATEMENT]
+            self._connection.execute(_WRITE_ACCOUNTS[len(some)], tuple(chain.from_iterable(some)))
 
     def _call(self, calls: list[Call]) -> None:
         """One transaction for all of them; one that fails by its own fault fails alone."""
