@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from tests.support.stores import Store, begin, charge
 from tokentill.ports import Rows, StoreDown
-from tokentill.rules.rows import ApiKey, Row
+from tokentill.rules.rows import Alert, ApiKey, Row
 from tokentill.store.mark import Mark
 from tokentill.store.rows import table
 from tokentill.store.sqlite_rows import KNOWN_S, SqliteRows
@@ -144,7 +144,7 @@ class Table:
         self.during: Callable[[], None] = lambda: None
         self.rows = SqliteRows(self.nothing, self.nothing, self.look, mark, lambda: self.seconds)
 
-    async def nothing(self, work: Callable[[apsw.Connection], T]) -> T:
+    async def nothing(self, work: Callable[[apsw.Connection], T], *, marks: bool = False) -> T:
         raise AssertionError("a look is no other read")
 
     def look(self, statement: str, given: str) -> list[tuple[Any, ...]] | None:
@@ -252,3 +252,47 @@ async def test_no_look_tells_what_was_before(steps: list[str]) -> None:
             found = await here.looked()
             assert found is not None
             assert found.used_at == committed.used_at
+
+
+async def test_a_row_is_read_again_after_each_way_to_write_it(lasting: Store) -> None:
+    """And not because of rows that nobody looks up (SQLite)."""
+    ledger = await lasting.open()
+    rows = ledger.rows
+    mark = getattr(ledger, "mark", None)
+    before = mark and mark.now()
+    await rows.add(Alert(id="a", organization="acme", code="x", text=""))
+    await rows.keep_position("reader", "1")
+    assert mark is None or mark.now() == before
+    seen = [before]
+    added = (await rows.add(key("k"))).row
+    seen.append(mark and mark.now())
+    await rows.put(replace(added, due_at=1))
+    seen.append(mark and mark.now())
+    assert len(await rows.claim(ApiKey, 5, 10)) == 1
+    seen.append(mark and mark.now())
+    assert await rows.drop(ApiKey, "k", "acme")
+    seen.append(mark and mark.now())
+    assert mark is None or len(set(seen)) == 5
+    assert await rows.look(ApiKey, "k") is None
+
+
+async def test_one_database_has_one_mark_by_whatever_name(sqlite: Store, tmp_path: Path) -> None:
+    here = await sqlite.open()
+    other = tmp_path / "another name"
+    other.symlink_to(sqlite.url)
+    there = await Store("sqlite", str(other)).open()
+    made = (await there.rows.add(key("k"))).row
+    assert await here.rows.look(ApiKey, "k") == made
+    gone = await there.rows.put(replace(made, revoked_at=1))
+    assert await here.rows.look(ApiKey, "k") == gone
+    await there.close()
+
+
+def test_a_lock_that_is_empty_is_made_whole_before_it_is_shared(tmp_path: Path) -> None:
+    """A file of holes would end the process where the disk is full."""
+    path = tmp_path / "lock"
+    path.touch()
+    Mark(str(path)).close()
+    assert path.stat().st_size == 5
+    with pytest.raises(OSError, match="directory"):
+        Mark(str(tmp_path))

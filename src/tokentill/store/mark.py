@@ -19,7 +19,10 @@ _CLOSED = b"\1" * _SIZE
 
 
 class Mark:
-    """`with mark:` around the writing of rows, by one process at a time. `path` None: for this process alone."""
+    """`with mark:` around the writing of rows, by one process at a time. `path` None: for this process alone.
+
+    Raises `OSError` where the file at `path` cannot be had or the disk is full.
+    """
 
     def __init__(self, path: str | None) -> None:
         self._memory: mmap.mmap | bytearray = bytearray(_SIZE) if path is None else _shared(path)
@@ -49,8 +52,9 @@ class Mark:
 def _shared(path: str) -> mmap.mmap:
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        if os.fstat(fd).st_size < _SIZE:
-            os.ftruncate(fd, _SIZE)
+        if os.fstat(fd).st_size <= _SIZE:
+            # Written, and behind the number: a file of holes on a full disk would end the process at the first store.
+            os.pwrite(fd, b"\0", _SIZE)
         return mmap.mmap(fd, _SIZE)
     finally:
         os.close(fd)

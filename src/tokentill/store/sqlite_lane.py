@@ -102,10 +102,10 @@ class SqliteLane(SqliteWriter):
         self._put(self.book.job(envelope, future), loop)
         return future
 
-    def _write(self, work: Callable[[apsw.Connection], T]) -> asyncio.Future[T]:
+    def _write(self, work: Callable[[apsw.Connection], T], *, marks: bool = True) -> asyncio.Future[T]:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._put(Call(work, future), loop)
+        self._put(Call(work, future, marks), loop)
         return future
 
     def _put(self, item: Job | Call, loop: asyncio.AbstractEventLoop) -> None:

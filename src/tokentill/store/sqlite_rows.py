@@ -16,7 +16,7 @@ import apsw
 from msgspec.structs import replace
 
 from tokentill.ports import Added, Room
-from tokentill.rules.rows import Row
+from tokentill.rules.rows import ApiKey, Row
 from tokentill.store.mark import Mark
 from tokentill.store.rows import Table, table
 from tokentill.store.statements import statements
@@ -27,6 +27,8 @@ T = TypeVar("T")
 Values = list[tuple[Any, ...]]
 
 SQL = statements("sqlite")
+LOOKED_UP: frozenset[type[Row]] = frozenset({ApiKey})
+"""What may be looked up. To write it moves the mark."""
 KNOWN_MAX = 10_000
 KNOWN_S = 1.0
 """What was looked up is read again after so long, whatever the mark says: somebody may write without the till."""
@@ -40,6 +42,14 @@ class Runs(Protocol):
         ...
 
 
+class Writes(Protocol):
+    """Runs work that writes. `marks`: what it writes may be looked up."""
+
+    def __call__(self, work: Callable[[apsw.Connection], T], *, marks: bool) -> Awaitable[T]:
+        """What the work found."""
+        ...
+
+
 class SqliteRows:
     """The `Rows` port on a SQLite ledger's `read` and `write`. `look` gives values at once, None where it cannot.
 
@@ -49,7 +59,7 @@ class SqliteRows:
     def __init__(
         self,
         read: Runs,
-        write: Runs,
+        write: Writes,
         look: Callable[[str, str], Values | None],
         mark: Mark,
         timer: Callable[[], float] = monotonic,
@@ -79,7 +89,7 @@ class SqliteRows:
             connection.execute(its.add, values).fetchall()
             return Added(replace(row, version=1), "new")
 
-        return await self._write(work)
+        return await self._write(work, marks=type(row) in LOOKED_UP)
 
     async def put(self, row: R) -> R | None:
         """Store the changed row if nobody changed it since it was read; None if somebody did."""
@@ -94,7 +104,7 @@ class SqliteRows:
                 return None
             return replace(row, version=row.version + 1)
 
-        return await self._write(work)
+        return await self._write(work, marks=type(row) in LOOKED_UP)
 
     async def get(self, kind: type[R], row_id: str, organization: str = "") -> R | None:
         """The row of this id."""
@@ -103,6 +113,7 @@ class SqliteRows:
 
     async def look(self, kind: type[R], row_id: str) -> R | None:
         """The row of this id, whosever it is."""
+        assert kind in LOOKED_UP, "its writes would not be noticed"
         mark = self._mark.now()
         known = self._known.get((kind, row_id))
         if known is not None and known[1] == mark and self._timer() < known[2]:
@@ -172,13 +183,14 @@ class SqliteRows:
             return found
 
         # Most often nothing is due; then no writer is kept waiting.
-        return await self._write(work) if await self._read(due) else ()
+        return await self._write(work, marks=kind in LOOKED_UP) if await self._read(due) else ()
 
     async def drop(self, kind: type[R], row_id: str, organization: str = "") -> bool:
         """Delete the row; False if it was not there."""
         its = table(kind, "?")
         return await self._write(
-            lambda connection: connection.execute(its.drop, (organization, row_id)).get is not None
+            lambda connection: connection.execute(its.drop, (organization, row_id)).get is not None,
+            marks=kind in LOOKED_UP,
         )
 
     async def position(self, consumer: str) -> str:
@@ -190,7 +202,8 @@ class SqliteRows:
     async def keep_position(self, consumer: str, position: str) -> None:
         """Remember how far a consumer has read."""
         await self._write(
-            lambda connection: connection.execute(SQL["move_cursor"], (consumer, position)).fetchall()
+            lambda connection: connection.execute(SQL["move_cursor"], (consumer, position)).fetchall(),
+            marks=False,
         )
 
 

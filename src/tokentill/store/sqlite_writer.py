@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from itertools import chain
 from typing import Any, TypeVar, final
 
@@ -41,13 +42,22 @@ FEW = 6
 
 @final
 class Call:
-    """Something else to be written, outside the accounts: `work` is stored whole or not at all, whatever else is."""
+    """Something else to be written, outside the accounts: `work` is stored whole or not at all, whatever else is.
 
-    __slots__ = ("future", "outcome", "trouble", "work")
+    `marks`: it may write rows that are looked up.
+    """
 
-    def __init__(self, work: Callable[[apsw.Connection], Any], future: asyncio.Future[Any]) -> None:
+    __slots__ = ("future", "marks", "outcome", "trouble", "work")
+
+    def __init__(
+        self,
+        work: Callable[[apsw.Connection], Any],
+        future: asyncio.Future[Any],
+        marks: bool,  # noqa: FBT001 the lane alone makes it
+    ) -> None:
         self.work = work
         self.future = future
+        self.marks = marks
         self.outcome: Any = None
         self.trouble: BaseException | None = None
 
@@ -82,17 +92,23 @@ class SqliteWriter:
         self._in_memory = path == ":memory:"
         if vfs is None and not self._in_memory:
             keep_private(path)
-        self._turnstile = NoTurnstile() if self._in_memory else Turnstile(path + ".lock")
-        self.mark = Mark(None if self._in_memory else path + ".lock")
-        """Of what is written outside the accounts."""
+        # SQLite follows links too, so that all who share the database share the lock.
+        lock = None if self._in_memory else os.path.realpath(path) + ".lock"
+        self._turnstile = NoTurnstile() if lock is None else Turnstile(lock)
+        mark = None
         try:
-            with self._turnstile, self.mark:
+            self.mark = mark = Mark(lock)
+            """Of the rows that are looked up (`SqliteRows.look`)."""
+            with self._turnstile, mark:
                 # One at a time: of several that turn a new file into a WAL database SQLite refuses all but one.
                 self._connection = connect(path, vfs)
                 migrate(self._connection, secret)
-        except BaseException:
+        except BaseException as trouble:
             self._turnstile.close()
-            self.mark.close()
+            if mark is not None:
+                mark.close()
+            if isinstance(trouble, OSError):
+                raise StoreDown(f"{lock} cannot be used: {trouble}") from trouble
             raise
         self._version = -1
         """The database's mark of what others wrote, as far as the accounts have followed."""
@@ -184,7 +200,8 @@ class SqliteWriter:
         """One transaction for all of them; one that fails by its own fault fails alone."""
         connection = self._connection
         try:
-            with self._turnstile, self.mark:
+            marked = self.mark if any(call.marks for call in calls) else nullcontext()
+            with self._turnstile, marked:
                 connection.execute(SQL["begin"])
                 faults.hit("call.begun")
                 for call in calls:
