@@ -1,4 +1,4 @@
-"""Mark: a number that every process on one machine sees, and that changes whenever rows were written.
+"""Mark: a number that every process on one machine sees, and that changes whenever rows that are looked up were written.
 
 What was read while the mark stood at an even number is what is stored for as long as it stands there. Whoever writes
 makes it odd before and even again after; a process that dies in between leaves it odd, so that everybody reads until
