@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 
 import pytest
 
@@ -93,3 +93,11 @@ def test_another_loop_has_its_own_timer() -> None:
 
     for _ in range(2):
         asyncio.run(wait())
+
+
+async def test_whoever_insists_once_leaves_no_timer_behind() -> None:
+    patience = Patience()
+    with closing(patience), patience(5):
+        await asyncio.sleep(0)
+    timers = [queue._timer for queue in patience._queues.values()]
+    assert [timer is not None and timer.cancelled() for timer in timers] == [True]

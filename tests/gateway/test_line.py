@@ -8,12 +8,16 @@ from typing import Any
 import pytest
 
 from tests.support.gateways import Gateway
+from tokentill.flows.charge import Charge
 from tokentill.flows.gateway.line import HOLD_TIMES, Line
+from tokentill.flows.gateway.stream import Pump
 from tokentill.ports.gateway import UpstreamDown
 from tokentill.rules.calls import ModelCall
 from tokentill.rules.calls import read as read_call
 from tokentill.rules.catalog import Catalog
 from tokentill.rules.models import Model, Target
+from tokentill.rules.usage import Usage
+from tokentill.web.asgi import override
 
 # R-SALE-5
 
@@ -103,3 +107,45 @@ async def test_a_client_that_takes_nothing_is_as_good_as_gone(gateway: Gateway) 
     await asyncio.sleep(0.35)
     assert stalled == [1]
     await made.close()
+
+
+class Bill:
+    """Remembers how the stream ended."""
+
+    def __init__(self) -> None:
+        self.ended: list[str] = []
+
+    async def charge(self, usage: Usage, counted: str) -> Charge:
+        self.ended.append(f"charged {counted}")
+        return Charge("settled", usage.written)
+
+    async def drop(self, outcome: str, usage: Usage | None = None) -> None:
+        assert usage is not None
+        self.ended.append(f"{outcome}, {usage.written} came")
+
+    def reads(self) -> int:
+        return 1
+
+
+async def test_a_fault_in_the_middle_of_a_stream_leaves_nothing_held(gateway: Gateway) -> None:
+    """What came until then is free: the till is to blame."""
+
+    class Faulty(Scripted):
+        @override
+        async def read(self) -> bytes:
+            if self.queue.empty():
+                raise ZeroDivisionError
+            return await super().read()
+
+    upstream, bill = Faulty(), Bill()
+    event = b'data: {"object": "x", "choices": [{"delta": {"content": "a"}}]}\n\n'
+    upstream.queue.put_nowait(event)
+    made, catalog = line(upstream, gateway, [])
+    assert await made.open(catalog, TARGETS, call(), 10, {}) is None
+    hold: Any = None
+    pump = Pump(call(), hold, 10, made, bill, lambda: False, asyncio.ensure_future, None)
+    chunks = pump.chunks()
+    assert await anext(chunks) == event
+    with pytest.raises(ZeroDivisionError):
+        await anext(chunks)
+    assert bill.ended == ["failed, 1 came"]

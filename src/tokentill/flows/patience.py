@@ -70,6 +70,11 @@ class Queue:
         while waits and waits[0].task is None:
             waits.popleft()
 
+    def close(self) -> None:
+        """Nobody waits any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
     def _look(self) -> None:
         """End the waits whose time is over, and look again when the next one's may be."""
         now = self._loop.time()
@@ -94,3 +99,8 @@ class Patience:
         if queue is None:
             queue = self._queues[seconds] = Queue(loop, seconds)
         return Wait(queue)
+
+    def close(self) -> None:
+        """Nobody waits any more, so that no timer need be kept."""
+        for queue in self._queues.values():
+            queue.close()

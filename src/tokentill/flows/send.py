@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from typing import Literal, Protocol, TypeVar
 
 from msgspec import Struct, structs
@@ -129,9 +130,11 @@ async def insist(
 
     `name` spreads the tries of different callers over time.
     """
+    if patience is None:
+        with closing(Patience()) as own:
+            return await insist(call, retry, name, on_trouble, own)
     loop = asyncio.get_running_loop()
     end = loop.time() + retry.total_ms_max / 1000
-    patience = patience or Patience()
     tries = 0
     while True:
         tries += 1

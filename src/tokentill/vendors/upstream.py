@@ -15,10 +15,12 @@ Requirement ids: R-SALE-5.
 from __future__ import annotations
 
 import asyncio
+import select
 import ssl
 from collections import defaultdict, deque
 from collections.abc import Hashable, Mapping
 from functools import lru_cache
+from weakref import WeakSet
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
@@ -40,16 +42,23 @@ PIECE_BYTES = 256 * 1024
 ANTHROPIC_VERSION = "2023-06-01"
 PASSED_ON = frozenset({b"content-type", b"retry-after", b"x-request-id", b"request-id"})
 SIZED = frozenset({b"content-length", b"transfer-encoding"})
+BODILESS = frozenset({204, 205, 304})
+"""What was announced as the body of such an answer is not read by aiohttp, and would be the next customer's."""
 _TROUBLE = (aiohttp.ClientError, HttpProcessingError, OSError)
 
 
 class Wire:
     """A connection to an upstream, for one call after the other."""
 
-    __slots__ = ("_connection", "content", "protocol", "rests_since")
+    __slots__ = ("__weakref__", "_connection", "_poll", "_transport", "content", "protocol", "rests_since")
 
-    def __init__(self, connection: Connection, protocol: ResponseHandler) -> None:
+    def __init__(
+        self, connection: Connection, protocol: ResponseHandler, transport: asyncio.Transport
+    ) -> None:
         self._connection = connection
+        self._transport = transport  # aiohttp forgets it when it is told to close
+        self._poll = select.poll()
+        self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
         self.protocol = protocol
         self.content: aiohttp.StreamReader | None = None
         """The body that is being read."""
@@ -57,20 +66,28 @@ class Wire:
         if protocol.closed is not None:
             protocol.closed.add_done_callback(self._ended)
 
-    def is_fit(self, now: float) -> bool:
-        """Whether the next call can go this way: not if something came that nobody had asked for.
+    @property
+    def is_fit(self) -> bool:
+        """Whether the next call can go this way: not if something came that nobody had asked for, read or not.
 
         aiohttp would take that for the answer to the next request, which is another customer's.
         """
         protocol = self.protocol
+        return protocol.is_connected() and not protocol.should_close and not self._poll.poll(0)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether all that was to be sent has left, and nothing is wrong with it."""
+        protocol = self.protocol
         return (
-            now - self.rests_since <= KEPT_S and protocol.transport is not None and not protocol.should_close
+            protocol.is_connected()
+            and not protocol.should_close
+            and not self._transport.get_write_buffer_size()
         )
 
     def cut(self) -> None:
         """What is left of a request is not sent, an upstream that still works for it stops, and its reader is told."""
-        if self.protocol.transport is not None:
-            self.protocol.transport.abort()
+        self._transport.abort()
         self._end_body()
         self._connection.close()
 
@@ -85,6 +102,48 @@ class Wire:
             content.set_exception(aiohttp.ClientPayloadError("the connection has ended"))
 
 
+class Resting:
+    """Connections to one address that wait for the next call, for `kept_s` seconds; the last that came goes first."""
+
+    def __init__(self, kept_s: float) -> None:
+        self._kept_s = kept_s
+        self._wires: deque[Wire] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    def take(self) -> Wire | None:
+        """One that can be used."""
+        while self._wires:
+            wire = self._wires.pop()
+            if wire.is_fit:
+                return wire
+            wire.cut()
+        return None
+
+    def put(self, wire: Wire) -> None:
+        """Keep one."""
+        if self._closed:
+            wire.cut()
+            return
+        loop = asyncio.get_running_loop()
+        wire.content, wire.rests_since = None, loop.time()
+        self._wires.append(wire)
+        if self._timer is None:
+            self._timer = loop.call_later(self._kept_s, self._let_go, loop)
+
+    def close(self) -> None:
+        """Keep none any more."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _let_go(self, loop: asyncio.AbstractEventLoop) -> None:
+        wires = self._wires
+        while wires and wires[0].rests_since + self._kept_s <= loop.time():
+            wires.popleft().cut()
+        self._timer = loop.call_at(wires[0].rests_since + self._kept_s, self._let_go, loop) if wires else None
+
+
 def _heard(ended: asyncio.Future[None]) -> None:
     """See how a connection or the sending of a body has ended, so that asyncio does not complain that nobody did."""
     if not ended.cancelled():
@@ -97,7 +156,7 @@ class HttpReply:
     __slots__ = ("_content", "_late", "_protocol", "_resting", "_sending", "_size", "_sized", "_wire", "headers",
                  "status")  # fmt: skip
 
-    def __init__(self, wire: Wire, resting: deque[Wire]) -> None:
+    def __init__(self, wire: Wire, resting: Resting) -> None:
         self._wire: Wire | None = wire
         self._resting = resting
         self._protocol = wire.protocol
@@ -123,6 +182,10 @@ class HttpReply:
             message, content = await protocol.read()
             while 100 <= message.code < 200 and message.code != 101:
                 message, content = await protocol.read()
+            if message.code == 101:
+                raise aiohttp.ClientConnectionError("nobody asked for another protocol")
+            if self._late:
+                raise TimeoutError
         except _TROUBLE as trouble:
             if self._late:
                 raise TimeoutError from trouble
@@ -144,7 +207,7 @@ class HttpReply:
         assert self._content is not None, "it was started"
         try:
             chunk = await self._content.readany()
-        except _TROUBLE:
+        except (*_TROUBLE, RuntimeError):  # RuntimeError: read on after the connection has ended
             raise UpstreamDown("cut", "The upstream ended its answer too early.") from None
         self._size += len(chunk)
         if self._size > BODY_BYTES_MAX:
@@ -160,8 +223,9 @@ class HttpReply:
         if wire is None:
             return
         sent = self._sending is None or self._sending.done()
-        if sent and self._content is not None and self._content.at_eof() and not self._protocol.should_close:
-            _rest(wire, self._resting, asyncio.get_running_loop().time())
+        read = self._content is not None and self._content.at_eof() and self.status not in BODILESS
+        if sent and read and wire.is_quiet:
+            self._resting.put(wire)
             return
         if self._sending is not None:
             self._sending.cancel()
@@ -182,8 +246,11 @@ class HttpReply:
         """Send a large body as fast as it is taken. Its answer may come before its end."""
         writer = StreamWriter(self._protocol, asyncio.get_running_loop())
         for at in range(0, len(body), PIECE_BYTES):
+            if transport.is_closing():
+                return
             transport.write(body[at : at + PIECE_BYTES])
             await writer.drain()
+            await asyncio.sleep(0)  # it may not have waited
 
     def _too_late(self) -> None:
         self._late = True
@@ -191,103 +258,101 @@ class HttpReply:
             self._wire.cut()
 
 
-def _rest(wire: Wire, resting: deque[Wire], now: float) -> None:
-    """Keep a connection for the next call, and no longer those that have rested too long."""
-    wire.content, wire.rests_since = None, now
-    resting.append(wire)
-    while now - resting[0].rests_since > KEPT_S:
-        resting.popleft().cut()
-
-
 class Way(Struct, frozen=True):
-    """How calls of one path reach an upstream: what tells aiohttp where to, how their heads begin, what rests there."""
+    """How calls of one path reach an upstream: what tells aiohttp where to, how their heads begin, what rests there.
+
+    `usual`: headers that a call may give otherwise. `fixed`: those that it may not.
+    """
 
     request: aiohttp.ClientRequest
     start: str
-    fields: dict[str, str]
-    resting: deque[Wire]
+    usual: dict[str, str]
+    fixed: dict[str, str]
+    resting: Resting
 
     def head(self, headers: Mapping[str, str], size: int) -> bytes:
-        """The head of a request whose body has so many bytes."""
-        fields = {**self.fields, **headers} if headers else self.fields
+        """The head of a request whose body has so many bytes. Raises `ValueError` on a header that is not plain text."""
+        fields = {**self.usual, **headers, **self.fixed}
+        if not all(map(_is_plain, fields.values())):
+            raise ValueError("a header is one line of printable ASCII")
         lines = "".join([f"{name}: {value}\r\n" for name, value in fields.items()])
-        if lines.count("\n") != len(fields) or lines.count("\r") != len(fields):
-            raise ValueError("a header must be one line")
         return f"{self.start}{lines}content-length: {size}\r\n\r\n".encode()
+
+
+def _is_plain(text: str) -> bool:
+    return text.isascii() and text.isprintable()
 
 
 class HttpUpstreams:
     """The `Upstreams` port. `keys` are the upstreams' keys by the names of their environment variables."""
 
-    def __init__(self, keys: Mapping[str, str]) -> None:
+    def __init__(self, keys: Mapping[str, str], kept_s: float = KEPT_S) -> None:
         self._keys = keys
         self._connector: aiohttp.TCPConnector | None = None
         self._ways: dict[tuple[Upstream, str], Way] = {}
-        self._resting: defaultdict[Hashable, deque[Wire]] = defaultdict(deque)
+        self._resting: defaultdict[Hashable, Resting] = defaultdict(lambda: Resting(kept_s))
+        self._wires: WeakSet[Wire] = WeakSet()
 
     async def open(
         self, upstream: Upstream, path: str, body: bytes, headers: Mapping[str, str], first_byte_ms: int
     ) -> UpstreamReply:
         """Send the call and wait for the head of the answer."""
-        began = asyncio.get_running_loop().time()
+        seconds = first_byte_ms / 1000
+        ends_at = asyncio.get_running_loop().time() + seconds
         reply: HttpReply | None = None
         # What aiohttp raises may hold the headers that were sent, so it is no cause of what is raised here.
         try:
             way = self._ways.get((upstream, path)) or self._way(upstream, path)
-            wire = self._kept(way, began) or await self._connected(way, first_byte_ms)
+            head = way.head(headers, len(body))
+            wire = way.resting.take() or await self._connected(way, min(CONNECT_S, seconds))
             reply = HttpReply(wire, way.resting)
-            await reply.start(way.head(headers, len(body)), body, began + first_byte_ms / 1000)
+            await reply.start(head, body, ends_at)
         except BaseException as trouble:
             if reply is not None:
                 await reply.close()
-            down = _down(upstream, trouble, None if reply is None else first_byte_ms / 1000)
+            down = _down(upstream, trouble, seconds, waited=reply is not None)
             if down is None:
                 raise
             raise down from None
         return reply
 
     async def close(self) -> None:
-        """Let connections go."""
+        """Let connections go, those too that are in use."""
         for resting in self._resting.values():
-            while resting:
-                resting.pop().cut()
+            resting.close()
+        for wire in tuple(self._wires):
+            wire.cut()
         if self._connector is not None:
             await self._connector.close()
 
-    def _kept(self, way: Way, now: float) -> Wire | None:
-        resting = way.resting
-        while resting:
-            wire = resting.pop()
-            if wire.is_fit(now):
-                return wire
-            wire.cut()
-        return None
-
-    async def _connected(self, way: Way, first_byte_ms: int) -> Wire:
+    async def _connected(self, way: Way, seconds: float) -> Wire:
         if self._connector is None:
             self._connector = aiohttp.TCPConnector(
                 limit=0, limit_per_host=0, force_close=True, ssl=ssl.create_default_context()
             )
-        connection = await self._connector.connect(way.request, [], _clocks(first_byte_ms))
-        protocol = connection.protocol
-        if protocol is None or protocol.should_close:
+        connection = await self._connector.connect(way.request, [], _clocks(seconds))
+        protocol, transport = connection.protocol, connection.transport
+        if protocol is None or transport is None or protocol.should_close:
             connection.close()
             raise aiohttp.ClientConnectionError("the server speaks before it is asked")
-        return Wire(connection, protocol)
+        wire = Wire(connection, protocol, transport)
+        self._wires.add(wire)
+        return wire
 
     def _way(self, upstream: Upstream, path: str) -> Way:
-        fields = {"content-type": "application/json", "accept-encoding": "identity"}
-        if upstream.kind == "anthropic":
-            fields["anthropic-version"] = ANTHROPIC_VERSION
-        fields |= self._authorization(upstream)
+        fixed = {"content-type": "application/json", "accept-encoding": "identity"}
+        fixed |= self._authorization(upstream)
+        usual = {"anthropic-version": ANTHROPIC_VERSION} if upstream.kind == "anthropic" else {}
         try:
             url = URL(f"{upstream.base_url.rstrip('/')}{path}")
             request = aiohttp.ClientRequest("POST", url, loop=asyncio.get_running_loop())
+            to, host = request.url.raw_path_qs, request.headers["host"]
         except ValueError:  # aiohttp's own are of that kind
-            message = f"The upstream {upstream.name} has no address that can be called."
-            raise UpstreamDown("unreachable", message) from None
-        start = f"POST {request.url.raw_path_qs} HTTP/1.1\r\nhost: {request.headers['host']}\r\n"
-        found = Way(request, start, fields, self._resting[request.connection_key])
+            raise _no_address(upstream) from None
+        if not (_is_plain(to) and _is_plain(host)):
+            raise _no_address(upstream)
+        start = f"POST {to} HTTP/1.1\r\nhost: {host}\r\n"
+        found = Way(request, start, usual, fixed, self._resting[request.connection_key])
         self._ways[upstream, path] = found
         return found
 
@@ -295,7 +360,7 @@ class HttpUpstreams:
         if upstream.key_env is None:
             return {}
         key = self._keys.get(upstream.key_env, "").strip()
-        if not key or not (key.isascii() and key.isprintable()):
+        if not key or not _is_plain(key):
             message = (
                 f"The upstream {upstream.name} has no key: set the environment variable {upstream.key_env}."
             )
@@ -304,16 +369,20 @@ class HttpUpstreams:
 
 
 @lru_cache
-def _clocks(first_byte_ms: int) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(connect=min(CONNECT_S, first_byte_ms / 1000), sock_connect=CONNECT_S)
+def _clocks(seconds: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(connect=seconds, sock_connect=CONNECT_S)
 
 
-def _down(upstream: Upstream, trouble: BaseException, waited_s: float | None) -> UpstreamDown | None:
-    """What the trouble of a call says of its upstream; None where it is none of its. `waited_s`: for its answer."""
+def _no_address(upstream: Upstream) -> UpstreamDown:
+    return UpstreamDown("unreachable", f"The upstream {upstream.name} has no address that can be called.")
+
+
+def _down(upstream: Upstream, trouble: BaseException, seconds: float, *, waited: bool) -> UpstreamDown | None:
+    """What the trouble of a call says of its upstream; None where it is none of its. `waited`: for its answer."""
     match trouble:
-        case TimeoutError() if waited_s is not None:
+        case TimeoutError() if waited or seconds < CONNECT_S:
             return UpstreamDown(
-                "too_slow", f"The upstream {upstream.name} sent no first byte within {waited_s:g} s."
+                "too_slow", f"The upstream {upstream.name} sent no first byte within {seconds:g} s."
             )
         case TimeoutError() | aiohttp.ClientError() | HttpProcessingError() | OSError():
             return UpstreamDown("unreachable", f"The upstream {upstream.name} cannot be reached.")

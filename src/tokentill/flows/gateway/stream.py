@@ -112,6 +112,10 @@ class Pump:
             if not self._ended:
                 self._later(self._left())
             raise
+        except Exception:
+            # A fault of ours: what came is free, and nothing stays held.
+            await self._broken(None)
+            raise
         finally:
             await self._line.close()
 
