@@ -9,6 +9,7 @@ from typing import Any
 
 import apsw
 import pytest
+from msgspec.structs import replace
 
 from tests.support.stores import Store, begin, charge, clean, envelope, ok, whole
 from tokentill.ports import StoreDown
@@ -216,6 +217,19 @@ async def test_what_must_be_looked_up_is_decided_by_the_writer(sqlite: Store) ->
         replies = await asyncio.gather(first, again)
     assert [reply.replayed for reply in replies if isinstance(reply, Receipt)] == [False, True]
     assert writer.passed["lane.decided"] == 1
+    await clean(ledger)
+
+
+async def test_a_command_that_only_names_an_open_hold_is_looked_up_when_it_is_sent_again(
+    sqlite: Store,
+) -> None:
+    """A loss is listed while its hold may still be open; a second try finds the first (R-LED-9)."""
+    ledger = await sqlite.open()
+    await begin(ledger, "acme")
+    hold = (await ok(ledger, "acme", c.Reserve(feature="generate_goal"))).operation
+    review = envelope("acme", c.Review(hold=hold, tokens=1, reason="lost"))
+    replies = [await ledger.submit(one) for one in (review, replace(review, retry=True))]
+    assert [isinstance(reply, Receipt) and reply.replayed for reply in replies] == [False, True]
     await clean(ledger)
 
 

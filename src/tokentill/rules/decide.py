@@ -39,8 +39,14 @@ class Outcome(Struct, frozen=True, gc=False):
 
 
 def may_look_up(envelope: c.Envelope) -> bool:
-    """Whether a command that names no hold may have anything to be looked up; most have not."""
+    """Whether a command that ends or extends no hold may have anything to be looked up; most have not."""
     return envelope.keyed or envelope.retry or type(envelope.command) is c.Refund
+
+
+def hold_of(envelope: c.Envelope) -> str | None:
+    """The hold that a command ends or extends; None where it does neither, though it may name one."""
+    command: Any = envelope.command
+    return command.hold if type(command) in _HOLD_COMMANDS else None
 
 
 def lookup_key(account: Account, envelope: c.Envelope) -> str | None:

@@ -25,7 +25,7 @@ from tokentill.rules import commands as c
 from tokentill.rules import entries as e
 from tokentill.rules.account import Account
 from tokentill.rules.catalog import Catalog
-from tokentill.rules.decide import execute, lookup_also, lookup_key, may_look_up
+from tokentill.rules.decide import execute, hold_of, lookup_also, lookup_key, may_look_up
 from tokentill.rules.evolve import evolve
 from tokentill.rules.receipts import Receipt
 from tokentill.rules.refusals import Code, Refusal, unknown_organization
@@ -215,7 +215,7 @@ class Book:
         cache = self.cache
         for job in jobs:
             envelope = job.envelope
-            hold = getattr(envelope.command, "hold", None)
+            hold = hold_of(envelope)
             if hold is None and not may_look_up(envelope):
                 continue
             cached = cache.get(envelope.organization)

@@ -29,7 +29,7 @@ from msgspec.structs import replace
 from tokentill.ports import Clock, StoreDown
 from tokentill.rules import commands as c
 from tokentill.rules.catalog import Catalog
-from tokentill.rules.decide import lookup_also, may_look_up
+from tokentill.rules.decide import hold_of, lookup_also, may_look_up
 from tokentill.rules.receipts import Receipt
 from tokentill.rules.refusals import Refusal
 from tokentill.store import faults
@@ -198,7 +198,7 @@ class SqliteLane(SqliteWriter):
             if cached is None or cached.version != version or not cached.near:
                 return []
             state = cached.account.state
-            hold = getattr(envelope.command, "hold", None)
+            hold = hold_of(envelope)
             if not state.opened or (hold is None and may_look_up(envelope)):
                 return []
             if hold is not None:
