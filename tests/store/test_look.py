@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from tests.support.stores import Store, begin, charge
+from tests.support.stores import SECRET, Hand, Store, begin, charge, goals, sqlite_url
 from tokentill.ports import Rows, StoreDown
 from tokentill.rules.rows import Alert, ApiKey, Row
 from tokentill.store.mark import Mark
 from tokentill.store.rows import table
+from tokentill.store.sqlite import SqliteLedger
 from tokentill.store.sqlite_rows import KNOWN_S, SqliteRows
 from tokentill.store.together import Together
 
@@ -296,3 +297,13 @@ def test_a_lock_that_is_empty_is_made_whole_before_it_is_shared(tmp_path: Path) 
     assert path.stat().st_size == 5
     with pytest.raises(OSError, match="directory"):
         Mark(str(tmp_path))
+
+
+@pytest.mark.parametrize("file", [".lock", ".lock-next"])
+def test_a_lock_that_cannot_be_had_is_said_and_leaves_nothing_open(file: str, tmp_path: Path) -> None:
+    path = sqlite_url(tmp_path)
+    Path(path + file).mkdir()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(StoreDown, match="cannot be used"):
+        SqliteLedger(path, goals(), SECRET, Hand())
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

@@ -114,9 +114,9 @@ class SqliteRows:
     async def look(self, kind: type[R], row_id: str) -> R | None:
         """The row of this id, whosever it is."""
         assert kind in LOOKED_UP, "its writes would not be noticed"
-        mark = self._mark.now()
+        mark, now = self._mark.now(), self._timer()
         known = self._known.get((kind, row_id))
-        if known is not None and known[1] == mark and self._timer() < known[2]:
+        if known is not None and known[1] == mark and now < known[2]:
             return known[0]  # type: ignore[return-value]  # it is of the kind
         at_once = self._look(table(kind, "?").among, row_id)
         if at_once is None:
@@ -126,7 +126,7 @@ class SqliteRows:
         if row is not None and mark is not None and self._mark.now() == mark:
             if len(self._known) >= KNOWN_MAX:
                 self._known.clear()
-            self._known[kind, row_id] = (row, mark, self._timer() + KNOWN_S)
+            self._known[kind, row_id] = (row, mark, now + KNOWN_S)
         return row
 
     async def find(

@@ -11,7 +11,7 @@ import asyncio
 import json
 import os
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from itertools import chain
 from typing import Any, TypeVar, final
 
@@ -94,22 +94,20 @@ class SqliteWriter:
             keep_private(path)
         # SQLite follows links too, so that all who share the database share the lock.
         lock = None if self._in_memory else os.path.realpath(path) + ".lock"
-        self._turnstile = NoTurnstile() if lock is None else Turnstile(lock)
-        mark = None
         try:
-            self.mark = mark = Mark(lock)
-            """Of the rows that are looked up (`SqliteRows.look`)."""
-            with self._turnstile, mark:
-                # One at a time: of several that turn a new file into a WAL database SQLite refuses all but one.
-                self._connection = connect(path, vfs)
-                migrate(self._connection, secret)
-        except BaseException as trouble:
-            self._turnstile.close()
-            if mark is not None:
-                mark.close()
-            if isinstance(trouble, OSError):
-                raise StoreDown(f"{lock} cannot be used: {trouble}") from trouble
-            raise
+            with ExitStack() as undo:
+                self._turnstile = NoTurnstile() if lock is None else Turnstile(lock)
+                undo.callback(self._turnstile.close)
+                self.mark = Mark(lock)
+                """Of the rows that are looked up (`SqliteRows.look`)."""
+                undo.callback(self.mark.close)
+                with self._turnstile, self.mark:
+                    # One at a time: of several that turn a new file into a WAL database SQLite refuses all but one.
+                    self._connection = connect(path, vfs)
+                    migrate(self._connection, secret)
+                undo.pop_all()
+        except OSError as trouble:
+            raise StoreDown(f"{lock} cannot be used: {trouble}") from trouble
         self._version = -1
         """The database's mark of what others wrote, as far as the accounts have followed."""
         self._row = 0

@@ -33,7 +33,11 @@ class Turnstile:
     def __init__(self, path: str) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         self._inner = os.open(path, flags, 0o600)
-        self._outer = os.open(path + "-next", flags, 0o600)
+        try:
+            self._outer = os.open(path + "-next", flags, 0o600)
+        except OSError:
+            os.close(self._inner)
+            raise
         self.before_waiting: Callable[[], None] = _nothing
         """Called where another has the lock, another process most often, before it is waited for."""
         self.next_in_line: Callable[[], None] = _nothing

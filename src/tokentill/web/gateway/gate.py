@@ -1,8 +1,9 @@
 """The gate of the endpoint: whose key it is, and whether it still works.
 
-The key is read from the store at every request, so a key that was revoked anywhere is refused from the next request
-on, on every process. Wrong keys are limited by the client's address; once an address has used up its tries only keys
-that were right before in this process are looked up from there, as for operators (`tokentill.web.gate`).
+The store is asked for the key at every request, and answers with what is stored now (decision 20), so a key that was
+revoked anywhere is refused from the next request on, on every process. Wrong keys are limited by the client's address;
+once an address has used up its tries only keys that were right before in this process are looked up from there, as for
+operators (`tokentill.web.gate`).
 
 Requirement ids: R-SALE-8, R-ABU-6.
 """
